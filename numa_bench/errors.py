@@ -1,0 +1,53 @@
+"""One exception tree. Every message is one line for the person who reads it: what, where, what to do."""
+
+from __future__ import annotations
+
+
+class NumaBenchError(Exception):
+    """Base of all errors that are told to the user without a traceback.
+
+    `exit_code` is what the process ends with when the error reaches the entry point.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(NumaBenchError):
+    """A setting that cannot be used, as one line that names the key, the value and the fix.
+
+    All three are kept in `args`, so that the error survives pickling by a job launcher.
+    """
+
+    def __init__(self, key: str, value: object, fix: str) -> None:
+        super().__init__(key, value, fix)
+        self.key = key
+        self.value = value
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.key}={_shown(self.value)}: {self.fix}"
+
+
+class MachineError(NumaBenchError):
+    """The machine cannot run what was asked for (no numactl, no permission, no such device)."""
+
+
+class StoreError(NumaBenchError):
+    """A study directory that cannot be read, written or resumed."""
+
+
+class StudyFailed(NumaBenchError):
+    """Some run of a finished study failed. The study is complete on disk."""
+
+    exit_code = 1
+
+
+def _shown(value: object) -> str:
+    """A setting as the user would type it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_shown(item) for item in value) + "]"
+    return str(value)

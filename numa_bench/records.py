@@ -1,0 +1,352 @@
+"""The data model: what is planned, what was measured, and the flat record that users read.
+
+Every file a study leaves behind is made of these classes. Bytes, seconds and samples inside; a
+metric's name carries its unit; MB is 1e6 bytes and GB is 1e9 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+JsonDict = dict[str, Any]
+
+
+class Status(str, Enum):
+    """How a run ended. Only `passed` runs enter statistics."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    WAIVED = "waived"  # the machine cannot do it; the reason is in `error`
+    INVALID = "invalid"  # it ran, but a check failed; kept, and excluded from statistics
+
+
+#: Statuses that a resumed study does not run again.
+DONE = frozenset({Status.PASSED, Status.WAIVED})
+#: Statuses that make the study end with exit code 1.
+BAD = frozenset({Status.FAILED, Status.TIMEOUT, Status.INVALID})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity: its unit, what it means, and which direction is better (or None)."""
+
+    unit: str
+    meaning: str
+    higher_is_better: bool | None = None
+
+
+#: Every metric a record can hold. A metric that a run did not measure is null, never 0.
+METRICS: dict[str, Metric] = {
+    "throughput_samples_per_s": Metric(
+        "samples/s", "samples through all stages per second of the timed window", True
+    ),
+    "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
+    "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
+    "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
+    "h2d_ms": Metric("ms", "host-to-device copy of one batch, median", False),
+    "compute_ms": Metric("ms", "forward pass of one batch, median", False),
+    "d2h_ms": Metric("ms", "device-to-host copy of one batch's output, median", False),
+    "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
+    "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
+    "overlap_efficiency": Metric(
+        "1", "stage time hidden behind other stages over what could be hidden; 0 on the CPU", True
+    ),
+    "compile_s": Metric("s", "first call of the compiled model, CUDA graph capture not counted", False),
+    "warmup_s": Metric("s", "warm-up batches, after compilation", False),
+    "peak_device_memory_mb": Metric("MB", "most device memory allocated (CUDA only)", False),
+    "peak_host_memory_mb": Metric("MB", "largest resident set of the worker", False),
+    "placement_fraction": Metric("1", "host-buffer pages on the requested node(s)", True),
+    "measured_samples": Metric("samples", "samples in the timed window", None),
+    "measured_s": Metric("s", "length of the timed window", None),
+}
+
+
+@dataclass(frozen=True)
+class NumaNode:
+    """One online NUMA node.
+
+    `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
+    `distances` maps node id to SLIT distance, 10 being local; `llc_bytes` sums the node's
+    last-level caches (None: not told by the kernel).
+    """
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    distances: dict[int, int]
+    memory_free_bytes: int | None = None
+    llc_bytes: int | None = None
+
+    @property
+    def cpuless(self) -> bool:
+        return not self.cpus
+
+    @property
+    def memoryless(self) -> bool:
+        return self.memory_bytes == 0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown."""
+
+    index: int
+    pci_address: str
+    vendor: str
+    device: str
+    numa_node: int
+    name: str | None = None
+    uuid: str | None = None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What was discovered about a machine. `source` says where: "live" or the captured tree."""
+
+    nodes: tuple[NumaNode, ...]
+    gpus: tuple[Gpu, ...]
+    cpus_offline: tuple[int, ...] = ()
+    source: str = "live"
+    notes: tuple[str, ...] = ()
+
+    def node(self, node_id: int) -> NumaNode | None:
+        """The online node of that number, or None."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    @property
+    def cpu_nodes(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if not node.cpuless)
+
+    @property
+    def memory_nodes(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if not node.memoryless)
+
+    def to_dict(self) -> JsonDict:
+        """Plain JSON types; distances are keyed by the node number as a string."""
+        plain: JsonDict = json.loads(json.dumps(asdict(self)))
+        for node, source in zip(plain["nodes"], self.nodes, strict=True):
+            node["cpuless"] = source.cpuless
+            node["memoryless"] = source.memoryless
+        return plain
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one run's threads and memory go.
+
+    `numa_node` None: CPUs not bound. `memory_nodes` empty: memory not bound. `cpus` are the CPUs
+    the run may use when it is bound. `by_cpu` is set where numactl must be told CPUs, not the
+    node. `label` is derived from the topology: local, remote, remote_cpu, remote_memory,
+    interleave, unbound or unknown.
+    """
+
+    numa_node: int | None
+    memory_nodes: tuple[int, ...]
+    policy: str
+    label: str
+    cpus: tuple[int, ...] = ()
+    by_cpu: bool = False
+
+    @property
+    def bound(self) -> bool:
+        return self.numa_node is not None or bool(self.memory_nodes)
+
+
+@dataclass(frozen=True)
+class VitSpec:
+    """A resolved model. `depth` 0 is pure transfer, and the other sizes are then 0."""
+
+    name: str
+    patch_size: int
+    depth: int
+    dim: int
+    heads: int
+    dim_head: int
+    mlp_dim: int
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """The resolved `test` settings of one run; the fields are those of `config.TestConfig`."""
+
+    __test__ = False  # not a pytest class
+
+    num_samples: int
+    time_budget_s: float
+    batch_size: int
+    image_size: int
+    channels: int
+    pipeline_depth: int
+    memory_size_mb: int
+    warmup_samples: int
+    warmup_budget_s: float
+    precision: str
+    compile_model: bool
+    compile_mode: str
+    cpu_threads: int | None
+    seed: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """The device of one run: `kind` is cuda or cpu; the rest is null on the CPU."""
+
+    kind: str
+    gpu_id: int | None = None
+    gpu_name: str | None = None
+    gpu_uuid: str | None = None
+    gpu_numa_node: int | None = None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything the worker needs to know, and nothing else."""
+
+    study: str
+    run_id: str
+    repeat: int
+    vit: VitSpec
+    test: TestSpec
+    device: DeviceSpec
+    placement: Placement
+    schema_version: int = SCHEMA_VERSION
+
+    def cell(self) -> JsonDict:
+        """The canonical spec of what is measured: the same for all repeats, and in any study."""
+        return {part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")}
+
+    def cell_hash(self) -> str:
+        """SHA-256 of the canonical JSON of `cell`, in hexadecimal."""
+        text = json.dumps(self.cell(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> JsonDict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: JsonDict) -> RunSpec:
+        """The inverse of `to_dict`, also after a trip through JSON.
+
+        Raises ValueError when the version is not ours, TypeError or KeyError when fields are off.
+        """
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"spec has schema_version {data['schema_version']}, this program reads {SCHEMA_VERSION}"
+            )
+        placement = dict(data["placement"])
+        placement["memory_nodes"] = tuple(placement["memory_nodes"])
+        placement["cpus"] = tuple(placement["cpus"])
+        parts = {
+            "vit": VitSpec(**data["vit"]),
+            "test": TestSpec(**data["test"]),
+            "device": DeviceSpec(**data["device"]),
+            "placement": Placement(**placement),
+        }
+        return cls(**{**data, **parts})
+
+
+@dataclass
+class RunResult:
+    """What one worker measured.
+
+    `samples` holds one list per stage, one value per batch, in milliseconds (`start_ms` counts
+    from the start of the window); `warmup_samples` likewise, never mixed in. `observed` says
+    where the process really ran and its memory really was.
+    """
+
+    run_id: str
+    spec_hash: str
+    status: str
+    error: str | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup_samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup: JsonDict = field(default_factory=dict)
+    observed: JsonDict = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> JsonDict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: JsonDict) -> RunResult:
+        """The inverse of `to_dict`. Raises TypeError on unknown or missing fields, ValueError on
+        an unknown status."""
+        Status(data["status"])
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the executor saw of one run. Paths are relative to the study directory."""
+
+    status: Status
+    exit_code: int | None
+    error: str | None
+    start_time: str
+    duration_s: float
+    attempt: int
+    stdout_log: str
+    stderr_log: str
+    nsys_report: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, host: str) -> JsonDict:
+    """One row of results.json. Metrics that were not measured are null.
+
+    The executor's verdict stands above the worker's: a worker that said "passed" and then died
+    did not pass.
+    """
+    memory = spec.placement.memory_nodes
+    metrics = result.metrics if result is not None else {}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": spec.study,
+        "run_id": spec.run_id,
+        "spec_hash": spec.cell_hash(),
+        "repeat": spec.repeat,
+        "host": host,
+        "device": spec.device.kind,
+        "gpu_id": spec.device.gpu_id,
+        "gpu_name": spec.device.gpu_name,
+        "gpu_uuid": spec.device.gpu_uuid,
+        "gpu_numa_node": spec.device.gpu_numa_node,
+        "numa_node": spec.placement.numa_node,
+        "memory_node": memory[0] if len(memory) == 1 else None,
+        "memory_nodes": list(memory),
+        "memory_policy": spec.placement.policy,
+        "placement": spec.placement.label,
+        "vit_name": spec.vit.name,
+        "vit_config": asdict(spec.vit),
+        "test_config": asdict(spec.test),
+        "compile_model": spec.test.compile_model,
+        "compile_mode": spec.test.compile_mode if spec.test.compile_model else None,
+        "precision": spec.test.precision,
+        "status": execution.status.value,
+        "success": execution.status is Status.PASSED,
+        "exit_code": execution.exit_code,
+        "error": execution.error,
+        "start_time": execution.start_time,
+        "duration_s": round(execution.duration_s, 3),
+        "attempt": execution.attempt,
+        **{name: metrics.get(name) for name in METRICS},
+        "warmup": result.warmup if result is not None else {},
+        "observed": result.observed if result is not None else {},
+        "versions": result.versions if result is not None else {},
+        "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
+        "stdout_log": execution.stdout_log,
+        "stderr_log": execution.stderr_log,
+        "nsys_report": execution.nsys_report,
+    }
