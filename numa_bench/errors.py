@@ -1,4 +1,4 @@
-"""One exception tree. Every message is one line for the person who reads it: what, where, what to do."""
+"""One exception tree. A message is one line for its reader: what, where, what to do."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class ConfigError(NumaBenchError):
         return f"{self.key}={_shown(self.value)}: {self.fix}"
 
 
+class UnknownKeyError(NumaBenchError):
+    """A key that no schema has; the message is the key."""
+
+
 class MachineError(NumaBenchError):
     """The machine cannot run what was asked for (no numactl, no permission, no such device)."""
 
@@ -36,7 +40,7 @@ class StoreError(NumaBenchError):
     """A study directory that cannot be read, written or resumed."""
 
 
-class StudyFailed(NumaBenchError):
+class StudyFailed(NumaBenchError):  # noqa: N818 - an outcome, not a mistake
     """Some run of a finished study failed. The study is complete on disk."""
 
     exit_code = 1

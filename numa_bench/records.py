@@ -59,7 +59,9 @@ METRICS: dict[str, Metric] = {
     "overlap_efficiency": Metric(
         "1", "stage time hidden behind other stages over what could be hidden; 0 on the CPU", True
     ),
-    "compile_s": Metric("s", "first call of the compiled model, CUDA graph capture not counted", False),
+    "compile_s": Metric(
+        "s", "first call of the compiled model, CUDA graph capture not counted", False
+    ),
     "warmup_s": Metric("s", "warm-up batches, after compilation", False),
     "peak_device_memory_mb": Metric("MB", "most device memory allocated (CUDA only)", False),
     "peak_host_memory_mb": Metric("MB", "largest resident set of the worker", False),
@@ -222,7 +224,9 @@ class RunSpec:
 
     def cell(self) -> JsonDict:
         """The canonical spec of what is measured: the same for all repeats, and in any study."""
-        return {part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")}
+        return {
+            part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")
+        }
 
     def cell_hash(self) -> str:
         """SHA-256 of the canonical JSON of `cell`, in hexadecimal."""
@@ -240,7 +244,8 @@ class RunSpec:
         """
         if data["schema_version"] != SCHEMA_VERSION:
             raise ValueError(
-                f"spec has schema_version {data['schema_version']}, this program reads {SCHEMA_VERSION}"
+                f"spec has schema_version {data['schema_version']}, "
+                f"this program reads {SCHEMA_VERSION}"
             )
         placement = dict(data["placement"])
         placement["memory_nodes"] = tuple(placement["memory_nodes"])
@@ -303,7 +308,9 @@ class Execution:
     warnings: tuple[str, ...] = ()
 
 
-def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, host: str) -> JsonDict:
+def make_record(
+    spec: RunSpec, result: RunResult | None, execution: Execution, host: str
+) -> JsonDict:
     """One row of results.json. Metrics that were not measured are null.
 
     The executor's verdict stands above the worker's: a worker that said "passed" and then died

@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+"""Measure whether NUMA placement changes the throughput of a ViT pipeline on this machine.
+
+python hydra_experiment_runner.py --help
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from numa_bench import hydra_app
+from numa_bench.entry import discover, load_config, save_resolved
+from numa_bench.overrides import rewrite_command_line, touched_models
+from numa_bench.planning import build_plan
+from numa_bench.preflight import check_binding
+
+hydra_app.setup()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(node: DictConfig) -> None:
+    """One job; its errors are told in one line."""
+    hydra_app.guard(lambda: run(node))
+
+
+def run(node: DictConfig) -> None:
+    """Compose, validate, discover, plan, check the machine, run."""
+    settings = HydraConfig.get()
+    overrides = list(settings.overrides.task)
+    config = load_config(node, overrides)
+    topology, visible = discover(config.topology_root)
+    plan = build_plan(config, topology, visible, touched_models(overrides))
+    if config.topology_root is None:
+        check_binding(run.placement for run in plan.runs)
+    # Imported late: --cfg job and errors of configuration do not need them.
+    from numa_bench.console import print_matrix
+    from numa_bench.study import run_study
+
+    if plan.dry_run:
+        print_matrix(plan)
+        return
+    directory = Path(settings.runtime.output_dir)
+    save_resolved(config, directory)
+    run_study(plan, topology, directory)
+
+
+if __name__ == "__main__":
+    rewrite_command_line(sys.argv, os.environ)
+    sys.exit(hydra_app.run_app(main))

@@ -1,0 +1,194 @@
+"""Structured configs: every setting, its type, its default and its documentation.
+
+The classes are registered in Hydra's ConfigStore, so an unknown key or a wrong type is refused
+when the config is composed (`slots=True` is what makes `+typo=1` an error). What types cannot say
+is checked in `validation.py`; what a setting does is in `planning.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, List, Optional, TypeVar, get_type_hints  # noqa: UP035
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+T = TypeVar("T")
+
+POLICIES = ("bind", "preferred", "interleave", "local", "none")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+DEVICES = ("auto", "cuda", "cpu")
+ORDERS = ("shuffled", "sequential")
+PROGRESS = ("auto", "bar", "plain")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def doc(default: T, text: str) -> T:
+    """A dataclass field with its documentation, which --help and docs/configuration.md show."""
+    if isinstance(default, (list, dict)):
+        value = default
+        return field(default_factory=lambda: type(value)(value), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(kw_only=True, slots=True)
+class TestConfig:
+    """How one run measures. Any of these can also stand in an entry of `vit_configs`."""
+
+    __test__ = False  # not a pytest class
+
+    num_samples: int = doc(2000, "Samples to time. Rounded up to whole batches.")
+    time_budget_s: float = doc(
+        10.0, "Longest timed window in seconds; a slow machine measures fewer samples and says so."
+    )
+    batch_size: int = doc(8, "Samples in one batch, which is one copy in and one copy out.")
+    image_size: int = doc(224, "Side of the square input image in pixels.")
+    channels: int = doc(3, "Channels of the input image.")
+    pipeline_depth: int = doc(
+        2, "Batches in flight: 1 is synchronous, 2 is double buffered. No overlap on the CPU."
+    )
+    memory_size_mb: Optional[int] = doc(
+        None,
+        "Host sample pool in MB (1e6 bytes), read round-robin. null: twice the last-level cache "
+        "of the largest node, at least 256.",
+    )
+    warmup_samples: int = doc(40, "Fewest warm-up samples; warm-up ends when stage times settle.")
+    warmup_budget_s: float = doc(5.0, "Longest warm-up in seconds, after compilation.")
+    precision: str = doc("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
+    compile_model: bool = doc(False, "Compile the model with torch.compile.")
+    compile_mode: str = doc("default", f"torch.compile mode: {', '.join(COMPILE_MODES)}.")
+    cpu_threads: Optional[int] = doc(
+        None, "torch and OpenMP threads of the worker. null: as many as CPUs it is bound to."
+    )
+    seed: int = doc(0, "Seed of the model's weights and of the input samples.")
+    timeout_s: float = doc(900.0, "A run that lasts longer is stopped and recorded as timeout.")
+
+
+def _optional_twin(cls: type, name: str) -> type:
+    """A dataclass with the fields of `cls`, all optional: null means 'as in the other one'."""
+    hints = get_type_hints(cls)
+    twins = [
+        (
+            f.name,
+            Optional[hints[f.name]],
+            field(
+                default=None,
+                metadata={"help": f"As test.{f.name}, for this model alone.", "twin": True},
+            ),
+        )
+        for f in fields(cls)
+    ]
+    return make_dataclass(
+        name, twins, kw_only=True, slots=True, namespace={"__module__": __name__, "__test__": False}
+    )
+
+
+if TYPE_CHECKING:
+
+    class TestOverrides:
+        """Every field of TestConfig, optional."""
+
+else:
+    TestOverrides = _optional_twin(TestConfig, "TestOverrides")
+
+#: The `test` settings that a vit_configs entry may override for itself.
+OVERRIDABLE = tuple(f.name for f in fields(TestConfig))
+
+
+@dataclass(kw_only=True, slots=True)
+class ViTConfig(TestOverrides):
+    """One vision transformer, built by vit-pytorch. depth=0 is no model at all: pure transfer."""
+
+    name: Optional[str] = doc(None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>.")
+    patch_size: int = doc(32, "Side of a patch in pixels; must divide image_size.")
+    depth: int = doc(6, "Transformer blocks. 0: no-op, the input is copied back as it is.")
+    dim: int = doc(512, "Width of a token.")
+    heads: Optional[int] = doc(None, "Attention heads. null: dim / 64, at least 1.")
+    dim_head: Optional[int] = doc(
+        None, "Width of one head. null: dim / heads, and then heads must divide dim."
+    )
+    mlp_dim: Optional[int] = doc(None, "Width of the feed-forward layer. null: 4 x dim.")
+
+
+@dataclass(kw_only=True, slots=True)
+class HardwareConfig:
+    """Where runs are placed. Lists may be given as [0,1], 0, "0,1" or "0-3"."""
+
+    device: str = doc("auto", "auto: GPUs where there are any, else the CPU; or cuda, or cpu.")
+    gpu_ids: Any = doc(
+        None,
+        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured by itself. null: "
+        "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
+    )
+    numa_nodes: Any = doc(
+        "all",
+        "Nodes whose CPUs to run on, one cell each: numbers, or all, local, remote (both relative "
+        "to each GPU), unbound (no numactl); a list may mix them.",
+    )
+    memory_nodes: Any = doc(
+        None,
+        "Nodes for memory, crossed with numa_nodes: numbers, or all, local, remote, same. null: "
+        "with a GPU the CPU node itself; without one every node that has memory. With policy "
+        "interleave: the set to interleave over (null: all).",
+    )
+    memory_policy: str = doc(
+        "bind", f"numactl memory policy: {', '.join(POLICIES)} (none: CPUs bound, memory not)."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class ExperimentConfig:
+    """One study: models x GPUs x placements x repeats."""
+
+    name: str = doc(MISSING, "Name of the study, and of its directory under the output root.")
+    vit_configs: List[ViTConfig] = doc([], "The models to run.")  # noqa: UP006
+    test: TestConfig = field(
+        default_factory=TestConfig, metadata={"help": "Measurement settings of all models."}
+    )
+    hardware: HardwareConfig = field(
+        default_factory=HardwareConfig, metadata={"help": "Devices and placements."}
+    )
+    repeats: int = doc(3, "Fresh processes per cell. One repeat gives no confidence interval.")
+    order: str = doc(
+        "shuffled", "shuffled: every cell once per block, each block in random order; sequential."
+    )
+    order_seed: int = doc(0, "Seed of the random order.")
+    max_gpus: Optional[int] = doc(None, "Use at most so many of the GPUs. null: all.")
+
+
+@dataclass(kw_only=True, slots=True)
+class OutputConfig:
+    """Where results go and what is shown."""
+
+    root: str = doc("outputs", "Directory under which every study gets its own.")
+    progress: str = doc("auto", "auto: a bar on a terminal, else plain lines; bar; plain.")
+    log_level: str = doc("INFO", f"Least level shown and logged: {', '.join(LOG_LEVELS)}.")
+    error_lines: int = doc(12, "Last lines of a failed run's stderr kept in its record.")
+    grace_s: float = doc(10.0, "Seconds a stopped run gets to end by itself before SIGKILL.")
+
+
+@dataclass(kw_only=True, slots=True)
+class RunnerConfig:
+    """The whole configuration of hydra_experiment_runner.py."""
+
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    dry_run: bool = doc(False, "Check everything, print the run matrix, run nothing.")
+    debug: bool = doc(
+        False, "Few samples, one repeat, into <root>/debug, which is overwritten each time."
+    )
+    resume_from: Optional[str] = doc(
+        None, "Study directory to finish: runs that passed are kept, the others run (again)."
+    )
+    topology_root: Optional[str] = doc(
+        None, "Plan for the machine in this captured sysfs tree instead (dry runs only)."
+    )
+
+
+def register_configs() -> None:
+    """Put the schemas where the YAML files in conf/ find them. Safe to call twice."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunnerConfig)
+    store.store(group="experiment", name="schema", node=ExperimentConfig)
+    store.store(group="output", name="schema", node=OutputConfig)

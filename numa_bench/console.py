@@ -1,0 +1,217 @@
+"""What the person sees: a bar on a terminal, plain lines elsewhere, and a table at the end."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from numa_bench.planning import Plan, estimate_s
+from numa_bench.records import JsonDict, RunSpec
+from numa_bench.summary import Row, device_text, memory_text, model_text, node_text, varied_settings
+
+logger = logging.getLogger("numa_bench")
+
+_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
+_PLAIN_WIDTH = 160
+
+
+class Reporter:
+    """Shows a study's progress. A context manager; the log file gets every line in any case."""
+
+    def __init__(self, plan: Plan, *, bar: bool) -> None:
+        self._console = Console(stderr=True)
+        self._level = plan.output.log_level
+        self._progress: Progress | None = None
+        self._handler: logging.Handler
+        if bar:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+                refresh_per_second=1,  # drawing costs CPU time beside a measurement
+            )
+            # The bar shows runs itself; only what needs attention is printed above it.
+            self._handler = RichHandler(console=self._console, show_path=False, show_time=False)
+            self._handler.setLevel(max(logging.WARNING, logging.getLevelName(self._level)))
+        else:
+            self._handler = logging.StreamHandler(sys.stderr)
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+            self._handler.setLevel(self._level)
+
+    def __enter__(self) -> Reporter:
+        root = logging.getLogger()
+        root.setLevel(self._level)
+        root.addHandler(self._handler)
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        logging.getLogger().removeHandler(self._handler)
+
+    def begin(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
+        """The study starts: `pending` are the runs still to do."""
+        done = len(plan.runs) - len(pending)
+        resumed = f", {done} already done" if done else ""
+        logger.info(
+            "study %s: %d runs%s, at most about %s; results in %s",
+            plan.study,
+            len(pending),
+            resumed,
+            duration_text(sum(map(estimate_s, pending))),
+            directory,
+        )
+        if self._progress is not None:
+            self._task = self._progress.add_task(plan.study, total=len(pending))
+
+    def started(self, spec: RunSpec) -> None:
+        """A run starts."""
+        logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
+        if self._progress is not None:
+            self._progress.update(self._task, description=spec.run_id)
+
+    def finished(self, record: JsonDict) -> None:
+        """A run ended and its record is stored."""
+        line = result_line(record)
+        level = logging.INFO if record["status"] in ("passed", "waived") else logging.WARNING
+        fields = {key: record[key] for key in ("run_id", "status", "error", "duration_s")}
+        if self._progress is not None:
+            mark = _MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
+            self._console.print(f"{mark} {line}", highlight=False)
+            self._progress.advance(self._task)
+            level = logging.INFO
+        logger.log(level, "%s %s", record["status"], line, extra=fields)
+
+
+def make_reporter(plan: Plan) -> Reporter:
+    """A bar on a terminal, plain lines elsewhere, or what `output.progress` asks for."""
+    wanted = plan.output.progress
+    return Reporter(plan, bar=wanted == "bar" or (wanted == "auto" and sys.stderr.isatty()))
+
+
+def result_line(record: JsonDict) -> str:
+    """One finished run in one line."""
+    parts = [record["run_id"]]
+    throughput = record["throughput_samples_per_s"]
+    if throughput is not None:
+        parts.append(f"{throughput:,.1f} samples/s")
+    parts.append(f"{record['duration_s']:.1f} s")
+    if record["error"]:
+        parts.append(record["error"].splitlines()[0])
+    return "  ".join(parts)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as a person says them: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None:
+    """The closing table on stdout: model x placement, throughput, difference to local."""
+    table = Table(title=f"{plan.study}: throughput", title_justify="left")
+    for name in ("device", "model", "CPU node", "memory", "placement"):
+        table.add_column(name, overflow="fold")
+    for name in ("runs", "samples/s", "range", "to local"):
+        table.add_column(name, justify="right")
+    previous = ""
+    for row in rows:
+        if previous and row.model != previous:
+            table.add_section()
+        previous = row.model
+        table.add_row(
+            row.device,
+            row.model,
+            row.cpu_node,
+            row.memory,
+            row.placement,
+            _runs_text(row),
+            "-" if row.median is None else f"{row.median:,.1f}",
+            _range_text(row),
+            "-" if row.to_local is None else f"{row.to_local:+.1%}",
+        )
+    console = _stdout()
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_matrix(plan: Plan) -> None:
+    """What a study would run: one row per cell."""
+    table = Table(title=f"{plan.study}: planned runs", title_justify="left")
+    for name in ("run id", "device", "CPU node", "memory node", "policy", "placement", "model"):
+        table.add_column(name, overflow="fold")
+    for name in ("compile", "repeats", "at most"):
+        table.add_column(name, justify="right")
+    repeats_of: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in plan.cells}
+    for run in plan.runs:
+        repeats_of[run.cell_hash()].append(run)
+    varied = [name for name in varied_settings(plan.runs) if name != "compile_model"]
+    for repeats in repeats_of.values():
+        run = repeats[0]
+        table.add_row(
+            run.run_id.replace(f"_r{run.repeat}-", "_r*-"),
+            device_text(run),
+            node_text(run.placement.numa_node),
+            memory_text(run),
+            run.placement.policy,
+            run.placement.label,
+            model_text(run, varied).replace(f" compiled:{run.test.compile_mode}", ""),
+            run.test.compile_mode if run.test.compile_model else "no",
+            str(len(repeats)),
+            duration_text(sum(map(estimate_s, repeats))),
+        )
+    console = _stdout()
+    console.print(table)
+    console.print(
+        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, at most about "
+        f"{duration_text(plan.estimated_s)}. Nothing was run.",
+        highlight=False,
+    )
+
+
+def _runs_text(row: Row) -> str:
+    bad = sorted({s for s in row.statuses if s != "passed"})
+    counted = f"{len(row.throughput)}/{row.planned}"
+    return f"{counted} {', '.join(bad)}" if bad else counted
+
+
+def _range_text(row: Row) -> str:
+    if len(row.throughput) < 2:
+        return "-"
+    half = (max(row.throughput) - min(row.throughput)) / 2
+    return f"±{half / statistics.median(row.throughput):.1%}"
+
+
+def _stdout() -> Console:
+    """Wide enough not to cut run ids when the output goes to a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)

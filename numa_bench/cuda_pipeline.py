@@ -1,0 +1,142 @@
+"""The stages on a CUDA device: three streams, events between them, pinned buffers.
+
+For batch i in slot s = i mod depth, with arrows for "waits for" (a no-op's input is free when its
+D2H has ended, because its output is its input):
+
+    H2D(i)     -> the slot's input is free:  compute(i - depth)
+    compute(i) -> H2D(i), and the slot's output is free:  D2H(i - depth)
+    D2H(i)     -> compute(i)
+
+The host never waits inside a window; it synchronises once, at its end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from numa_bench.buffers import HostBuffer, SamplePool
+from numa_bench.pipeline import Model, Window
+
+#: Fewest batches of a window, so that percentiles and overlap mean something.
+LEAST_BATCHES = 3
+
+
+class _Marks:
+    """Six timing events of one batch: start and end of each stage."""
+
+    def __init__(self) -> None:
+        self.h2d_start, self.h2d_end = _event(), _event()
+        self.compute_start, self.compute_end = _event(), _event()
+        self.d2h_start, self.d2h_end = _event(), _event()
+
+
+@dataclass
+class _Slot:
+    device_input: torch.Tensor
+    host_output: HostBuffer
+    output: torch.Tensor | None = None
+    input_free: torch.cuda.Event | None = None
+    output_free: torch.cuda.Event | None = None
+
+
+class CudaPipeline:
+    """pool (pinned) -> device input slot -> model -> host output slot (pinned).
+
+    `static_output`: the model replays a CUDA graph and returns the same memory each time, so its
+    output is cloned on the compute stream before the next replay overwrites it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        pool: SamplePool,
+        out_shape: tuple[int, ...],
+        depth: int,
+        device: torch.device,
+        *,
+        static_output: bool,
+    ) -> None:
+        self.model = model
+        self.pool = pool
+        self.static_output = static_output
+        batch = pool.first()
+        self._h2d, self._compute, self._d2h = (torch.cuda.Stream(device) for _ in range(3))
+        self._slots = [
+            _Slot(
+                torch.empty(batch.shape, dtype=batch.dtype, device=device),
+                HostBuffer(out_shape, batch.dtype, register=True),
+            )
+            for _ in range(depth)
+        ]
+        self.host_buffers = [pool.buffer, *(slot.host_output for slot in self._slots)]
+        self._last = 0
+        self._batch_s: float | None = None
+
+    def run(self, batches: int, budget_s: float) -> Window:
+        """See `Pipeline.run`. The host cannot watch the budget without waiting for the device,
+        so the number of batches comes from the time per batch of the window before."""
+        if self._batch_s:
+            batches = min(batches, max(LEAST_BATCHES, int(budget_s / self._batch_s)))
+        marks = [_Marks() for _ in range(batches)]
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for index, mark in enumerate(marks):
+            self._submit(self._slots[index % len(self._slots)], mark)
+        torch.cuda.synchronize()
+        wall_s = time.perf_counter() - begin
+        self._last = (batches - 1) % len(self._slots)
+        self._batch_s = wall_s / batches
+        window = Window(wall_s=wall_s)
+        first = marks[0].h2d_start
+        for m in marks:
+            window.add(
+                first.elapsed_time(m.h2d_start),
+                m.h2d_start.elapsed_time(m.h2d_end),
+                m.compute_start.elapsed_time(m.compute_end),
+                m.d2h_start.elapsed_time(m.d2h_end),
+                m.h2d_start.elapsed_time(m.d2h_end),
+            )
+        return window
+
+    def last_output(self) -> torch.Tensor:
+        """See `Pipeline.last_output`."""
+        return self._slots[self._last].host_output.tensor
+
+    def _submit(self, slot: _Slot, mark: _Marks) -> None:
+        h2d, compute, d2h = self._h2d, self._compute, self._d2h
+        with torch.cuda.stream(h2d):
+            if slot.input_free is not None:
+                h2d.wait_event(slot.input_free)
+            mark.h2d_start.record(h2d)
+            slot.device_input.copy_(self.pool.next(), non_blocking=True)
+            mark.h2d_end.record(h2d)
+        with torch.cuda.stream(compute):
+            compute.wait_event(mark.h2d_end)
+            if slot.output_free is not None:
+                compute.wait_event(slot.output_free)
+            # Let go of the slot's last output only here: the allocator gives its memory back to
+            # this stream, which from now on runs after the copy that read it.
+            slot.output = None
+            mark.compute_start.record(compute)
+            if self.static_output:
+                torch.compiler.cudagraph_mark_step_begin()
+            output = self.model(slot.device_input)
+            if self.static_output:
+                output = output.clone()
+            mark.compute_end.record(compute)
+        slot.output = output
+        with torch.cuda.stream(d2h):
+            d2h.wait_event(mark.compute_end)
+            mark.d2h_start.record(d2h)
+            slot.host_output.tensor.copy_(output, non_blocking=True)
+            mark.d2h_end.record(d2h)
+        no_op = output.data_ptr() == slot.device_input.data_ptr()
+        slot.input_free = mark.d2h_end if no_op else mark.compute_end
+        slot.output_free = mark.d2h_end
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)

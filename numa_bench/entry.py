@@ -1,0 +1,78 @@
+"""From Hydra's config node to a validated configuration, and the machine it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.config import RunnerConfig
+from numa_bench.errors import ConfigError, StoreError, UnknownKeyError
+from numa_bench.records import Gpu, Topology
+from numa_bench.store import RESOLVED_CONFIG
+from numa_bench.topology import live_topology, read_topology, visible_gpus
+from numa_bench.validation import validate
+
+
+def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
+    """The validated configuration. Raises ConfigError, or an OmegaConf error for a wrong type.
+
+    With resume_from, the resumed study's own configuration with this command line on top.
+    """
+    if node.resume_from:
+        node = _resumed(Path(node.resume_from), overrides)
+    try:
+        config = OmegaConf.to_object(node)
+    except AttributeError as error:  # what +typo=1 does to a class with slots
+        raise UnknownKeyError(_unknown_override(str(error), overrides)) from error
+    assert isinstance(config, RunnerConfig)
+    validate(config)
+    return config
+
+
+def save_resolved(config: RunnerConfig, directory: Path) -> None:
+    """Keep the configuration with all interpolations resolved, for resuming."""
+    path = directory / RESOLVED_CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def discover(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
+    """The machine's topology and the GPUs that this process may use.
+
+    `root`: a captured sysfs tree instead of this machine; all its GPUs count as visible.
+    """
+    if root is not None:
+        topology = read_topology(Path(root))
+        return topology, topology.gpus
+    topology = live_topology()
+    return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _unknown_override(message: str, overrides: Sequence[str]) -> str:
+    """The key that the command line added, from "... has no attribute 'typo'"."""
+    name = message.split("attribute '")[-1].split("'")[0]
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    return next((key for key in keys if key.rsplit(".", 1)[-1] == name), name)
+
+
+def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
+    saved = directory / RESOLVED_CONFIG
+    if not saved.is_file():
+        raise StoreError(f"{directory} cannot be resumed: it has no {RESOLVED_CONFIG}")
+    node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), OmegaConf.load(saved))
+    assert isinstance(node, DictConfig)
+    parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        key = override.key_or_group
+        if key in ("experiment", "output"):
+            raise ConfigError(
+                key, override.value(), "a resumed study keeps its own; drop it, or start anew"
+            )
+        if not key.startswith("hydra"):
+            OmegaConf.update(node, key, override.value())
+    return node

@@ -1,0 +1,46 @@
+"""Ctrl-C as a state instead of an exception: nothing is torn in the middle of a write.
+
+The first SIGINT, SIGTERM or SIGHUP asks the study to finish cleanly, the second to end at once.
+A waiting loop selects on `fd`, which becomes readable when a signal arrives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Counts interrupting signals while it is entered. Outside the main thread it hears none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write_fd, b"!")
+
+    def drain(self) -> None:
+        """Forget that `fd` was readable; the count stays."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 4096)

@@ -1,0 +1,207 @@
+"""Where this process really runs and where its pages really are, and the verdict against a spec.
+
+Pages are asked for one by one with move_pages(2) in query mode (nodes == NULL), which answers
+for exactly the buffer's addresses: a mapping in /proc/self/numa_maps may have been merged with
+its neighbours. Where the call is forbidden (some containers), numa_maps is read instead, and the
+method is recorded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from numa_bench.records import JsonDict, Placement
+from numa_bench.topology import parse_cpu_list
+
+#: Least fraction of buffer pages on the requested node(s) for a valid run.
+LEAST_FRACTION = 0.99
+#: Largest departure of any node's share from an even spread under interleave.
+INTERLEAVE_TOLERANCE = 0.05
+#: System call numbers (Linux arch/*/entry/syscalls): move_pages and get_mempolicy.
+_SYSCALLS = {"x86_64": (279, 239), "aarch64": (239, 236), "ppc64le": (301, 260)}
+#: Modes of set_mempolicy(2), include/uapi/linux/mempolicy.h; flags live above bit 12.
+_MODES = (
+    "default",
+    "prefer",
+    "bind",
+    "interleave",
+    "local",
+    "prefer (many)",
+    "weighted interleave",
+)
+_CHUNK = 65536
+
+
+def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
+    """What the kernel says of this process and of buffers given as (address, bytes).
+
+    Keys: cpus_allowed (a list string), thread_cpus_allowed (of each thread), policy,
+    policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
+    transparent_hugepages, numa_balancing. What the kernel does not tell is null.
+    """
+    pages, missing, method = _pages(buffers)
+    mode, nodes = _policy()
+    return {
+        "cpus_allowed": _status_field("Cpus_allowed_list"),
+        "thread_cpus_allowed": _thread_cpus(),
+        "policy": mode,
+        "policy_nodes": nodes,
+        "pages": {str(node): count for node, count in sorted(pages.items())},
+        "pages_missing": missing,
+        "page_bytes": os.sysconf("SC_PAGE_SIZE"),
+        "method": method,
+        "transparent_hugepages": _setting("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "numa_balancing": _setting("/proc/sys/kernel/numa_balancing"),
+    }
+
+
+def judge(placement: Placement, observed: JsonDict) -> tuple[float | None, str | None]:
+    """The fraction of pages where they should be, and what is wrong (None: nothing).
+
+    The fraction is None where nothing was asked of memory or the kernel does not say. Under
+    `preferred` pages may spill; the fraction says so and the run stays valid.
+    """
+    problem = _judge_cpus(placement, observed)
+    pages = {int(node): count for node, count in observed["pages"].items()}
+    total = sum(pages.values()) + (observed["pages_missing"] or 0)
+    wanted = placement.memory_nodes
+    if not wanted or not total:
+        if wanted and problem is None:
+            problem = "the kernel does not say where the buffers' pages are; placement is unproven"
+        return None, problem
+    fraction = sum(pages.get(node, 0) for node in wanted) / total
+    found = ", ".join(f"node {node}: {count}" for node, count in sorted(pages.items()))
+    if problem is None and placement.policy in ("bind", "local") and fraction < LEAST_FRACTION:
+        nodes = ",".join(map(str, wanted))
+        problem = f"only {fraction:.1%} of buffer pages are on node {nodes} (pages: {found})"
+    if problem is None and placement.policy == "interleave":
+        even = 1 / len(wanted)
+        worst = max(abs(pages.get(node, 0) / total - even) for node in wanted)
+        if worst > INTERLEAVE_TOLERANCE:
+            problem = f"pages are not spread evenly over nodes {list(wanted)} (pages: {found})"
+    return fraction, problem
+
+
+def _judge_cpus(placement: Placement, observed: JsonDict) -> str | None:
+    if placement.numa_node is None or observed["cpus_allowed"] is None:
+        return None
+    for allowed in {observed["cpus_allowed"], *observed["thread_cpus_allowed"]}:
+        stray = set(parse_cpu_list(allowed)) - set(placement.cpus)
+        if stray:
+            return f"threads may run on CPUs {allowed}, outside node {placement.numa_node}"
+    return None
+
+
+def _pages(buffers: Sequence[tuple[int, int]]) -> tuple[Counter[int], int | None, str | None]:
+    """Pages by node, pages that are on none, and the method that told."""
+    numbers = _SYSCALLS.get(platform.machine())
+    if numbers is not None:
+        total: Counter[int] = Counter()
+        missing = 0
+        try:
+            for address, nbytes in buffers:
+                statuses = _move_pages(numbers[0], address, nbytes)
+                total.update(status for status in statuses if status >= 0)
+                missing += sum(status < 0 for status in statuses)
+        except OSError:
+            pass
+        else:
+            return total, missing, "move_pages"
+    try:
+        text = Path("/proc/self/numa_maps").read_text()
+    except OSError:
+        return Counter(), None, None
+    return _from_numa_maps(text, [address for address, _ in buffers]), 0, "numa_maps"
+
+
+def _move_pages(number: int, address: int, nbytes: int) -> list[int]:
+    """The node of every page of a range, or a negative errno. Raises OSError."""
+    size = os.sysconf("SC_PAGE_SIZE")
+    first, count = address // size * size, -(-(address % size + nbytes) // size)
+    libc = ctypes.CDLL(None, use_errno=True)
+    statuses: list[int] = []
+    for start in range(0, count, _CHUNK):
+        n = min(_CHUNK, count - start)
+        pages = (ctypes.c_void_p * n)(
+            *range(first + start * size, first + (start + n) * size, size)
+        )
+        status = (ctypes.c_int * n)()
+        code = libc.syscall(number, 0, ctypes.c_ulong(n), pages, None, status, 0)
+        if code != 0:
+            raise OSError(ctypes.get_errno(), "move_pages")
+        statuses.extend(status)
+    return statuses
+
+
+def _from_numa_maps(text: str, addresses: Sequence[int]) -> Counter[int]:
+    """Pages by node of the mappings that hold these addresses (man 7 numa, /proc/pid/numa_maps).
+
+    A line tells a mapping's start, not its end: an address belongs to the last start below it.
+    """
+    starts: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        start, _, rest = line.partition(" ")
+        starts.append((int(start, 16), rest))
+    total: Counter[int] = Counter()
+    wanted = {max((s for s, _ in starts if s <= a), default=None) for a in addresses}
+    for begin, rest in starts:
+        if begin in wanted:
+            kilobytes = int(m[1]) if (m := re.search(r"kernelpagesize_kB=(\d+)", rest)) else 4
+            for node, count in re.findall(r"\bN(\d+)=(\d+)", rest):
+                total[int(node)] += int(count) * kilobytes * 1024 // os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def _policy() -> tuple[str | None, list[int]]:
+    """The calling thread's memory policy and its nodes, from get_mempolicy(2)."""
+    numbers = _SYSCALLS.get(platform.machine())
+    if numbers is None:
+        return None, []
+    words = 64  # 4096 nodes, more than any kernel is built for
+    mode = ctypes.c_int()
+    mask = (ctypes.c_ulong * words)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    bits = ctypes.c_ulong(words * 64)
+    if libc.syscall(numbers[1], ctypes.byref(mode), mask, bits, None, 0) != 0:
+        return None, []
+    index = mode.value & 0xFFF
+    name = _MODES[index] if index < len(_MODES) else f"mode {index}"
+    return name, [i for i in range(words * 64) if mask[i // 64] >> (i % 64) & 1]
+
+
+def _thread_cpus() -> list[str]:
+    """The distinct allowed-CPU lists of all threads of this process."""
+    found = set()
+    for status in Path("/proc/self/task").glob("*/status"):
+        try:
+            text = status.read_text()
+        except OSError:  # the thread has ended
+            continue
+        if match := re.search(r"^Cpus_allowed_list:\s*(\S*)", text, re.M):
+            found.add(match[1])
+    return sorted(found)
+
+
+def _status_field(name: str) -> str | None:
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    match = re.search(rf"^{name}:\s*(\S*)", text, re.M)
+    return match[1] if match else None
+
+
+def _setting(path: str) -> str | None:
+    """A kernel setting; of `always [madvise] never` the chosen word."""
+    try:
+        text = Path(path).read_text().strip()
+    except OSError:
+        return None
+    match = re.search(r"\[(\S+)\]", text)
+    return match[1] if match else text

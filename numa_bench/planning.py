@@ -1,0 +1,285 @@
+"""From configuration and topology to an ordered list of runs. Pure: nothing is looked up or run."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from numa_bench.config import ExperimentConfig, OutputConfig, RunnerConfig, TestConfig, ViTConfig
+from numa_bench.errors import ConfigError
+from numa_bench.nodes import NODES_KEY, resolve_placements
+from numa_bench.records import (
+    DeviceSpec,
+    Gpu,
+    Placement,
+    RunSpec,
+    TestSpec,
+    Topology,
+    VitSpec,
+)
+from numa_bench.validation import effective_test, id_list
+
+GPU_KEY = "experiment.hardware.gpu_ids"
+LEAST_POOL_MB = 256
+#: Rough costs, for the estimate shown to the user only: process start with torch, and a cold
+#: torch.compile of a small ViT on two cores (measured: benchmarks/results).
+STARTUP_S = 3.0
+COMPILE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to run: its runs in order, and how it is to be run and shown."""
+
+    study: str
+    cells: tuple[RunSpec, ...]  # in the order given: device, placement, model
+    runs: tuple[RunSpec, ...]  # every cell, `repeats` times, in the order to run
+    output: OutputConfig
+    order: str
+    order_seed: int
+    dry_run: bool = False
+    debug: bool = False
+    resume_from: str | None = None
+    topology_root: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def estimated_s(self) -> float:
+        """Upper estimate of the whole study in seconds."""
+        return sum(estimate_s(run) for run in self.runs)
+
+
+def build_plan(
+    config: RunnerConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    touched: frozenset[int] = frozenset(),
+) -> Plan:
+    """Plan a validated configuration on a machine.
+
+    `visible` are the GPUs this process may use. `touched` are the vit_configs entries that the
+    command line changed: such an entry may come to equal another one (a sweep over depth does
+    that), and is then measured once, with a warning. Any other two equal runs are a ConfigError.
+    """
+    experiment = debug_experiment(config.experiment) if config.debug else config.experiment
+    cells: dict[str, RunSpec] = {}
+    warnings: list[str] = []
+    for gpu in resolve_devices(experiment, topology, visible):
+        for placement in resolve_placements(experiment.hardware, topology, gpu):
+            for index, vit in enumerate(experiment.vit_configs):
+                spec = _cell(experiment, topology, gpu, placement, vit)
+                key = spec.cell_hash()
+                if key not in cells:
+                    cells[key] = spec
+                elif _same_model_as_touched(experiment, index, touched):
+                    warnings.append(
+                        f"experiment.vit_configs[{index}] equals another entry; measured once"
+                    )
+                else:
+                    _refuse_duplicate(experiment, spec)
+    return Plan(
+        study=experiment.name,
+        cells=tuple(cells.values()),
+        runs=_ordered(list(cells.values()), experiment),
+        output=config.output,
+        order=experiment.order,
+        order_seed=experiment.order_seed,
+        dry_run=config.dry_run,
+        debug=config.debug,
+        resume_from=config.resume_from,
+        topology_root=config.topology_root,
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def debug_experiment(experiment: ExperimentConfig) -> ExperimentConfig:
+    """The same study with a handful of samples and one repeat, to see whether it runs at all."""
+    small: dict[str, Any] = {
+        "num_samples": 4,
+        "time_budget_s": 1.0,
+        "warmup_samples": 1,
+        "warmup_budget_s": 1.0,
+    }
+    own: dict[str, Any] = dict.fromkeys(small)
+    vits = [replace(vit, **own) for vit in experiment.vit_configs]
+    return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
+
+
+def resolve_devices(
+    experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
+) -> list[Gpu | None]:
+    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for one that is not there."""
+    hardware = experiment.hardware
+    wanted = id_list(GPU_KEY, hardware.gpu_ids, words=None)
+    if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
+        if wanted:
+            raise ConfigError(GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; drop one of them")
+        return [None]
+    if wanted is None:
+        gpus = list(visible)
+        if not gpus and hardware.device == "auto":
+            return [None]
+    else:
+        gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
+    if not gpus:
+        raise ConfigError(
+            "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
+        )
+    return list(gpus[: experiment.max_gpus])
+
+
+def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple[Gpu, ...]) -> Gpu:
+    for gpu in visible:
+        uuid = gpu.uuid or ""
+        if gpu.index == item or (isinstance(item, str) and uuid and uuid.startswith(item)):
+            return gpu
+    fix = "name one of those, or use null for all" if visible else "use null, then the CPU runs"
+    raise ConfigError(GPU_KEY, given, f"no GPU {item}: {_what_gpus(topology, visible)}; {fix}")
+
+
+def _what_gpus(topology: Topology, visible: tuple[Gpu, ...]) -> str:
+    if visible:
+        have = "this machine has GPU " + ", ".join(str(gpu.index) for gpu in visible)
+    elif topology.gpus:
+        have = "this process sees no GPU"
+    else:
+        have = "this machine has no usable GPU"
+    hidden = len(topology.gpus) - len(visible)
+    return have + (f" ({hidden} more hidden by CUDA_VISIBLE_DEVICES)" if hidden else "")
+
+
+def _cell(
+    experiment: ExperimentConfig,
+    topology: Topology,
+    gpu: Gpu | None,
+    placement: Placement,
+    vit: ViTConfig,
+) -> RunSpec:
+    test = effective_test(experiment.test, vit)
+    if gpu is None:
+        device = DeviceSpec(kind="cpu")
+    else:
+        device = DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
+    return RunSpec(
+        study=experiment.name,
+        run_id="",
+        repeat=0,
+        vit=resolve_vit(vit),
+        test=resolve_test(test, topology),
+        device=device,
+        placement=placement,
+    )
+
+
+def resolve_vit(vit: ViTConfig) -> VitSpec:
+    """Fill in what the configuration leaves open. A no-op has no sizes but its patch size."""
+    if vit.depth == 0:
+        return VitSpec(vit.name or f"vit{vit.patch_size}x0", vit.patch_size, 0, 0, 0, 0, 0)
+    if vit.heads is not None:
+        heads = vit.heads
+    elif vit.dim_head is not None:
+        heads = max(1, vit.dim // vit.dim_head)
+    else:
+        most = max(1, vit.dim // 64)
+        heads = next(h for h in range(most, 0, -1) if vit.dim % h == 0)
+    return VitSpec(
+        name=vit.name or f"vit{vit.patch_size}x{vit.depth}x{vit.dim}",
+        patch_size=vit.patch_size,
+        depth=vit.depth,
+        dim=vit.dim,
+        heads=heads,
+        dim_head=vit.dim_head or vit.dim // heads,
+        mlp_dim=vit.mlp_dim or 4 * vit.dim,
+    )
+
+
+def resolve_test(test: TestConfig, topology: Topology) -> TestSpec:
+    """Fill in the pool size: larger than any node's last-level cache, so copies read memory."""
+    pool = test.memory_size_mb
+    if pool is None:
+        largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
+        pool = max(LEAST_POOL_MB, math.ceil(2 * largest / 1e6))
+    return TestSpec(**{**asdict(test), "memory_size_mb": pool})
+
+
+def run_prefix(spec: RunSpec) -> str:
+    """The readable part of a run id, without repeat and hash."""
+    placement = spec.placement
+    node = placement.numa_node
+    parts = [
+        f"gpu{spec.device.gpu_id}" if spec.device.kind == "cuda" else "cpu",
+        f"numa{node}" if node is not None else "unbound",
+    ]
+    if placement.policy in ("bind", "preferred") and placement.memory_nodes not in ((node,), ()):
+        parts.append("mem" + "-".join(map(str, placement.memory_nodes)))
+    if placement.policy not in ("bind", "none"):
+        parts.append(placement.policy)
+    vit = spec.vit
+    parts.append(f"vit{vit.patch_size}x{vit.depth}" + (f"x{vit.dim}" if vit.depth else ""))
+    if spec.test.compile_model:
+        parts.append("compiled")
+    return "_".join(parts)
+
+
+def estimate_s(run: RunSpec) -> float:
+    """Upper estimate of one run in seconds, to tell the user when to come back."""
+    compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
+    window = run.test.warmup_budget_s + run.test.time_budget_s
+    return min(run.test.timeout_s, STARTUP_S + compile_s + window)
+
+
+def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:
+    """Every cell once per block, in seeded random order: drift must not look like NUMA."""
+    shuffle = random.Random(experiment.order_seed)
+    runs: list[RunSpec] = []
+    for repeat in range(experiment.repeats):
+        block = list(cells)
+        if experiment.order == "shuffled":
+            shuffle.shuffle(block)
+        for cell in block:
+            run_id = f"{run_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
+            runs.append(replace(cell, run_id=run_id, repeat=repeat))
+    twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            "experiment.vit_configs", twice[0], "two different runs got this id; name the models"
+        )
+    return tuple(runs)
+
+
+def _same_model_as_touched(
+    experiment: ExperimentConfig, index: int, touched: frozenset[int]
+) -> bool:
+    """Whether this entry, or the earlier one that it equals, was changed on the command line."""
+    model = _resolved_pair(experiment, index)
+    twins = [i for i in range(index) if _resolved_pair(experiment, i) == model]
+    return bool(twins) and bool(touched & {index, *twins})
+
+
+def _resolved_pair(experiment: ExperimentConfig, index: int) -> tuple[VitSpec, TestConfig]:
+    vit = experiment.vit_configs[index]
+    return resolve_vit(vit), effective_test(experiment.test, vit)
+
+
+def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
+    """Say which list holds the same thing twice."""
+    pairs = [_resolved_pair(experiment, i) for i in range(len(experiment.vit_configs))]
+    if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
+        raise ConfigError(
+            "experiment.vit_configs",
+            spec.vit.name,
+            "stands there twice with the same settings; drop one, name them apart, or use repeats",
+        )
+    hardware = experiment.hardware
+    gpus = id_list(GPU_KEY, hardware.gpu_ids, words=None) or ()
+    key, value = (
+        (GPU_KEY, hardware.gpu_ids)
+        if len(set(gpus)) < len(gpus)
+        else (NODES_KEY, hardware.numa_nodes)
+    )
+    raise ConfigError(
+        key, value, f"plans {run_prefix(spec)} twice; name each once, or use experiment.repeats"
+    )

@@ -1,0 +1,129 @@
+"""Pure: records to the rows of the closing table, one row per cell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from numa_bench.records import JsonDict, RunSpec
+
+_METRIC = "throughput_samples_per_s"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: a model with its settings, on a device, in a placement.
+
+    `throughput` holds one value per passed run, in samples/s; `to_local` is the median's
+    difference to the local placement's of the same model and device, as a fraction.
+    """
+
+    device: str
+    model: str
+    cpu_node: str
+    memory: str
+    placement: str
+    planned: int
+    throughput: tuple[float, ...]
+    statuses: tuple[str, ...]
+    to_local: float | None
+
+    @property
+    def median(self) -> float | None:
+        return statistics.median(self.throughput) if self.throughput else None
+
+
+def rows(
+    cells: Sequence[RunSpec], runs: Sequence[RunSpec], records: Sequence[JsonDict]
+) -> list[Row]:
+    """One row per cell: device by device, model by model in the order given, then placements."""
+    by_id = {record["run_id"]: record for record in records}
+    repeats_of: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in cells}
+    for run in runs:
+        repeats_of[run.cell_hash()].append(run)
+    varied = varied_settings(runs)
+    values = {
+        key: tuple(
+            by_id[run.run_id][_METRIC]
+            for run in repeats
+            if run.run_id in by_id and by_id[run.run_id]["success"]
+        )
+        for key, repeats in repeats_of.items()
+    }
+    local: dict[tuple[str, str], list[float]] = {}
+    for key, repeats in repeats_of.items():
+        if repeats[0].placement.label == "local" and values[key]:
+            local.setdefault(_group(repeats[0], varied), []).extend(values[key])
+    table = []
+    for key, repeats in repeats_of.items():
+        run = repeats[0]
+        base = local.get(_group(run, varied))
+        known = bool(base and values[key]) and run.placement.label != "local"
+        table.append(
+            Row(
+                *_group(run, varied),
+                cpu_node=node_text(run.placement.numa_node),
+                memory=memory_text(run),
+                placement=run.placement.label,
+                planned=len(repeats),
+                throughput=values[key],
+                statuses=tuple(by_id[r.run_id]["status"] for r in repeats if r.run_id in by_id),
+                to_local=(
+                    statistics.median(values[key]) / statistics.median(base) - 1
+                    if known and base
+                    else None
+                ),
+            )
+        )
+    order = {name: i for i, name in enumerate(dict.fromkeys((r.device, r.model) for r in table))}
+    devices = {name: i for i, name in enumerate(dict.fromkeys(r.device for r in table))}
+    return sorted(table, key=lambda r: (devices[r.device], order[r.device, r.model]))
+
+
+def varied_settings(runs: Sequence[RunSpec]) -> list[str]:
+    """`test` settings that are not the same in all runs, and so must be shown."""
+    if not runs:
+        return []
+    first = runs[0].test
+    names = [n for n in first.__dataclass_fields__ if n not in ("compile_mode", "timeout_s")]
+    return [n for n in names if any(getattr(r.test, n) != getattr(first, n) for r in runs)]
+
+
+def device_text(run: RunSpec) -> str:
+    """How a device is shown: GPU number and its node, or CPU."""
+    device = run.device
+    if device.kind == "cpu":
+        return "CPU"
+    node = device.gpu_numa_node
+    return f"GPU {device.gpu_id} (node {node if node is not None and node >= 0 else '?'})"
+
+
+def node_text(node: int | None) -> str:
+    """A CPU node, or that there is none."""
+    return "any" if node is None else str(node)
+
+
+def memory_text(run: RunSpec) -> str:
+    """Memory nodes with their policy where it is not bind."""
+    placement = run.placement
+    nodes = ",".join(map(str, placement.memory_nodes)) or "any"
+    return nodes if placement.policy in ("bind", "none") else f"{nodes} ({placement.policy})"
+
+
+def model_text(run: RunSpec, varied: Sequence[str]) -> str:
+    """The model with the settings in which it differs from others of this study."""
+    parts = [run.vit.name]
+    for name in varied:
+        value = getattr(run.test, name)
+        if name == "compile_model":
+            parts.append(f"compiled:{run.test.compile_mode}" if value else "eager")
+        else:
+            parts.append(f"{name}={value}")
+    if run.test.compile_model and "compile_model" not in varied:
+        parts.append(f"compiled:{run.test.compile_mode}")
+    return " ".join(parts)
+
+
+def _group(run: RunSpec, varied: Sequence[str]) -> tuple[str, str]:
+    return device_text(run), model_text(run, varied)

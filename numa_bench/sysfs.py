@@ -1,0 +1,234 @@
+"""Below a root directory: the files of /sys and /proc, and the NUMA nodes that they tell of.
+
+The root is an argument, so that the same code reads this machine and a tree captured on another.
+
+Formats, in the kernel's Documentation: ABI/stable/sysfs-devices-node (nodes),
+ABI/testing/sysfs-devices-system-cpu and admin-guide/cputopology.rst (CPUs, caches),
+filesystems/proc.rst (meminfo).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from numa_bench.errors import MachineError
+from numa_bench.records import NumaNode
+
+NODES = "sys/devices/system/node"
+CPUS = "sys/devices/system/cpu"
+
+_MAX_ID = 1 << 16  # kernels stop at 8192 CPUs; a damaged "0-9999999999" must not fill the memory
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """The numbers in a kernel list such as "0-3,8,10-11", sorted and each once; "" gives ().
+
+    The format is that of `cpulist` and `online` files (admin-guide/cputopology.rst). Raises
+    ValueError on anything else.
+    """
+    numbers: set[int] = set()
+    for item in text.strip().split(",") if text.strip() else ():
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", item.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < _MAX_ID:
+            raise ValueError(f"{item[:40]!r} is not a number or a range such as 0-3")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))
+
+
+def format_cpu_list(cpus: Iterable[int]) -> str:
+    """The inverse of `parse_cpu_list`: (0, 1, 2, 8) gives "0-2,8", which numactl reads too."""
+    runs: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+@dataclass
+class Tree:
+    """The files below a root, and what had to be said about them.
+
+    A file that is not there is None, as kernels differ in what they tell; one that cannot be read
+    or understood is a MachineError, as every number derived from it would be a guess.
+    """
+
+    root: Path
+    notes: list[str] = field(default_factory=list)
+
+    def text(self, path: str) -> str | None:
+        try:
+            raw = (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        # Captures made by reading whole pages end in NUL bytes.
+        return raw.decode("ascii", errors="replace").strip(" \t\n\0")
+
+    def names(self, path: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in (self.root / path).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    def is_dir(self, path: str) -> bool:
+        try:
+            return (self.root / path).is_dir()
+        except OSError as error:  # not for a missing one: for a parent that may not be searched
+            raise self._unreadable(path, error) from error
+
+    def id_list(self, path: str) -> tuple[int, ...] | None:
+        text = self.text(path)
+        try:
+            return None if text is None else parse_cpu_list(text)
+        except ValueError as error:
+            raise self.malformed(path, text, "a list such as 0-3,8") from error
+
+    def numbers(self, path: str) -> list[int] | None:
+        text = self.text(path)
+        if text is None:
+            return None
+        if not re.fullmatch(r"-?[0-9]{1,9}(\s+-?[0-9]{1,9})*", text):
+            raise self.malformed(path, text, "numbers")
+        return [int(word) for word in text.split()]
+
+    def malformed(self, path: str, text: str | None, wanted: str) -> MachineError:
+        return MachineError(
+            f"{self.root / path} holds {(text or '')[:40]!r}, not {wanted}: "
+            "the tree is damaged; capture it again or give another root"
+        )
+
+    def _unreadable(self, path: str, error: OSError) -> MachineError:
+        return MachineError(
+            f"{self.root / path} cannot be read ({error.strerror}): "
+            "check its permissions or give another root"
+        )
+
+
+def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
+    """The online nodes, and the CPUs that are present but not online.
+
+    `tree.notes` gains a line for each thing that is not told. Raises MachineError when there is no
+    such tree, or when it cannot be read or understood.
+    """
+    if not tree.is_dir("sys"):
+        raise MachineError(
+            f"{tree.root} has no sys/ directory: give the directory that holds sys/ and proc/ "
+            "(an unpacked capture, or / for this machine)"
+        )
+    online = _online_cpus(tree)
+    node_names = [name for name in tree.names(NODES) if re.fullmatch(r"node[0-9]{1,5}", name)]
+    if node_names:
+        ids = tree.id_list(f"{NODES}/online")
+        if ids is None:
+            ids = tuple(sorted(int(name[4:]) for name in node_names))
+            tree.notes.append(f"/{NODES}/online is missing: every node directory counts as online")
+        if not ids:
+            raise tree.malformed(f"{NODES}/online", "", "a list such as 0-3,8")
+        nodes = tuple(_read_node(tree, node, ids, online) for node in ids)
+    else:
+        nodes = (_only_node(tree, online),)
+    present = tree.id_list(f"{CPUS}/present") or ()
+    offline = tuple(cpu for cpu in present if online is not None and cpu not in online)
+    return nodes, offline
+
+
+def _online_cpus(tree: Tree) -> frozenset[int] | None:
+    """The online CPUs, or None when the tree does not tell."""
+    told = tree.id_list(f"{CPUS}/online")
+    if told is not None:
+        if not told:
+            raise tree.malformed(f"{CPUS}/online", "", "a list such as 0-3,8")
+        return frozenset(told)
+    names = [name for name in tree.names(CPUS) if re.fullmatch(r"cpu[0-9]{1,5}", name)]
+    tree.notes.append(f"/{CPUS}/online is missing: every CPU that is not marked offline counts")
+    # A CPU that cannot be taken offline has no `online` file (cpu0 on x86).
+    on = frozenset(int(n[3:]) for n in names if tree.text(f"{CPUS}/{n}/online") != "0")
+    return on or None
+
+
+def _read_node(
+    tree: Tree, node: int, ids: tuple[int, ...], online: frozenset[int] | None
+) -> NumaNode:
+    base = f"{NODES}/node{node}"
+    if not tree.is_dir(base):
+        raise MachineError(
+            f"{tree.root / base} does not exist, but {NODES}/online lists node {node}: "
+            "the tree is incomplete; capture it again or give another root"
+        )
+    cpus = tree.id_list(f"{base}/cpulist")
+    if cpus is None:
+        tree.notes.append(f"/{base}/cpulist is missing: node {node} counts as having no CPUs")
+    usable = tuple(cpu for cpu in cpus or () if online is None or cpu in online)
+    row = tree.numbers(f"{base}/distance")
+    if row is None:
+        tree.notes.append(f"/{base}/distance is missing: node {node}'s distances are unknown")
+    elif len(row) != len(ids):  # the kernel writes one number per online node, in their order
+        raise tree.malformed(f"{base}/distance", str(row), f"one distance for each node of {ids}")
+    total, free = _memory(tree, f"{base}/meminfo")
+    distances = dict(zip(ids, row, strict=True)) if row else {}
+    return NumaNode(node, usable, total, distances, free, _llc_bytes(tree, usable))
+
+
+def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
+    """Node 0 of a kernel that knows no NUMA: all CPUs and all memory."""
+    if not online:
+        raise MachineError(
+            f"{tree.root} tells of no NUMA node and no CPU below sys/devices/system: "
+            "give the root of a complete capture, or / for this machine"
+        )
+    tree.notes.append("the kernel tells of no NUMA nodes: the whole machine is taken as node 0")
+    total, free = _memory(tree, "proc/meminfo")
+    cpus = tuple(sorted(online))
+    return NumaNode(0, cpus, total, {0: 10}, free, _llc_bytes(tree, cpus))
+
+
+def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
+    """Total and free bytes. Node files say "Node 0 MemTotal: 5 kB", /proc says "MemTotal: 5 kB"."""
+    text = tree.text(path)
+    if text is None:
+        tree.notes.append(f"/{path} is missing: the memory is unknown and counts as none")
+        return 0, None
+    total, free = (
+        re.search(rf"^(?:Node +[0-9]+ +)?{key}: +([0-9]{{1,15}}) kB *$", text, re.MULTILINE)
+        for key in ("MemTotal", "MemFree")
+    )
+    if total is None:
+        raise tree.malformed(path, text, 'a line "MemTotal: N kB"')
+    return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
+
+
+def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
+    """Bytes of the last-level caches that the CPUs use; None as soon as one is not told.
+
+    A cache that two nodes share (sub-NUMA clustering) counts in full for each of them.
+    """
+    total = 0
+    counted: set[int] = set()  # CPUs whose cache is in `total`; also saves thousands of reads
+    for cpu in cpus:
+        if cpu in counted:
+            continue
+        base, levels = f"{CPUS}/cpu{cpu}/cache", {}
+        for name in tree.names(base):
+            level = tree.text(f"{base}/{name}/level") or ""
+            if tree.text(f"{base}/{name}/type") in ("Data", "Unified") and len(level) == 1:
+                levels[level] = name
+        if not levels:
+            return None
+        last = f"{base}/{levels[max(levels)]}"
+        # The kernel always writes K (drivers/base/cacheinfo.c).
+        size = re.fullmatch(r"([0-9]{1,12})K", tree.text(f"{last}/size") or "")
+        sharers = tree.id_list(f"{last}/shared_cpu_list")
+        if size is None or sharers is None:
+            return None
+        total += int(size[1]) * 1024
+        counted.update(sharers)
+    return total or None

@@ -1,0 +1,194 @@
+"""What types cannot say: ranges, choices, and settings that contradict each other.
+
+Every complaint is a ConfigError with the full key as typed on the command line, the value, and
+what to do. Pure: nothing here looks at the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from numa_bench import config as cfg
+from numa_bench.config import ExperimentConfig, OutputConfig, RunnerConfig, TestConfig, ViTConfig
+from numa_bench.errors import ConfigError
+from numa_bench.topology import parse_cpu_list
+
+NODE_WORDS = ("all", "local", "remote", "unbound")
+MEMORY_WORDS = ("all", "local", "remote", "same")
+IdList = tuple[int | str, ...]
+
+_AT_LEAST_ONE = (
+    "num_samples",
+    "batch_size",
+    "image_size",
+    "channels",
+    "pipeline_depth",
+    "memory_size_mb",
+    "cpu_threads",
+)
+_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def validate(config: RunnerConfig) -> None:
+    """Raise ConfigError for the first setting that cannot be used."""
+    _check_output(config.output)
+    check_experiment(config.experiment)
+    if config.topology_root is not None and not config.dry_run:
+        raise ConfigError(
+            "topology_root", config.topology_root, "only with dry_run=true; add it or drop this key"
+        )
+
+
+def check_experiment(experiment: ExperimentConfig) -> None:
+    """Raise ConfigError when the experiment is impossible on any machine."""
+    _check_name("experiment.name", experiment.name)
+    at_least("experiment.repeats", experiment.repeats, 1)
+    one_of("experiment.order", experiment.order, cfg.ORDERS)
+    if experiment.max_gpus is not None:
+        at_least("experiment.max_gpus", experiment.max_gpus, 1)
+    check_test("experiment.test", experiment.test)
+    hardware = experiment.hardware
+    one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
+    one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
+    id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
+    id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
+    id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
+    if not experiment.vit_configs:
+        raise ConfigError("experiment.vit_configs", [], "give at least one model")
+    for index, vit in enumerate(experiment.vit_configs):
+        key = f"experiment.vit_configs[{index}]"
+        check_vit(key, vit, effective_test(experiment.test, vit))
+
+
+def effective_test(test: TestConfig, vit: ViTConfig) -> TestConfig:
+    """The `test` settings for one model: its own where it has them."""
+    own = {name: getattr(vit, name) for name in cfg.OVERRIDABLE}
+    return TestConfig(
+        **{name: getattr(test, name) if own[name] is None else own[name] for name in own}
+    )
+
+
+def check_test(key: str, test: TestConfig) -> None:
+    """Raise ConfigError when a measurement setting is out of range."""
+    for name in _AT_LEAST_ONE:
+        value = getattr(test, name)
+        if value is not None:
+            at_least(f"{key}.{name}", value, 1)
+    at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
+    at_least(f"{key}.seed", test.seed, 0)
+    at_least(f"{key}.warmup_budget_s", test.warmup_budget_s, 0)
+    for name in ("time_budget_s", "timeout_s"):
+        if not getattr(test, name) > 0:
+            raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
+    one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
+    one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
+
+
+def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
+    """Raise ConfigError when the model cannot be built, or its test settings cannot be used."""
+    check_test(key, test)
+    if vit.name is not None:
+        _check_name(f"{key}.name", vit.name)
+    at_least(f"{key}.depth", vit.depth, 0)
+    at_least(f"{key}.patch_size", vit.patch_size, 1)
+    if vit.patch_size > test.image_size:
+        raise ConfigError(
+            f"{key}.patch_size",
+            vit.patch_size,
+            f"larger than the image ({test.image_size} px); use a smaller patch or a larger "
+            "image_size",
+        )
+    if test.image_size % vit.patch_size:
+        down = max(vit.patch_size, test.image_size // vit.patch_size * vit.patch_size)
+        raise ConfigError(
+            f"{key}.patch_size",
+            vit.patch_size,
+            f"does not divide image_size={test.image_size}; use image_size={down}, or a patch "
+            "size that divides it",
+        )
+    for name in ("dim", "heads", "dim_head", "mlp_dim"):
+        value = getattr(vit, name)
+        if value is not None:
+            at_least(f"{key}.{name}", value, 1)
+    if vit.dim_head is None and vit.heads is not None and vit.dim % vit.heads:
+        raise ConfigError(
+            f"{key}.heads",
+            vit.heads,
+            f"does not divide dim={vit.dim}; use a divisor of dim, or set dim_head too",
+        )
+
+
+def at_least(key: str, value: float, least: int) -> None:
+    """Raise ConfigError when `value` is below `least` (or is not a number at all)."""
+    if not value >= least:
+        raise ConfigError(key, value, f"must be at least {least}")
+
+
+def one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError when `value` is not among `choices`."""
+    if value not in choices:
+        raise ConfigError(key, value, f"unknown; use one of {', '.join(choices)}")
+
+
+def id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
+    """A list of numbers and words from any way people write one.
+
+    None stays None; 1, "1", [0, 2], "0,2", "[0, 2]", "0-3" and "" (no entry) are lists. `words`
+    are the words allowed beside numbers; None allows any (GPU UUIDs). Raises ConfigError.
+    """
+    if value is None:
+        return None
+    items: list[int | str] = []
+    for part in _parts(key, value):
+        text = str(part).strip().strip("'\"")
+        if isinstance(part, (bool, float)):
+            raise ConfigError(key, value, f"{text} is not a whole number")
+        if re.fullmatch(r"\d+(-\d+)?", text):
+            if not 1 <= len(expanded := parse_cpu_list(text)) <= 4096:
+                raise ConfigError(key, value, f"{text} is not an ascending range")
+            items.extend(expanded)
+        elif text in words if words is not None else _UUID.fullmatch(text):
+            items.append(text)
+        else:
+            also = f", or {', '.join(words)}" if words else " or GPU UUIDs"
+            raise ConfigError(key, value, f"'{text}' is not usable here; give numbers{also}")
+    return tuple(items)
+
+
+def _parts(key: str, value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                return list(json.loads(text))
+            except ValueError:
+                text = text.strip("[]")
+        return [part for part in text.split(",") if part.strip()]
+    if isinstance(value, int):
+        return [value]
+    raise ConfigError(key, value, "give a number, a list such as [0,1], or null")
+
+
+def _check_output(output: OutputConfig) -> None:
+    one_of("output.progress", output.progress, cfg.PROGRESS)
+    one_of("output.log_level", output.log_level, cfg.LOG_LEVELS)
+    at_least("output.error_lines", output.error_lines, 0)
+    at_least("output.grace_s", output.grace_s, 0)
+    if not output.root.strip():
+        raise ConfigError("output.root", "''", "give a directory")
+
+
+def _check_name(key: str, name: str) -> None:
+    """Names become directory and file names, so they may not lead anywhere else."""
+    if not _NAME.fullmatch(name) or len(name) > 80:
+        raise ConfigError(
+            key,
+            name,
+            "use letters, digits, '.', '_' and '-' only, at most 80, not starting with '.'",
+        )

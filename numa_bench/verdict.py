@@ -1,0 +1,80 @@
+"""Pure: what a process left behind to a status and an error that helps."""
+
+from __future__ import annotations
+
+import signal
+
+from numa_bench.executor import Ended
+from numa_bench.records import NumaNode, RunResult, RunSpec, Status, Topology
+
+_BOUND = ("bind",)
+
+
+def classify(
+    spec: RunSpec,
+    ended: Ended,
+    result: RunResult | None,
+    result_problem: str | None,
+    stderr_tail: str,
+    topology: Topology,
+) -> tuple[Status, str | None]:
+    """The status of a run and its error (None when it passed).
+
+    `result` is what the worker wrote, `result_problem` why it could not be read. The exit code
+    and the result must agree, or the run failed. The first line of the error says it all; the
+    last lines of stderr follow.
+    """
+    status, headline = _headline(spec, ended, result, result_problem, topology)
+    if headline is None or status in (Status.WAIVED, Status.INVALID):
+        return status, headline
+    tail = stderr_tail.strip()
+    return status, f"{headline}\n{tail}" if tail else headline
+
+
+def _headline(
+    spec: RunSpec,
+    ended: Ended,
+    result: RunResult | None,
+    result_problem: str | None,
+    topology: Topology,
+) -> tuple[Status, str | None]:
+    if ended.start_error is not None:
+        return Status.FAILED, f"could not be started: {ended.start_error}"
+    if ended.reason == "timeout":
+        limit = f"{spec.test.timeout_s:g}"
+        return Status.TIMEOUT, f"stopped after timeout_s={limit}; raise it or measure less"
+    if ended.reason == "interrupted":
+        return Status.INTERRUPTED, "interrupted by the user"
+    code = ended.returncode
+    if code is not None and code < 0:
+        return Status.FAILED, _killed(spec, -code, ended.oom_kills, topology)
+    if result is None:
+        return Status.FAILED, f"exit code {code}, {result_problem}"
+    if (result.run_id, result.spec_hash) != (spec.run_id, spec.cell_hash()):
+        return Status.FAILED, f"the result is of another run: {result.run_id}"
+    failed = result.status == Status.FAILED.value
+    if failed != (code != 0):
+        return Status.FAILED, f"exit code {code} contradicts the result, which says {result.status}"
+    return Status(result.status), result.error
+
+
+def _killed(spec: RunSpec, number: int, oom_kills: int, topology: Topology) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    if number != signal.SIGKILL:
+        return f"killed by {name}"
+    bound = spec.placement.memory_nodes if spec.placement.policy in _BOUND else ()
+    nodes = [node for node in map(topology.node, bound) if node is not None]
+    if nodes and oom_kills:
+        return f"killed: out of memory on {_sizes(nodes)}; use a smaller model, batch or pool"
+    if nodes:
+        return f"killed by SIGKILL, by hand or for lack of memory: it was bound to {_sizes(nodes)}"
+    if oom_kills:
+        return "killed: out of memory; use a smaller model, batch or pool"
+    return "killed by SIGKILL, by hand or for lack of memory"
+
+
+def _sizes(nodes: list[NumaNode]) -> str:
+    return ", ".join(f"node {n.id}, which has {n.memory_bytes / 1e6:.0f} MB" for n in nodes)

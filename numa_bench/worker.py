@@ -1,0 +1,273 @@
+"""The process that measures: one spec in, one result out. Knows nothing of who started it.
+
+    python -m numa_bench.worker --spec spec.json --result result.json
+
+Exit code 0: measured (status passed, invalid or waived); 1: failed, with the reason in the result
+and the traceback on stderr. The result is written by atomic rename.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from numa_bench import placement
+from numa_bench.jsonio import read_json, write_json
+from numa_bench.records import RunResult, RunSpec, Status
+
+PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
+#: Largest ||output - reference|| / ||reference|| against a plain eager forward of the same batch
+#: in the same precision: what reordered sums may cost, far below what a wrong result would.
+TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 3e-2, "fp16": 5e-3}
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+
+class Waived(Exception):  # noqa: N818 - a verdict, not an error
+    """The machine cannot do what the spec asks for; the message says why."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the worker's command line; return its exit code."""
+    parser = argparse.ArgumentParser(description="Measure one run.")
+    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("--result", type=Path, required=True)
+    parser.add_argument("--spare-result", type=Path, help="used when --result cannot be written")
+    args = parser.parse_args(argv)
+    _die_with_parent()
+    try:
+        spec = RunSpec.from_dict(read_json(args.spec))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
+        return 2
+    result = _guarded(spec)
+    _write(result, args.result, args.spare_result)
+    return 1 if result.status == Status.FAILED.value else 0
+
+
+def _guarded(spec: RunSpec) -> RunResult:
+    """Measure, and turn whatever happens into a result."""
+    result = RunResult(spec.run_id, spec.cell_hash(), Status.PASSED.value)
+    try:
+        _measure(spec, result)
+    except Waived as reason:
+        result.status, result.error = Status.WAIVED.value, str(reason)
+    except Exception as error:  # noqa: BLE001 - every failure becomes a record
+        traceback.print_exc()
+        first = str(error).strip().splitlines()[:1]
+        result.status = Status.FAILED.value
+        result.error = ": ".join([type(error).__name__, *first])
+    result.versions = _versions()
+    return result
+
+
+def _measure(spec: RunSpec, result: RunResult) -> None:
+    """DESIGN's method: place, warm up, time; fills `result` in as it goes."""
+    import torch
+
+    from numa_bench.metrics import window_metrics
+    from numa_bench.models import DTYPES, build_model, input_shape, output_shape
+    from numa_bench.warmup import warm_up
+
+    test = spec.test
+    device = _device(spec, result)
+    torch.set_float32_matmul_precision("high" if test.precision == "tf32" else "highest")
+    with torch.inference_mode():
+        model = build_model(spec, device)
+        pipeline = _pipeline(spec, _compiled(spec, model, result), device)
+        _first_pass(spec, model, pipeline, device, result)
+        buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
+        warm, result.warmup = warm_up(
+            pipeline, test.batch_size, test.warmup_samples, test.warmup_budget_s
+        )
+        batches = -(-test.num_samples // test.batch_size)
+        window = pipeline.run(batches, test.time_budget_s)
+    item = DTYPES[test.precision].itemsize
+    in_bytes = item * _product(input_shape(spec))
+    out_bytes = item * _product(output_shape(spec))
+    result.samples, result.warmup_samples = window.samples(), warm.samples()
+    result.metrics.update(window_metrics(window, test.batch_size, in_bytes, out_bytes))
+    result.metrics["warmup_s"] = warm.wall_s
+    _note_memory(device, result)
+    _note_placement(spec, buffers, result)
+
+
+def _device(spec: RunSpec, result: RunResult) -> Any:
+    """The torch device of the spec, with threads set. Raises Waived when it cannot do the job."""
+    import torch
+
+    allowed = len(os.sched_getaffinity(0))
+    threads = spec.test.cpu_threads or allowed
+    torch.set_num_threads(threads)
+    if threads > allowed:
+        result.warnings.append(f"{threads} threads on {allowed} CPUs: they take turns")
+    if spec.device.kind == "cpu":
+        if spec.test.precision == "tf32":
+            raise Waived("tf32 is a GPU format; use precision=fp32 on the CPU")
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"torch {torch.__version__} cannot use CUDA here")
+    device = torch.device("cuda", 0)
+    torch.cuda.set_device(device)
+    found = torch.cuda.get_device_properties(device)
+    uuid = f"GPU-{getattr(found, 'uuid', '')}"
+    if spec.device.gpu_uuid not in (None, uuid):
+        raise RuntimeError(f"asked for GPU {spec.device.gpu_uuid}, torch sees {uuid}")
+    result.observed["gpu_name"] = found.name
+    if spec.test.precision in ("tf32", "bf16") and found.major < 8:
+        raise Waived(f"{spec.test.precision} needs compute capability 8.0, this is {found.major}.x")
+    return device
+
+
+def _pipeline(spec: RunSpec, model: Any, device: Any) -> Any:
+    from numa_bench.buffers import SamplePool
+    from numa_bench.cuda_pipeline import CudaPipeline
+    from numa_bench.models import DTYPES, input_shape, output_shape
+    from numa_bench.pipeline import CpuPipeline
+
+    test = spec.test
+    pool = SamplePool(
+        input_shape(spec),
+        DTYPES[test.precision],
+        nbytes=test.memory_size_mb * 1_000_000,
+        seed=test.seed,
+        register=device.type == "cuda",
+    )
+    if device.type == "cpu":
+        return CpuPipeline(model, pool, output_shape(spec), test.pipeline_depth)
+    graphs = test.compile_model and test.compile_mode in ("reduce-overhead", "max-autotune")
+    return CudaPipeline(
+        model,
+        pool,
+        output_shape(spec),
+        test.pipeline_depth,
+        device,
+        static_output=graphs and spec.vit.depth > 0,
+    )
+
+
+def _compiled(spec: RunSpec, model: Any, result: RunResult) -> Callable[[Any], Any]:
+    """The model to time. A no-op has nothing to compile, and says so."""
+    import torch
+
+    if not spec.test.compile_model:
+        return model  # type: ignore[no-any-return]
+    if spec.vit.depth == 0:
+        result.warnings.append("a no-op has nothing to compile; it ran as it is")
+        return model  # type: ignore[no-any-return]
+    if spec.device.kind == "cpu" and spec.test.compile_mode == "reduce-overhead":
+        result.warnings.append("reduce-overhead is CUDA graphs; on the CPU it equals default")
+    # Errors of the compiler must fail the run, and so must anything that runs eagerly after all.
+    import torch._dynamo
+
+    torch._dynamo.config.suppress_errors = False
+    compiled: Callable[[Any], Any] = torch.compile(
+        model, mode=spec.test.compile_mode, fullgraph=True
+    )
+    return compiled
+
+
+def _first_pass(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: RunResult) -> None:
+    """One batch through the pipeline against a plain forward: shape, finite, within tolerance."""
+    import torch
+
+    from numa_bench.models import output_shape
+
+    reference = model(pipeline.pool.first().to(device)).float().cpu()
+    begin = time.perf_counter()
+    pipeline.run(1, float("inf"))
+    if spec.test.compile_model and spec.vit.depth:
+        result.metrics["compile_s"] = time.perf_counter() - begin
+        _prove_compiled()
+    output = pipeline.last_output().float()
+    if tuple(reference.shape) != output_shape(spec):
+        problem = f"output has shape {tuple(reference.shape)}, expected {output_shape(spec)}"
+    elif not torch.isfinite(output).all():
+        problem = "output is not finite"
+    else:
+        norm = torch.linalg.vector_norm
+        error = float(norm(output - reference) / norm(reference))
+        result.observed["output_error"] = error
+        limit = TOLERANCES[spec.test.precision]
+        problem = f"output is off by {error:.2g}, tolerance {limit:g}" if error > limit else ""
+    if problem:
+        result.status, result.error = Status.INVALID.value, problem
+
+
+def _prove_compiled() -> None:
+    """Raise RuntimeError when torch.compile was called but nothing was compiled."""
+    from torch._dynamo.utils import counters
+
+    if not counters["stats"]["unique_graphs"]:
+        blame = [n for n in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE") if os.environ.get(n)]
+        why = f"{blame[0]} is set" if blame else "no graph was captured"
+        raise RuntimeError(f"torch.compile compiled nothing: {why}")
+
+
+def _note_memory(device: Any, result: RunResult) -> None:
+    import torch
+
+    if device.type == "cuda":
+        result.metrics["peak_device_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result.metrics["peak_host_memory_mb"] = peak_kib * 1024 / 1e6
+
+
+def _note_placement(spec: RunSpec, buffers: list[tuple[int, int]], result: RunResult) -> None:
+    """Where it all really was; a run that was not where it was bound is invalid."""
+    import torch
+
+    result.observed.update(placement.observe(buffers), cpu_threads=torch.get_num_threads())
+    fraction, problem = placement.judge(spec.placement, result.observed)
+    result.metrics["placement_fraction"] = fraction
+    if problem:
+        result.status, result.error = Status.INVALID.value, problem
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _write(result: RunResult, path: Path, spare: Path | None) -> None:
+    try:
+        write_json(path, result.to_dict(), indent=None)
+    except OSError:
+        if spare is None:
+            raise
+        write_json(spare, result.to_dict(), indent=None)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the process that started this one dies (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _product(shape: Sequence[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
