@@ -17,6 +17,9 @@ from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.topology import live_topology, read_topology, visible_gpus
 from numa_bench.validation import validate
 
+#: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
+NVIDIA = "0x10de"
+
 
 def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     """The validated configuration. Raises ConfigError, or an OmegaConf error for a wrong type.
@@ -44,11 +47,12 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
 def discover(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
     """The machine's topology and the GPUs that this process may use.
 
-    `root`: a captured sysfs tree instead of this machine; all its GPUs count as visible.
+    `root`: a captured sysfs tree instead of this machine; of its display devices those of NVIDIA
+    count, because the others (a server's VGA) are none that torch could use.
     """
     if root is not None:
         topology = read_topology(Path(root))
-        return topology, topology.gpus
+        return topology, tuple(gpu for gpu in topology.gpus if gpu.vendor == NVIDIA)
     topology = live_topology()
     return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
 

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from fake_sysfs import (
+from tests.fake_sysfs import (
     GIB_KB,
     FakeGpu,
     FakeNode,
