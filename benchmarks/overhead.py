@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,51 +82,55 @@ def loop(repeats: int, seconds: float) -> dict[str, Any]:
     """
     import torch
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    with torch.inference_mode():
+        return {
+            f"vit32x{depth}x{dim}": loop_of(depth, dim, repeats, seconds)
+            for depth, dim in ((2, 128), (4, 256), (6, 512))
+        }
+
+
+def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any]:
+    """The same for one model: each round goes bare, copies, pipeline, copies, bare."""
+    import torch
+
     from numa_bench.buffers import SamplePool
+    from numa_bench.config import ViTConfig
     from numa_bench.models import build_model, input_shape, output_shape
     from numa_bench.pipeline import CpuPipeline
     from numa_bench.planning import resolve_vit
-    from numa_bench.config import ViTConfig
     from tests.specs import make_spec
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    found: dict[str, Any] = {}
-    for depth, dim in ((2, 128), (4, 256), (6, 512)):
-        vit = resolve_vit(ViTConfig(depth=depth, dim=dim))
-        spec = make_spec(vit=vit, batch_size=8, image_size=224)
-        with torch.inference_mode():
-            model = build_model(spec, torch.device("cpu"))
-            pool = SamplePool(
-                input_shape(spec), torch.float32, nbytes=256_000_000, seed=0, register=False
-            )
-            pipeline = CpuPipeline(model, pool, output_shape(spec), depth=2)
-            pipeline.run(10, 5.0)
-            per_batch = pipeline.run(10, 10.0).wall_s / 10
-            batches = max(10, int(seconds / per_batch))
-            source, target = torch.empty(input_shape(spec)), torch.empty(output_shape(spec))
+    vit = resolve_vit(ViTConfig(depth=depth, dim=dim))
+    spec = make_spec(vit=vit, batch_size=8, image_size=224)
+    model = build_model(spec, torch.device("cpu"))
+    pool = SamplePool(input_shape(spec), torch.float32, nbytes=256_000_000, seed=0, register=False)
+    pipeline = CpuPipeline(model, pool, output_shape(spec), depth=2)
+    source, target = torch.empty(input_shape(spec)), torch.empty(output_shape(spec))
 
-            def bare(count: int) -> float:
-                begin = time.perf_counter()
-                for _ in range(count):
-                    model(pool.next())
-                return time.perf_counter() - begin
+    def bare() -> None:
+        model(pool.next())
 
-            def copies(count: int) -> float:
-                begin = time.perf_counter()
-                for _ in range(count):
-                    source.copy_(pool.next())
-                    target.copy_(model(source))
-                return time.perf_counter() - begin
+    def copies() -> None:
+        source.copy_(pool.next())
+        target.copy_(model(source))
 
-            ratios: dict[str, list[float]] = {"bare": [], "copies": []}
-            for _ in range(repeats):
-                before = {"bare": bare(batches), "copies": copies(batches)}
-                ours = pipeline.run(batches, 1e9).wall_s
-                after = {"copies": copies(batches), "bare": bare(batches)}
-                for name, values in ratios.items():
-                    values.append((before[name] + after[name]) / 2 / ours)
-        found[vit.name] = {name: summary(values) for name, values in ratios.items()}
-    return found
+    def timed(step: Callable[[], None]) -> float:
+        begin = time.perf_counter()
+        for _ in range(batches):
+            step()
+        return time.perf_counter() - begin
+
+    pipeline.run(10, 5.0)
+    batches = max(10, int(seconds * 10 / pipeline.run(10, 10.0).wall_s))
+    ratios: dict[str, list[float]] = {"bare": [], "copies": []}
+    for _ in range(repeats):
+        before = {"bare": timed(bare), "copies": timed(copies)}
+        ours = pipeline.run(batches, 1e9).wall_s
+        after = {"copies": timed(copies), "bare": timed(bare)}
+        for name, values in ratios.items():
+            values.append((before[name] + after[name]) / 2 / ours)
+    return {name: summary(values) for name, values in ratios.items()}
 
 
 def orchestrator(seconds: float, *, bar: bool) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from numa_bench.store import RunPaths
 #: them can outlive the run unnoticed.
 RUN_TOKEN = "NUMA_BENCH_RUN"
 PROJECT = Path(__file__).resolve().parent.parent
+#: What hydra_app sets for the runner itself.
+_RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def worker_command(
 
 def worker_environment(spec: RunSpec, environ: Mapping[str, str], token: str) -> dict[str, str]:
     """The caller's environment, plus what makes this run see its one GPU and a cold compiler."""
-    env = {name: value for name, value in environ.items() if name != "HYDRA_FULL_ERROR"}
+    env = {name: value for name, value in environ.items() if name not in _RUNNERS_OWN}
     path = [str(PROJECT), *filter(None, [env.get("PYTHONPATH")])]
     env.update({RUN_TOKEN: token, "PYTHONPATH": os.pathsep.join(path)})
     if spec.device.kind == "cuda":

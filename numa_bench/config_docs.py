@@ -22,6 +22,8 @@ run `python -m numa_bench.config_docs > docs/configuration.md` (a test keeps it 
 On the command line: `key=value`, lists as `[0,1]`, entries of a list as
 `experiment.vit_configs[0].depth=8`. `--cfg job` prints the composed configuration.
 """
+#: Shown as the default of a setting that every experiment file must give.
+UNSET = "(set by the experiment)"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _yaml(value: object) -> str:
     if value is None:
         return "null"
     if value == MANDATORY:
-        return "(set by the experiment)"
+        return UNSET
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,11 +34,28 @@ _MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
 _PLAIN_WIDTH = 160
 
 
+class _Screen(Console):
+    """A console that tells when its reader has gone, where rich would end the whole sweep."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that rich is handling
+
+    @contextlib.contextmanager
+    def may_go(self) -> Iterator[None]:
+        """A terminal that was closed must not end a study; what is left to print goes nowhere."""
+        try:
+            yield
+        except OSError as error:
+            with Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), self.file.fileno())
+            logger.warning("output can no longer be shown: %s", error)
+
+
 class Reporter:
     """Shows a study's progress. A context manager; the log file gets every line in any case."""
 
     def __init__(self, plan: Plan, *, bar: bool) -> None:
-        self._console = Console(stderr=True)
+        self._console = _Screen(stderr=True)
         self._level = plan.output.log_level
         self._progress: Progress | None = None
         self._handler: logging.Handler
@@ -63,7 +83,8 @@ class Reporter:
         root.setLevel(self._level)
         root.addHandler(self._handler)
         if self._progress is not None:
-            self._progress.start()
+            with self._console.may_go():
+                self._progress.start()
         return self
 
     def __exit__(
@@ -73,7 +94,8 @@ class Reporter:
         trace: TracebackType | None,
     ) -> None:
         if self._progress is not None:
-            self._progress.stop()
+            with self._console.may_go():
+                self._progress.stop()
         logging.getLogger().removeHandler(self._handler)
 
     def begin(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
@@ -104,7 +126,9 @@ class Reporter:
         fields = {key: record[key] for key in ("run_id", "status", "error", "duration_s")}
         if self._progress is not None:
             mark = _MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
-            self._console.print(f"{mark} {line}", highlight=False)
+            # Escaped: a PyTorch error may well say "[enforce fail at ...]".
+            with self._console.may_go():
+                self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
             self._progress.advance(self._task)
             level = logging.INFO
         logger.log(level, "%s %s", record["status"], line, extra=fields)
@@ -160,9 +184,10 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             "-" if row.to_local is None else f"{row.to_local:+.1%}",
         )
     console = _stdout()
-    console.print(table)
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    with console.may_go():
+        console.print(table)
+        for line in lines:
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_matrix(plan: Plan) -> None:
@@ -212,6 +237,7 @@ def _range_text(row: Row) -> str:
     return f"±{half / statistics.median(row.throughput):.1%}"
 
 
-def _stdout() -> Console:
+def _stdout() -> _Screen:
     """Wide enough not to cut run ids when the output goes to a file or a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return _Screen(width=width, markup=False, emoji=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import RunnerConfig
-from numa_bench.errors import ConfigError, StoreError, UnknownKeyError
+from numa_bench.errors import ConfigError, MachineError, StoreError, UnknownKeyError
 from numa_bench.records import Gpu, Topology
 from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.topology import live_topology, read_topology, visible_gpus
@@ -48,11 +49,16 @@ def discover(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
     """The machine's topology and the GPUs that this process may use.
 
     `root`: a captured sysfs tree instead of this machine; of its display devices those of NVIDIA
-    count, because the others (a server's VGA) are none that torch could use.
+    count, because the others (a server's VGA) are none that torch could use. Raises ConfigError.
     """
     if root is not None:
-        topology = read_topology(Path(root))
-        return topology, tuple(gpu for gpu in topology.gpus if gpu.vendor == NVIDIA)
+        try:
+            topology = read_topology(Path(root))
+        except MachineError as error:
+            raise ConfigError("topology_root", root, str(error)) from error
+        nvidia = [gpu for gpu in topology.gpus if gpu.vendor == NVIDIA]
+        gpus = tuple(replace(gpu, index=index) for index, gpu in enumerate(nvidia))
+        return replace(topology, gpus=gpus), gpus
     topology = live_topology()
     return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
 

@@ -1,45 +1,119 @@
-"""What a measurement depends on besides its spec: host, kernel, CPU, versions, commit."""
+"""What a measurement depends on besides its spec, and a short name for it.
+
+Two runs may be pooled only if their environments have the same id.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
 import platform
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from numa_bench.records import JsonDict
+import psutil
 
-PACKAGES = ("torch", "vit-pytorch", "hydra-core", "omegaconf", "psutil", "nvidia-ml-py")
+from numa_bench.nvml import nvml_session
+from numa_bench.records import JsonDict, Topology
+
+PACKAGES = (
+    "torch",
+    "triton",
+    "vit-pytorch",
+    "einops",
+    "numpy",
+    "hydra-core",
+    "omegaconf",
+    "psutil",
+    "nvidia-ml-py",
+)
+#: Environment variables that change results. Others are not kept: they may hold secrets.
+VARIABLES = re.compile(
+    r"(OMP|GOMP|KMP|MKL|OPENBLAS|CUDA|CUBLAS|CUDNN|NVIDIA|NCCL|PYTORCH|TORCH|TORCHINDUCTOR"
+    r"|TRITON|MALLOC|ATEN|DNNL|ONEDNN)_\w+|CUDA_VISIBLE_DEVICES|LD_PRELOAD|GLIBC_TUNABLES"
+)
+#: Kernel settings that change results.
+SETTINGS = {
+    "transparent_hugepages": "sys/kernel/mm/transparent_hugepage/enabled",
+    "numa_balancing": "proc/sys/kernel/numa_balancing",
+    "zone_reclaim_mode": "proc/sys/vm/zone_reclaim_mode",
+    "swappiness": "proc/sys/vm/swappiness",
+    "cpu_governor": "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "cpu_driver": "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver",
+    "no_turbo": "sys/devices/system/cpu/intel_pstate/no_turbo",
+    "boost": "sys/devices/system/cpu/cpufreq/boost",
+    "smt": "sys/devices/system/cpu/smt/control",
+}
+#: Keys that say when and how a study was started, not what it ran on.
+_NOT_IN_ID = ("command",)
 
 
-def describe_environment(project: Path) -> JsonDict:
-    """The machine and the software, as experiment_summary.json holds them.
+def describe_environment(
+    project: Path,
+    topology: Topology | None = None,
+    environ: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+) -> JsonDict:
+    """The machine and the software a study ran on. What cannot be found out is null or left out.
 
-    `project` is the source tree whose commit is recorded. What cannot be found out is null.
+    `project` is the source tree whose commit is recorded; `root` is where /sys and /proc are.
     """
-    return {
+    variables = os.environ if environ is None else environ
+    driver, cuda = _driver_versions()
+    found: JsonDict = {
         "host": socket.gethostname(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "cpu_model": _cpu_model(),
+        "cpu_model": _cpu_model(root),
+        "cpus": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "settings": kernel_settings(root),
+        "numa_nodes": [node.id for node in topology.nodes] if topology else [],
+        "gpus": [{"name": g.name, "uuid": g.uuid} for g in topology.gpus] if topology else [],
+        "nvidia_driver": driver,
+        "cuda_driver": cuda,
         "python": platform.python_version(),
         "packages": package_versions(),
         "git_commit": git_commit(project),
+        "variables": {k: v for k, v in sorted(variables.items()) if VARIABLES.fullmatch(k)},
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+    found["id"] = environment_id(found)
+    return found
+
+
+def environment_id(environment: JsonDict) -> str:
+    """Eight hexadecimal digits of SHA-256 over everything that may change a result."""
+    relevant = {k: v for k, v in environment.items() if k not in (*_NOT_IN_ID, "id")}
+    text = json.dumps(relevant, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def kernel_settings(root: Path) -> dict[str, str]:
+    """The settings that this kernel has; of `always [madvise] never` the chosen word."""
+    found = {}
+    for name, path in SETTINGS.items():
+        with contextlib.suppress(OSError):
+            text = (root / path).read_text().strip()
+            chosen = re.search(r"\[(\S+)\]", text)
+            found[name] = chosen[1] if chosen else text
+    return found
 
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on; a missing one is left out."""
     found = {}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -57,9 +131,21 @@ def git_commit(project: Path) -> str | None:
     return described.stdout.strip() or None
 
 
-def _cpu_model() -> str | None:
+def _driver_versions() -> tuple[str | None, str | None]:
+    """NVIDIA's driver, and the newest CUDA it can run; None without one."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        with nvml_session() as nvml:
+            driver: Any = nvml.nvmlSystemGetDriverVersion()
+            number: int = nvml.nvmlSystemGetCudaDriverVersion()
+    except Exception:  # noqa: BLE001 - NVML's own errors are not known without it
+        return None, None
+    text = driver.decode() if isinstance(driver, bytes) else str(driver)
+    return text, f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _cpu_model(root: Path) -> str | None:
+    try:
+        text = (root / "proc/cpuinfo").read_text()
     except OSError:
         return None
     match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.M)

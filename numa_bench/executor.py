@@ -2,6 +2,7 @@
 
 The process gets a session of its own; when it must end, its group gets SIGTERM, a grace period,
 then SIGKILL. Processes that moved away from the group are found by the token in their environment.
+The process is reaped last: until then nobody else can get its number, nor that of its group.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +22,20 @@ import psutil
 from numa_bench.command import RUN_TOKEN, Command
 from numa_bench.interrupts import Interrupts
 
+#: How long to wait for the end of a process that got SIGKILL. A process that hangs in a driver does
+#: not end, and freeing much pinned memory takes long.
+KILL_WAIT_S = 60.0
+LEFTOVER_WAIT_S = 5.0
+_POLL_S = 0.2  # where the kernel or this Python has no pidfd_open
+
 
 @dataclass(frozen=True)
 class Ended:
     """How a process ended.
 
-    `returncode` is negative for a signal, None when it could not be started. `reason` is
-    "exited", "timeout" or "interrupted"; `leftovers` names descendants that had to be killed.
+    `returncode` is negative for a signal, None when it could not be started, or does not end even
+    by SIGKILL. `reason` is "exited", "timeout" or "interrupted"; `leftovers` names descendants
+    that had to be killed.
     """
 
     returncode: int | None
@@ -63,15 +72,14 @@ def execute(
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
     try:
-        if not _wait(process, timeout_s, interrupts, interrupts.count):
+        if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
-            _stop(process, grace_s, interrupts)
+            _signal_group(process.pid, signal.SIGTERM)
+            _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
     finally:
-        _signal_group(process.pid, signal.SIGKILL)
-        process.wait()
-        leftovers = kill_marked(command.token)
+        returncode, leftovers = _end(process, command.token)
     return Ended(
-        returncode=process.returncode,
+        returncode=returncode,
         reason=reason,
         duration_s=time.monotonic() - begin,
         leftovers=tuple(leftovers),
@@ -85,32 +93,50 @@ def _wait(
     """Whether the process ended by itself in time, with no interruption beyond `seen`.
 
     Sleeps in the kernel until one of the three happens: a study must not take CPU time from what
-    it measures.
+    it measures. Does not reap the process.
     """
-    if interrupts.count > seen:
-        return False
     deadline = time.monotonic() + timeout_s
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        while process.poll() is None:
+    with _pidfd(process.pid) as pidfd:
+        # select() refuses to sleep for more than a few weeks.
+        watched, longest = ([], _POLL_S) if pidfd is None else ([pidfd], 86400.0)
+        while not _has_ended(process.pid):
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or interrupts.count > seen:
                 return False
-            # select() refuses to sleep for more than a few weeks.
-            select.select([pidfd, interrupts.fd], [], [], min(left, 86400.0))
+            select.select([*watched, interrupts.fd], [], [], min(left, longest))
             interrupts.drain()
-            if interrupts.count > seen and process.poll() is None:
-                return False
         return True
+
+
+@contextlib.contextmanager
+def _pidfd(pid: int) -> Iterator[int | None]:
+    """A descriptor that is readable when the process ended. None before Linux 5.3, where a sandbox
+    forbids it, and in a Python that was built for old kernels."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        yield None
+        return
+    try:
+        yield pidfd
     finally:
         os.close(pidfd)
 
 
-def _stop(process: subprocess.Popen[bytes], grace_s: float, interrupts: Interrupts) -> None:
-    """Ask the group to end; wait for the grace period, or until a second interruption."""
-    _signal_group(process.pid, signal.SIGTERM)
-    if interrupts.count < 2:
-        _wait(process, grace_s, interrupts, max(1, interrupts.count))
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list[str]]:
+    """End what is left of a run and reap it: its return code, and the names of its leftovers."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(process.pid, signal.SIGKILL)  # to a process that ended this does nothing
+    leftovers = kill_marked(token, but=process.pid)
+    _signal_group(process.pid, signal.SIGKILL)  # those that dropped the token
+    try:
+        return process.wait(KILL_WAIT_S), leftovers
+    except subprocess.TimeoutExpired:
+        return None, leftovers
 
 
 def _signal_group(pgid: int, number: int) -> None:
@@ -118,24 +144,47 @@ def _signal_group(pgid: int, number: int) -> None:
         os.killpg(pgid, number)
 
 
-def kill_marked(token: str) -> list[str]:
-    """SIGKILL every process that carries the run's token; return their names, for the record."""
-    killed: list[psutil.Process] = []
-    names: list[str] = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid == os.getpid() or process.environ().get(RUN_TOKEN) != token:
+def kill_marked(token: str, but: int) -> list[str]:
+    """SIGKILL every process that carries the run's token, except the process `but`.
+
+    Looks again until there is no new one, as a process may start another before it is killed, and
+    once more, as a process in the middle of exec() shows no environment. Returns the names.
+    """
+    names: dict[int, str] = {}
+    clean_looks = 0
+    while clean_looks < (2 if names else 1):
+        found = [p for p in _marked(token) if p.pid != but and p.pid not in names]
+        clean_looks = 0 if found else clean_looks + 1
+        for process in found:
+            names[process.pid] = str(process.pid)
+            with contextlib.suppress(psutil.Error):
+                names[process.pid] = f"{process.name()} ({process.pid})"
+                process.kill()
+        if names:
+            time.sleep(0.01)
+        _wait_gone(found)
+    return list(names.values())
+
+
+def _marked(token: str) -> Iterator[psutil.Process]:
+    for pid in psutil.pids():  # process_iter() may remember who had a number before
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.environ().get(RUN_TOKEN) != token or pid == os.getpid():
                 continue
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            name = process.name()
-            process.kill()
-        except psutil.Error:
-            continue
-        killed.append(process)
-        names.append(f"{name} ({process.pid})")
-    psutil.wait_procs(killed, timeout=5)
-    return names
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def _wait_gone(processes: list[psutil.Process]) -> None:
+    """Wait until all have ended or are zombies: in a container, nobody may come to reap them."""
+    deadline = time.monotonic() + LEFTOVER_WAIT_S
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
 
 
 def _oom_kills() -> int:

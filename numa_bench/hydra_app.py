@@ -6,10 +6,9 @@ the machine only when a configuration that uses it is read.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +18,17 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from numa_bench.config import RunnerConfig, register_configs
-from numa_bench.config_docs import all_keys, help_text, leaves
-from numa_bench.errors import ConfigError, NumaBenchError, UnknownKeyError
+from numa_bench.config import register_configs
+from numa_bench.config_docs import help_text
+from numa_bench.error_text import one_line, our_error
+from numa_bench.errors import ConfigError, NumaBenchError
 from numa_bench.store import STUDY_MARKER
+from numa_bench.validation import check_name, check_root
 
 MOST_GPUS = 16
-_asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-_UNKNOWN_KEY = re.compile(r"(?:Key|key) '([^']+)' (?:is not in struct|not in)")
-_OVERRIDE = re.compile(r"(?:override|merging override) '?(?P<key>[^\s'=]+)(?:=(?P<value>\S*))?")
-_NO_OPTION = re.compile(
-    r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'\s+Available options in '[^']+':"
-    r"(?P<options>(?:\n\t\S+)+)"
-)
+#: Set beside HYDRA_FULL_ERROR by `run_app`: a launcher's process then knows that the user did not.
+_OWN_ERRORS = "NUMA_BENCH_OWN_ERRORS"
+_asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1" and _OWN_ERRORS not in os.environ
 
 
 def setup() -> None:
@@ -39,6 +36,7 @@ def setup() -> None:
     register_configs()
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": study_dir,
+        "sweep_dir": sweep_dir,
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "config_help": help_text,
         "gpu_count": _gpu_count,
@@ -57,9 +55,25 @@ def study_dir(
         if not (Path(resume_from) / STUDY_MARKER).is_file():
             raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
         return resume_from
+    return _directory(root, "", name, now, dry_run, debug)
+
+
+def sweep_dir(
+    root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
+) -> str:
+    """The directory of a sweep, in which every job gets its own."""
+    if resume_from:
+        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; drop -m")
+    return _directory(root, "multirun/", name, now, dry_run, debug)
+
+
+def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
+    # Hydra makes the directory before the job can validate its configuration.
+    check_root(root)
+    check_name("experiment.name", name)
     if dry_run:
         return f"{root}/dry_run"
-    return f"{root}/debug" if debug else f"{root}/{name}/{now}"
+    return f"{root}/debug" if debug else f"{root}/{below}{name}/{now}"
 
 
 def _not_a_study(path: Path) -> str:
@@ -82,13 +96,14 @@ def _more_gpus_than(least: int) -> Callable[[object, object], object]:
 
 
 _failures: list[Exception] = []
+_app_process: int | None = None
 
 
 def guard(job: Callable[[], object]) -> None:
     """Run one job of an app. Its error is told here, in one line.
 
-    In a sweep it is raised too, so that the launcher goes on with the other jobs and the sweep
-    ends non-zero; by itself it is kept for `run_app`, because Hydra would add lines of its own.
+    It is kept for `run_app`, not raised: a sweep goes on, and Hydra adds no lines of its own. In
+    a process that a launcher started it is raised too, which is how the launcher learns of it.
     """
     settings = HydraConfig.get()
     try:
@@ -96,11 +111,12 @@ def guard(job: Callable[[], object]) -> None:
     except (NumaBenchError, OmegaConfBaseException) as error:
         if _asked_for_traceback:
             raise
+        where = ""
         if settings.mode is RunMode.MULTIRUN:
-            which = f"job {settings.job.num} ({settings.job.override_dirname or 'no override'})"
-            print(f"error: {which}: {one_line(error)}", file=sys.stderr)
+            where = f"job {settings.job.num} ({settings.job.override_dirname or 'no override'}): "
+        print(f"error: {where}{one_line(error)}", file=sys.stderr)
+        if os.getpid() != _app_process:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
         _failures.append(error)
 
 
@@ -110,82 +126,33 @@ def run_app(app: Callable[[], object]) -> int:
     Errors of configuration and machine are told in one line on stderr, without a traceback;
     HYDRA_FULL_ERROR=1 asks for the traceback.
     """
+    global _app_process
     _failures.clear()
-    # Hydra would print a multi-line report and exit with 1; with this set it raises instead.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _app_process = os.getpid()
+    if not _asked_for_traceback:
+        # Hydra would print a multi-line report and exit with 1; with this set it raises instead.
+        os.environ.update({"HYDRA_FULL_ERROR": "1", _OWN_ERRORS: "1"})
     try:
         app()
     except KeyboardInterrupt:
         return 130
-    except (NumaBenchError, HydraException, OmegaConfBaseException) as error:
-        if _asked_for_traceback:
+    except Exception as error:
+        if _asked_for_traceback or not _for_the_user(error):
             raise
-        # A job of a sweep told its error when it happened.
-        if not _told():
-            print(f"error: {one_line(error)}", file=sys.stderr)
-        return _exit_code(error)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        _failures.append(error)
     return max(map(_exit_code, _failures), default=0)
 
 
-def _told() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+def _for_the_user(error: Exception) -> bool:
+    """Whether it tells of what the user wrote. Anything else is a bug and keeps its traceback."""
+    if isinstance(error, (NumaBenchError, HydraException, OmegaConfBaseException)):
+        return True
+    # Hydra composes experiment=null or ~a.0 into a TypeError or ValueError, before any job.
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return isinstance(error, (TypeError, ValueError)) and not frames & {"run_job", "return_value"}
 
 
 def _exit_code(error: Exception) -> int:
-    ours = _ours(error)
+    ours = our_error(error)
     return ours.exit_code if ours is not None else 2
-
-
-def _ours(error: BaseException | None) -> NumaBenchError | None:
-    """Our own error inside what Hydra or OmegaConf wrapped around it."""
-    while error is not None:
-        if isinstance(error, NumaBenchError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def one_line(error: BaseException) -> str:
-    """An error of ours, Hydra or OmegaConf as one line with key, value and fix."""
-    ours = _ours(error)
-    if isinstance(ours, UnknownKeyError):
-        return unknown_key(str(ours))
-    if ours is not None:
-        return " ".join(str(ours).split())
-    root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    text = f"{error}\n{root}"
-    if group := _NO_OPTION.search(text):
-        options = ", ".join(o for o in group["options"].split() if o != "schema")
-        return f"{group['group']}={group['name']}: no such file in conf/; one of {options}"
-    override = _OVERRIDE.search(text)
-    full_key = getattr(root, "full_key", None)
-    key = str(full_key or (override["key"] if override else "")).lstrip("+~")
-    if unknown := _UNKNOWN_KEY.search(text):
-        return unknown_key((override["key"] if override else key or unknown[1]).lstrip("+~"))
-    value = f"={override['value']}" if override and override["value"] else ""
-    if isinstance(root, OmegaConfBaseException) and key:
-        message = str(root.msg).split("full_key:")[0]
-        return f"{key}{value}: {_expected(key) or ' '.join(message.split())}"
-    return " ".join(str(root).split("\nSet the environment variable")[0].split())
-
-
-def _expected(key: str) -> str | None:
-    """What a known setting takes."""
-    if missing := re.fullmatch(r"experiment\.vit_configs\[(\d+)\]", key):
-        return f"there is no entry {missing[1]}; entries count from 0, `--cfg job` shows them"
-    plain = re.sub(r"\[\d+\]", "[]", key)
-    own = plain.replace("experiment.vit_configs[].", "experiment.test.")
-    found = [leaf for leaf in leaves(RunnerConfig) if leaf.key in (plain, own)]
-    if not found:
-        return None
-    return f"expected {found[0].type}, for example {found[0].default}"
-
-
-def unknown_key(key: str) -> str:
-    """One line for a key that no schema has, with the nearest that one has."""
-    known = all_keys(RunnerConfig)
-    plain = re.sub(r"\.(\d+)\.", r"[].", key)
-    leaf = [name for name in known if name.rsplit(".", 1)[-1] == plain.rsplit(".", 1)[-1]]
-    hint = difflib.get_close_matches(plain, known, n=1, cutoff=0.8) or leaf[:1]
-    did_you_mean = f"did you mean {hint[0]}? " if hint else ""
-    return f"{key}: unknown key; {did_you_mean}--help lists all keys"

@@ -1,7 +1,8 @@
 """Ctrl-C as a state instead of an exception: nothing is torn in the middle of a write.
 
 The first SIGINT, SIGTERM or SIGHUP asks the study to finish cleanly, the second to end at once.
-A waiting loop selects on `fd`, which becomes readable when a signal arrives.
+A waiting loop selects on `fd`, which becomes readable when a signal arrives, also when it arrives
+just before select() begins to sleep. A signal that was ignored (nohup) stays so.
 """
 
 from __future__ import annotations
@@ -23,22 +24,26 @@ class Interrupts:
         self.count = 0
         self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
+        self._wakeup_before: int | None = None
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            # Written by the C handler at once; `_note` only runs between two bytecodes.
+            self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+            heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._wakeup_before is not None:
+            signal.set_wakeup_fd(self._wakeup_before)
         os.close(self.fd)
         os.close(self._write_fd)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write_fd, b"!")
 
     def drain(self) -> None:
         """Forget that `fd` was readable; the count stays."""

@@ -38,11 +38,13 @@ def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The file is in place. Some network file systems cannot flush a directory; that is no failure.
+    with contextlib.suppress(OSError):
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def read_json(path: Path) -> Any:

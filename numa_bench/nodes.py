@@ -25,7 +25,15 @@ def resolve_placements(
     that mean nothing here, saying what the machine has.
     """
     resolver = _Resolver(hardware, topology, gpu)
-    return [placement for word in resolver.words for placement in resolver.placements(word)]
+    placements: list[Placement] = []
+    for word in resolver.words:
+        found = resolver.placements(word)
+        if len(set(found)) < len(found):
+            raise ConfigError(
+                MEMORY_KEY, hardware.memory_nodes, "means a node twice; give each node once"
+            )
+        placements += found
+    return placements
 
 
 class _Resolver:

@@ -9,6 +9,7 @@ method is recorded.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import re
@@ -35,6 +36,15 @@ _MODES = (
     "prefer (many)",
     "weighted interleave",
 )
+#: What get_mempolicy may say under each of our policies. Before Linux 5.14 local is a preference
+#: for no node.
+_EXPECTED_MODES = {
+    "bind": ("bind",),
+    "preferred": ("prefer", "prefer (many)"),
+    "interleave": ("interleave",),
+    "local": ("local", "prefer", "default"),
+}
+_HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
 _CHUNK = 65536
 
 
@@ -43,7 +53,7 @@ def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
 
     Keys: cpus_allowed (a list string), thread_cpus_allowed (of each thread), policy,
     policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
-    transparent_hugepages, numa_balancing. What the kernel does not tell is null.
+    transparent_hugepages, huge_page_bytes, numa_balancing. What the kernel does not tell is null.
     """
     pages, missing, method = _pages(buffers)
     mode, nodes = _policy()
@@ -56,7 +66,8 @@ def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
         "pages_missing": missing,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "method": method,
-        "transparent_hugepages": _setting("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "transparent_hugepages": _setting(f"{_HUGE_PAGES}/enabled"),
+        "huge_page_bytes": int(_setting(f"{_HUGE_PAGES}/hpage_pmd_size") or 0) or None,
         "numa_balancing": _setting("/proc/sys/kernel/numa_balancing"),
     }
 
@@ -67,25 +78,60 @@ def judge(placement: Placement, observed: JsonDict) -> tuple[float | None, str |
     The fraction is None where nothing was asked of memory or the kernel does not say. Under
     `preferred` pages may spill; the fraction says so and the run stays valid.
     """
-    problem = _judge_cpus(placement, observed)
+    fraction, misplaced = _judge_pages(placement, observed)
+    return fraction, (
+        _judge_cpus(placement, observed) or misplaced or _judge_policy(placement, observed)
+    )
+
+
+def _judge_pages(placement: Placement, observed: JsonDict) -> tuple[float | None, str | None]:
     pages = {int(node): count for node, count in observed["pages"].items()}
     total = sum(pages.values()) + (observed["pages_missing"] or 0)
     wanted = placement.memory_nodes
-    if not wanted or not total:
-        if wanted and problem is None:
-            problem = "the kernel does not say where the buffers' pages are; placement is unproven"
-        return None, problem
+    if not wanted:
+        return None, None
+    if not total:
+        return None, "the kernel does not say where the buffers' pages are; placement is unproven"
     fraction = sum(pages.get(node, 0) for node in wanted) / total
     found = ", ".join(f"node {node}: {count}" for node, count in sorted(pages.items()))
-    if problem is None and placement.policy in ("bind", "local") and fraction < LEAST_FRACTION:
+    problem = None
+    if placement.policy in ("bind", "local") and fraction < LEAST_FRACTION:
         nodes = ",".join(map(str, wanted))
         problem = f"only {fraction:.1%} of buffer pages are on node {nodes} (pages: {found})"
-    if problem is None and placement.policy == "interleave":
+    if placement.policy == "interleave":
         even = 1 / len(wanted)
         worst = max(abs(pages.get(node, 0) / total - even) for node in wanted)
         if worst > INTERLEAVE_TOLERANCE:
             problem = f"pages are not spread evenly over nodes {list(wanted)} (pages: {found})"
+            problem += _too_coarse(observed, total)
     return fraction, problem
+
+
+def _too_coarse(observed: JsonDict, pages: int) -> str:
+    """A hint where an uneven spread comes from huge pages: the kernel interleaves whole ones."""
+    if observed.get("transparent_hugepages") != "always" or not observed.get("huge_page_bytes"):
+        return ""
+    least = 2 * observed["huge_page_bytes"] / INTERLEAVE_TOLERANCE
+    if pages * observed["page_bytes"] >= least:
+        return ""
+    return (
+        f"; huge pages of {observed['huge_page_bytes'] / 1e6:.0f} MB are interleaved whole: use "
+        f"experiment.test.memory_size_mb={math.ceil(least / 1e6)} or more"
+    )
+
+
+def _judge_policy(placement: Placement, observed: JsonDict) -> str | None:
+    """What else the process allocated (weights, activations) follows its policy, page by page."""
+    mode, expected = observed.get("policy"), _EXPECTED_MODES.get(placement.policy)
+    if mode is None or expected is None or not placement.memory_nodes:
+        return None
+    nodes = observed["policy_nodes"]
+    wanted = [] if placement.policy == "local" else sorted(placement.memory_nodes)
+    if mode in expected and nodes == wanted:
+        return None
+    asked = ":".join(filter(None, [placement.policy, ",".join(map(str, wanted))]))
+    found = ":".join(filter(None, [mode, ",".join(map(str, nodes))]))
+    return f"the memory policy is {found}, not {asked}"
 
 
 def _judge_cpus(placement: Placement, observed: JsonDict) -> str | None:

@@ -65,6 +65,8 @@ def build_plan(
     that), and is then measured once, with a warning. Any other two equal runs are a ConfigError.
     """
     experiment = debug_experiment(config.experiment) if config.debug else config.experiment
+    if config.resume_from:  # what it holds was accepted when the study first started
+        touched = frozenset(range(len(experiment.vit_configs)))
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
@@ -124,6 +126,10 @@ def resolve_devices(
             return [None]
     else:
         gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
+        if len(set(gpus)) < len(gpus):
+            raise ConfigError(
+                GPU_KEY, hardware.gpu_ids, "names a GPU twice; for more runs use experiment.repeats"
+            )
     if not gpus:
         raise ConfigError(
             "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
@@ -265,7 +271,7 @@ def _resolved_pair(experiment: ExperimentConfig, index: int) -> tuple[VitSpec, T
 
 
 def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
-    """Say which list holds the same thing twice."""
+    """Say which list, of models or of nodes, holds the same thing twice."""
     pairs = [_resolved_pair(experiment, i) for i in range(len(experiment.vit_configs))]
     if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
         raise ConfigError(
@@ -273,13 +279,8 @@ def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
             spec.vit.name,
             "stands there twice with the same settings; drop one, name them apart, or use repeats",
         )
-    hardware = experiment.hardware
-    gpus = id_list(GPU_KEY, hardware.gpu_ids, words=None) or ()
-    key, value = (
-        (GPU_KEY, hardware.gpu_ids)
-        if len(set(gpus)) < len(gpus)
-        else (NODES_KEY, hardware.numa_nodes)
-    )
     raise ConfigError(
-        key, value, f"plans {run_prefix(spec)} twice; name each once, or use experiment.repeats"
+        NODES_KEY,
+        experiment.hardware.numa_nodes,
+        f"plans {run_prefix(spec)} twice; name each node once, or use experiment.repeats",
     )

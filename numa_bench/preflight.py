@@ -24,7 +24,9 @@ def check_binding(placements: Iterable[Placement]) -> None:
     if bindings and shutil.which("numactl") is None:
         raise MachineError(f"numactl is not installed; {INSTALL}, {UNBOUND}")
     for argv in bindings:
-        tried = subprocess.run([*argv, "true"], capture_output=True, text=True, check=False)
+        tried = subprocess.run(
+            [*argv, "true"], capture_output=True, text=True, errors="replace", check=False
+        )
         if tried.returncode != 0:
             raise MachineError(explain_refusal(argv, tried.stderr + tried.stdout))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -49,22 +51,29 @@ class StudyStore:
         self._lock = FileLock(root / ".lock", timeout=0)
 
     def __enter__(self) -> StudyStore:
-        self.root.mkdir(parents=True, exist_ok=True)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
             raise StoreError(
                 f"{self.root} is in use by another run; wait for it, or choose another directory"
             ) from None
-        results = self.root / STUDY_MARKER
-        if results.is_file():
-            self.records = _read_records(results)
+        except OSError as error:
+            raise StoreError(f"{self.root} cannot be used: {error}") from error
+        try:
+            results = self.root / STUDY_MARKER
+            if results.is_file():
+                self.records = _read_records(results)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        # Removed before the release: afterwards it may already be the lock of another process.
         with contextlib.suppress(OSError):
             (self.root / ".lock").unlink()
+        self._lock.release()
 
     def clear(self) -> None:
         """Remove an earlier study's files (debug runs share a directory), and only those."""
@@ -79,10 +88,12 @@ class StudyStore:
     def paths(self, run_id: str) -> RunPaths:
         """Where the files of a run are."""
         run, logs = self.root / "runs" / run_id, self.root / "logs"
+        # The temporary directory is shared: with other users, and with other studies of this run.
+        owner = hashlib.sha256(f"{os.getuid()} {self.root.resolve()}".encode()).hexdigest()[:12]
         return RunPaths(
             spec=run / "spec.json",
             result=run / "result.json",
-            spare_result=Path(tempfile.gettempdir()) / f"numa_bench-{run_id}-result.json",
+            spare_result=Path(tempfile.gettempdir()) / f"numa_bench-{owner}-{run_id}-result.json",
             stdout=logs / f"{run_id}.stdout",
             stderr=logs / f"{run_id}.stderr",
         )
@@ -92,8 +103,12 @@ class StudyStore:
         return path.relative_to(self.root).as_posix()
 
     def attempts(self, run_id: str) -> int:
-        """How often this run was tried before."""
-        return max((r["attempt"] for r in self.records if r["run_id"] == run_id), default=0)
+        """How often this run was tried before, an attempt that was killed with its study too."""
+        recorded = max((r["attempt"] for r in self.records if r["run_id"] == run_id), default=0)
+        spec = self.paths(run_id).spec
+        names = (path.name.removeprefix("attempt") for path in spec.parent.glob("attempt*"))
+        kept = max((int(name) for name in names if name.isdigit()), default=0)
+        return max(recorded, kept + spec.is_file())
 
     def prepare(self, spec: RunSpec) -> RunPaths:
         """Write the run's spec; files of an earlier attempt are kept below runs/<run_id>/."""

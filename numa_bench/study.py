@@ -17,7 +17,7 @@ from numa_bench.environment import describe_environment
 from numa_bench.errors import StudyFailed
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
-from numa_bench.jsonio import read_json
+from numa_bench.jsonio import read_json, write_json
 from numa_bench.planning import Plan
 from numa_bench.records import (
     Execution,
@@ -42,24 +42,24 @@ def run_study(plan: Plan, topology: Topology, directory: Path) -> None:
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
-    with (
-        StudyStore(directory) as store,
-        Interrupts() as interrupts,
-        make_reporter(plan) as reporter,
-    ):
-        if plan.debug:
-            store.clear()
-        store.save()
-        store.write("topology.json", topology.to_dict())
-        study = _Study(plan, topology, store, interrupts, reporter)
-        study.loop()
-        saved = store.finish()
+    with StudyStore(directory) as store, Interrupts() as interrupts:
+        with make_reporter(plan) as reporter:
+            if plan.debug:
+                store.clear()
+            store.save()
+            store.write("topology.json", topology.to_dict())
+            study = _Study(plan, topology, store, interrupts, reporter)
+            study.loop()
+            saved = store.finish()
         interrupted = interrupts.count > 0
+        # Printed when the bar has left the screen.
         print_results(rows(plan.cells, plan.runs, store.records), plan, study.closing_lines(saved))
     if interrupted:
         raise KeyboardInterrupt
-    if store.any_bad() or saved.parent != directory:
-        counts = ", ".join(f"{n} {status}" for status, n in store.counts().items() if n)
+    counts = ", ".join(f"{n} {status}" for status, n in store.counts().items() if n)
+    if saved.parent != directory:
+        raise StudyFailed(f"{directory} could not take the results ({counts}); they are in {saved}")
+    if store.any_bad():
         raise StudyFailed(f"not every run passed: {counts}; see {saved}")
 
 
@@ -104,7 +104,7 @@ class _Study:
         """What is printed under the table: counts, and where everything lies."""
         counts = self.store.counts()
         told = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no run"
-        missing = len(self.plan.runs) - len(self.store.done())
+        missing = len({run.run_id for run in self.plan.runs} - self.store.done())
         lines = [
             f"{told} of {len(self.plan.runs)} planned",
             f"results   {shown_path(saved)}",
@@ -119,10 +119,13 @@ class _Study:
     def _run(self, spec: RunSpec) -> JsonDict:
         attempt = self.store.attempts(spec.run_id) + 1
         start_time = _now()
+        paths = self.store.paths(spec.run_id)
+        result: RunResult | None = None
+        problem = tail = ""
         try:
-            paths = self.store.prepare(spec)
+            self.store.prepare(spec)
         except OSError as error:
-            paths = self.store.paths(spec.run_id)
+            # What lies there is of an earlier attempt, and stays unread.
             ended = Ended(None, "exited", 0.0, start_error=f"its files cannot be written: {error}")
         else:
             command = worker_command(spec, paths, os.environ, uuid.uuid4().hex)
@@ -134,8 +137,8 @@ class _Study:
                 grace_s=self.plan.output.grace_s,
                 interrupts=self.interrupts,
             )
-        result, problem = read_result(paths)
-        tail = last_lines(paths.stderr, self.plan.output.error_lines)
+            result, problem = read_result(paths)
+            tail = last_lines(paths.stderr, self.plan.output.error_lines)
         status, error_text = classify(spec, ended, result, problem, tail, self.topology)
         execution = Execution(
             status=status,
@@ -185,6 +188,12 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
         result = RunResult.from_dict(read_json(path))
     except (OSError, ValueError, TypeError, KeyError) as error:
         return None, f"and its result cannot be read: {error}"
+    if path == paths.spare_result:
+        try:
+            write_json(paths.result, result.to_dict(), indent=None)
+            path.unlink()
+        except OSError:
+            result.warnings.append(f"no space in the study for raw data: it is in {path}")
     return result, ""
 
 

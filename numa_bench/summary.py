@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numa_bench.records import JsonDict, RunSpec
+from numa_bench.records import DeviceSpec, JsonDict, RunSpec, TestSpec, VitSpec
 
 _METRIC = "throughput_samples_per_s"
+_Measured = tuple[DeviceSpec, VitSpec, TestSpec]
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,20 @@ def rows(
         key: tuple(
             by_id[run.run_id][_METRIC]
             for run in repeats
-            if run.run_id in by_id and by_id[run.run_id]["success"]
+            if run.run_id in by_id
+            and by_id[run.run_id]["success"]
+            and by_id[run.run_id][_METRIC]  # null where it could not be computed
         )
         for key, repeats in repeats_of.items()
     }
-    local: dict[tuple[str, str], list[float]] = {}
+    local: dict[_Measured, list[float]] = {}
     for key, repeats in repeats_of.items():
         if repeats[0].placement.label == "local" and values[key]:
-            local.setdefault(_group(repeats[0], varied), []).extend(values[key])
+            local.setdefault(_measured(repeats[0]), []).extend(values[key])
     table = []
     for key, repeats in repeats_of.items():
         run = repeats[0]
-        base = local.get(_group(run, varied))
+        base = local.get(_measured(run))
         known = bool(base and values[key]) and run.placement.label != "local"
         table.append(
             Row(
@@ -123,6 +126,11 @@ def model_text(run: RunSpec, varied: Sequence[str]) -> str:
     if run.test.compile_model and "compile_model" not in varied:
         parts.append(f"compiled:{run.test.compile_mode}")
     return " ".join(parts)
+
+
+def _measured(run: RunSpec) -> _Measured:
+    """What a cell and the local cell that it is compared to have in common."""
+    return run.device, run.vit, run.test
 
 
 def _group(run: RunSpec, varied: Sequence[str]) -> tuple[str, str]:

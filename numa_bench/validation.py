@@ -7,6 +7,7 @@ what to do. Pure: nothing here looks at the machine.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -45,7 +46,7 @@ def validate(config: RunnerConfig) -> None:
 
 def check_experiment(experiment: ExperimentConfig) -> None:
     """Raise ConfigError when the experiment is impossible on any machine."""
-    _check_name("experiment.name", experiment.name)
+    check_name("experiment.name", experiment.name)
     at_least("experiment.repeats", experiment.repeats, 1)
     one_of("experiment.order", experiment.order, cfg.ORDERS)
     if experiment.max_gpus is not None:
@@ -80,10 +81,11 @@ def check_test(key: str, test: TestConfig) -> None:
             at_least(f"{key}.{name}", value, 1)
     at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
     at_least(f"{key}.seed", test.seed, 0)
-    at_least(f"{key}.warmup_budget_s", test.warmup_budget_s, 0)
+    seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
     for name in ("time_budget_s", "timeout_s"):
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
+        seconds(f"{key}.{name}", getattr(test, name))
     one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
     one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
 
@@ -92,7 +94,7 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
     """Raise ConfigError when the model cannot be built, or its test settings cannot be used."""
     check_test(key, test)
     if vit.name is not None:
-        _check_name(f"{key}.name", vit.name)
+        check_name(f"{key}.name", vit.name)
     at_least(f"{key}.depth", vit.depth, 0)
     at_least(f"{key}.patch_size", vit.patch_size, 1)
     if vit.patch_size > test.image_size:
@@ -128,6 +130,13 @@ def at_least(key: str, value: float, least: int) -> None:
         raise ConfigError(key, value, f"must be at least {least}")
 
 
+def seconds(key: str, value: float) -> None:
+    """Raise ConfigError unless `value` is a duration; spec files have no word for infinity."""
+    at_least(key, value, 0)
+    if math.isinf(value):
+        raise ConfigError(key, value, "must be finite; give a large number of seconds")
+
+
 def one_of(key: str, value: str, choices: Iterable[str]) -> None:
     """Raise ConfigError when `value` is not among `choices`."""
     if value not in choices:
@@ -148,9 +157,12 @@ def id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | Non
         if isinstance(part, (bool, float)):
             raise ConfigError(key, value, f"{text} is not a whole number")
         if re.fullmatch(r"\d+(-\d+)?", text):
-            if not 1 <= len(expanded := parse_cpu_list(text)) <= 4096:
-                raise ConfigError(key, value, f"{text} is not an ascending range")
-            items.extend(expanded)
+            try:
+                items.extend(parse_cpu_list(text))
+            except ValueError:
+                raise ConfigError(
+                    key, value, f"{text} is not usable; ranges ascend, as 0-3, up to 65535"
+                ) from None
         elif text in words if words is not None else _UUID.fullmatch(text):
             items.append(text)
         else:
@@ -179,13 +191,18 @@ def _check_output(output: OutputConfig) -> None:
     one_of("output.progress", output.progress, cfg.PROGRESS)
     one_of("output.log_level", output.log_level, cfg.LOG_LEVELS)
     at_least("output.error_lines", output.error_lines, 0)
-    at_least("output.grace_s", output.grace_s, 0)
-    if not output.root.strip():
+    seconds("output.grace_s", output.grace_s)
+    check_root(output.root)
+
+
+def check_root(root: str) -> None:
+    """Raise ConfigError when there is no output directory: studies would go below /."""
+    if not root.strip():
         raise ConfigError("output.root", "''", "give a directory")
 
 
-def _check_name(key: str, name: str) -> None:
-    """Names become directory and file names, so they may not lead anywhere else."""
+def check_name(key: str, name: str) -> None:
+    """Raise ConfigError unless a name can be a directory's, and leads nowhere else."""
     if not _NAME.fullmatch(name) or len(name) > 80:
         raise ConfigError(
             key,

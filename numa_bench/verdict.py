@@ -40,12 +40,13 @@ def _headline(
 ) -> tuple[Status, str | None]:
     if ended.start_error is not None:
         return Status.FAILED, f"could not be started: {ended.start_error}"
+    code = ended.returncode
+    hangs = "; SIGKILL did not end it: it hangs in the kernel, see dmesg" if code is None else ""
     if ended.reason == "timeout":
         limit = f"{spec.test.timeout_s:g}"
-        return Status.TIMEOUT, f"stopped after timeout_s={limit}; raise it or measure less"
+        return Status.TIMEOUT, f"stopped after timeout_s={limit}; raise it or measure less{hangs}"
     if ended.reason == "interrupted":
-        return Status.INTERRUPTED, "interrupted by the user"
-    code = ended.returncode
+        return Status.INTERRUPTED, f"interrupted by the user{hangs}"
     if code is not None and code < 0:
         return Status.FAILED, _killed(spec, -code, ended.oom_kills, topology)
     if result is None:

@@ -11,17 +11,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.fake_sysfs import (
-    GIB_KB,
-    FakeGpu,
-    FakeNode,
-    FakeNvml,
-    build_tree,
-    eight_gpu_server,
-    eight_gpus,
-    write,
-    write_cache,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +22,17 @@ from numa_bench.topology import (
     parse_cpu_list,
     read_topology,
     visible_gpus,
+)
+from tests.fake_sysfs import (
+    GIB_KB,
+    FakeGpu,
+    FakeNode,
+    FakeNvml,
+    build_tree,
+    eight_gpu_server,
+    eight_gpus,
+    write,
+    write_cache,
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,0 +1,149 @@
+"""Before a study: conditions of the machine that would weaken it, each with what to do.
+
+They are warnings, not errors: a study on a laptop is still a study, and its record says what the
+machine was like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from numa_bench.nvml import NvmlUnavailableError, nvml_session
+from numa_bench.records import RunSpec, Topology
+
+#: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
+WORKER_MB = {"cpu": 500, "cuda": 1500}
+_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+_BUSY_GPU = 5  # percent
+_BUSY_CPU = 0.1
+
+
+def check_conditions(
+    runs: Sequence[RunSpec],
+    topology: Topology,
+    root: Path = Path("/"),
+    nvml: Any | None = None,
+) -> list[str]:
+    """One line for each condition that weakens the study; empty when all is well."""
+    found = [*_cpu_clock(root), *_swap(), *_load(), *node_memory(runs, topology)]
+    uuids = dict.fromkeys(run.device.gpu_uuid for run in runs if run.device.gpu_uuid)
+    if uuids:
+        found += _gpus([uuid for uuid in uuids if uuid], nvml)
+    return found
+
+
+def needed_mb(run: RunSpec) -> float:
+    """What a run takes of its memory node, in MB: pool, slots, weights on the CPU, the worker.
+
+    An estimate from below: activations are not in it.
+    """
+    test, vit = run.test, run.vit
+    size = _BYTES[test.precision]
+    images = test.batch_size * test.channels * test.image_size**2
+    tokens = test.batch_size * ((test.image_size // vit.patch_size) ** 2 + 1) * vit.dim
+    slots = test.pipeline_depth * size * (images + (tokens if vit.depth else images))
+    # Per block: qkv and output projections of heads x dim_head, and two layers of mlp_dim.
+    block = vit.dim * (4 * vit.heads * vit.dim_head + 2 * vit.mlp_dim)
+    weights = size * vit.depth * block if run.device.kind == "cpu" else 0
+    return float(test.memory_size_mb + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
+
+
+def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:
+    """Nodes with less free memory than a run bound there needs."""
+    most: dict[int, float] = {}
+    for run in runs:
+        nodes = run.placement.memory_nodes
+        if run.placement.policy in ("bind", "local", "interleave"):
+            for node_id in nodes:
+                most[node_id] = max(most.get(node_id, 0.0), needed_mb(run) / len(nodes))
+    found = []
+    for node_id, need in sorted(most.items()):
+        node = topology.node(node_id)
+        if node is None or node.memory_free_bytes is None:
+            continue
+        free = node.memory_free_bytes / 1e6
+        if free < need:
+            found.append(
+                f"node {node_id} has {free:.0f} MB free, its runs need about {need:.0f} MB; "
+                "free some (page cache counts as used: sync; echo 3 > /proc/sys/vm/drop_caches), "
+                "or lower experiment.test.memory_size_mb"
+            )
+    return found
+
+
+def _cpu_clock(root: Path) -> list[str]:
+    found = []
+    cpus = root / "sys/devices/system/cpu"
+    governors: dict[str, int] = {}
+    for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with contextlib.suppress(OSError):
+            name = path.read_text().strip()
+            governors[name] = governors.get(name, 0) + 1
+    slow = {name: count for name, count in governors.items() if name != "performance"}
+    if slow:
+        told = ", ".join(f"{name} on {count} CPUs" for name, count in sorted(slow.items()))
+        found.append(f"CPU governor is {told}; sudo cpupower frequency-set -g performance")
+    turbo = {"intel_pstate/no_turbo": "0", "cpufreq/boost": "1"}
+    for name, on in turbo.items():
+        with contextlib.suppress(OSError):
+            if (cpus / name).read_text().strip() == on:
+                found.append(
+                    "turbo is on: clocks depend on load and heat; for the steadiest figures "
+                    f"echo {1 - int(on)} | sudo tee /{(cpus / name).relative_to(root)}"
+                )
+    return found
+
+
+def _swap() -> list[str]:
+    with contextlib.suppress(OSError, RuntimeError):
+        used = psutil.swap_memory().used / 1e6
+        if used >= 1:
+            return [f"{used:.0f} MB of swap are in use; sudo swapoff -a while you measure"]
+    return []
+
+
+def _load() -> list[str]:
+    with contextlib.suppress(OSError):
+        load, cpus = psutil.getloadavg()[0], psutil.cpu_count() or 1
+        if load > max(1.0, _BUSY_CPU * cpus):
+            return [f"the machine is busy (load {load:.1f} on {cpus} CPUs); stop what else runs"]
+    return []
+
+
+def _gpus(uuids: Sequence[str], module: Any | None) -> list[str]:
+    try:
+        with nvml_session(module) as nvml:
+            return [line for uuid in uuids for line in _gpu(nvml, uuid)]
+    except NvmlUnavailableError as error:
+        return [f"the state of the GPUs is unknown: NVML does not start ({error})"]
+
+
+def _gpu(nvml: Any, uuid: str) -> list[str]:
+    """One GPU: busy, persistence mode, link. A query that is not supported is left out."""
+    found = []
+    try:
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        name = f"GPU {nvml.nvmlDeviceGetIndex(handle)}"
+    except nvml.NVMLError as error:
+        return [f"{uuid}: its state is unknown ({error})"]
+    with contextlib.suppress(nvml.NVMLError):
+        others = [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+        if others or busy > _BUSY_GPU:
+            pids = f", processes {', '.join(map(str, others))}" if others else ""
+            found.append(f"{name} is in use ({busy} % busy{pids}); wait, or stop them")
+    with contextlib.suppress(nvml.NVMLError):
+        if nvml.nvmlDeviceGetPersistenceMode(handle) == 0:
+            found.append(f"{name}: persistence mode is off; sudo nvidia-smi -pm 1")
+    # The width is the slot's; the generation drops while a GPU idles and says nothing here.
+    with contextlib.suppress(nvml.NVMLError):
+        now = nvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
+        best = nvml.nvmlDeviceGetMaxPcieLinkWidth(handle)
+        if now < best:
+            found.append(f"{name}: PCIe link is x{now} of x{best}; check the slot and its riser")
+    return found

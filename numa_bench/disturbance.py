@@ -1,0 +1,130 @@
+"""Pure: what disturbed a run, as warnings that stand in its record and as marks in the table.
+
+A warning is "code: what was seen"; the code finds its mark and its meaning here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from numa_bench.records import JsonDict
+from numa_bench.sensors import throttle_names
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of disturbance: its mark in the table, and what to do about it."""
+
+    mark: str
+    meaning: str
+
+
+KINDS: dict[str, Kind] = {
+    "throttled": Kind("T", "GPU clocks were held back; check cooling and power limits"),
+    "foreign_gpu": Kind("G", "another process used the GPU; measure alone"),
+    "foreign_cpu": Kind("C", "others used the measured CPUs; measure on an idle machine"),
+    "steal": Kind("H", "the hypervisor took CPU time; use a dedicated host"),
+    "swap": Kind("M", "memory was swapped; free some, or measure less"),
+    "pcie": Kind("P", "the PCIe link ran below its maximum; check slot and BIOS"),
+    "spread": Kind("S", "batch times vary widely; measure longer, or find what disturbs"),
+    "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
+    "unsettled": Kind("W", "warm-up ended at its cap; raise warmup_budget_s"),
+    "leftovers": Kind("L", "the run left processes behind; they were killed"),
+    "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
+    "compile": Kind("N", "a compile setting had no effect; see the record"),
+    "placement": Kind("N", "placement is not proven; see the record"),
+    "preferred": Kind("N", "memory spilled over to other nodes"),
+}
+
+#: Interquartile range of a batch's stage time over its median.
+SPREAD = 0.10
+#: Change of the median stage time from the first third of a window to its last.
+TREND = 0.03
+#: Fraction of the measured CPUs' time that others may use, and that a hypervisor may take.
+FOREIGN_CPU = 0.02
+STEAL = 0.01
+_LEAST_BATCHES = 12
+
+Summary = Mapping[str, Mapping[str, float]]
+
+
+def of_samples(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list[str]:
+    """Warnings from the raw times of the timed window and from how warm-up ended."""
+    found = []
+    if warmup and not warmup.get("settled", True):
+        found.append(
+            f"unsettled: stage times had not settled after {warmup['batches']} batches, "
+            f"{warmup['seconds']:.1f} s"
+        )
+    stages = [samples.get(name, ()) for name in ("h2d_ms", "compute_ms", "d2h_ms")]
+    busy = [sum(batch) for batch in zip(*stages, strict=True)]
+    if len(busy) < _LEAST_BATCHES:
+        return found
+    middle = statistics.median(busy)
+    low, _, high = statistics.quantiles(busy, n=4)
+    if high - low > SPREAD * middle:
+        found.append(f"spread: the middle half of batch times spans {(high - low) / middle:.0%}")
+    change = trend(busy)
+    if abs(change) > TREND:
+        found.append(f"trend: batch times changed by {change:+.1%} within the window")
+    return found
+
+
+def trend(values: Sequence[float]) -> float:
+    """Relative change of the median from the first third to the last, 0 when noise explains it.
+
+    Noise: three standard errors of a difference of medians, 1.2533 sigma / sqrt(n) each, with
+    sigma as 1.4826 x the median absolute deviation (Rousseeuw and Croux 1993).
+    """
+    third = len(values) // 3
+    first, last = values[:third], values[-third:]
+    before, after = statistics.median(first), statistics.median(last)
+    variance = 0.0
+    for part, middle in ((first, before), (last, after)):
+        sigma = 1.4826 * statistics.median(abs(value - middle) for value in part)
+        variance += (1.2533 * sigma) ** 2 / third
+    if before <= 0 or abs(after - before) <= 3 * variance**0.5:
+        return 0.0
+    return after / before - 1
+
+
+def of_monitor(summary: Summary, samples: int) -> list[str]:
+    """Warnings from the sensors' summary over the timed window, which held `samples` readings."""
+    found = []
+
+    def greatest(name: str) -> float:
+        return summary[name]["max"] if name in summary else 0.0
+
+    def middle(name: str) -> float:
+        return summary[name]["median"] if name in summary else 0.0
+
+    reasons = throttle_names(int(greatest("throttle_reasons")))
+    if reasons:
+        found.append(f"throttled: {', '.join(reasons)} (in up to {samples} readings)")
+    if greatest("foreign_processes") >= 1:
+        found.append(f"foreign_gpu: {greatest('foreign_processes'):.0f} other processes on the GPU")
+    if middle("cpu_foreign") > FOREIGN_CPU:
+        found.append(f"foreign_cpu: others used {middle('cpu_foreign'):.0%} of the measured CPUs")
+    if middle("cpu_steal") > STEAL:
+        found.append(f"steal: the hypervisor took {middle('cpu_steal'):.1%} of the measured CPUs")
+    if greatest("swap_traffic_mb") > 0:
+        found.append(f"swap: {greatest('swap_traffic_mb'):.1f} MB moved between two readings")
+    return found
+
+
+def marks(warnings: Sequence[str]) -> str:
+    """The marks of some warnings, each once, in alphabetical order."""
+    return "".join(sorted({KINDS[code].mark for code in map(code_of, warnings) if code in KINDS}))
+
+
+def legend(warnings: Sequence[str]) -> list[str]:
+    """One line per kind of warning among these."""
+    seen = {code_of(warning) for warning in warnings}
+    return [f"{kind.mark}: {kind.meaning}" for code, kind in KINDS.items() if code in seen]
+
+
+def code_of(warning: str) -> str:
+    """The code in front of a warning."""
+    return warning.partition(":")[0]

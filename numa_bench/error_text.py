@@ -1,0 +1,160 @@
+"""Errors of Hydra and OmegaConf as one line that names the key, the value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigIndexError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
+
+from numa_bench.config import RunnerConfig
+from numa_bench.config_docs import UNSET, all_keys, leaves
+from numa_bench.errors import NumaBenchError, UnknownKeyError
+
+MODELS = "experiment.vit_configs"
+_OVERRIDE = re.compile(r"^(?:Error merging override|To append to your config use \+) ?(.+)", re.M)
+_AMBIGUOUS = re.compile(r"^Ambiguous value for argument '([^=]+)=(.*)'$", re.M)
+_NO_OPTION = re.compile(
+    r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'\s+Available options in '[^']+':"
+    r"(?P<options>(?:\n\t\S+)+)"
+)
+_MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
+_NO_VALUE = "needs a value; give one, or choose an experiment that has one"
+
+
+def our_error(error: BaseException | None) -> NumaBenchError | None:
+    """Our own error inside what Hydra or OmegaConf wrapped around it."""
+    while error is not None:
+        if isinstance(error, NumaBenchError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """An error of ours, Hydra or OmegaConf as one line with key, value and fix."""
+    ours = our_error(error)
+    if isinstance(ours, UnknownKeyError):
+        return unknown_key(_bracketed(str(ours)))
+    if ours is not None:
+        return _joined(str(ours))
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read; write key=value, lists as [0,1], quote the rest"
+    root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if missing := _MISSING.search(str(root)):  # hydra.run.dir is the first to ask for the name
+        return f"{missing[1]}: {_NO_VALUE}"
+    if isinstance(root, OmegaConfBaseException):
+        return _refused(str(error), root)
+    text = str(error)
+    if group := _NO_OPTION.search(text):
+        options = ", ".join(o for o in group["options"].split() if o != "schema")
+        return f"{group['group']}={group['name']}: no such file in conf/; one of {options}"
+    if several := _AMBIGUOUS.search(text):
+        key, value = _bracketed(several[1]), several[2]
+        fix = f", or write {key}=[{value}]" if "list" in (_expected(key) or "") else ""
+        return f"{key}={value}: several values; add -m for a sweep{fix}"
+    if isinstance(error, (TypeError, ValueError)):  # Hydra composing, say, experiment=null
+        typed = " ".join(word for word in sys.argv[1:] if not word.startswith("-"))
+        return f"{typed}: {_joined(text)}; --help lists groups and keys"
+    return _joined(text)
+
+
+def unknown_key(key: str) -> str:
+    """One line for a key that no schema has, with the nearest that one has."""
+    section, _, word = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
+    known = [name.rpartition(".") for name in all_keys(RunnerConfig)]
+    beside = {last: f"{above}.{last}".lstrip(".") for above, _, last in known if above == section}
+    anywhere = {last: f"{above}.{last}".lstrip(".") for above, _, last in reversed(known)}
+    hints = [
+        *(beside[name] for name in difflib.get_close_matches(word, beside, cutoff=0.7)),
+        *(anywhere[name] for name in difflib.get_close_matches(word, anywhere, cutoff=0.8)),
+    ]
+    did_you_mean = f"did you mean {hints[0]}? " if hints else ""
+    return f"{key}: unknown key; {did_you_mean}--help lists all keys"
+
+
+def _refused(text: str, root: OmegaConfBaseException) -> str:
+    """What OmegaConf did not take, as it was typed, and what is expected there."""
+    match = _OVERRIDE.search(text)
+    typed, _, value = (match[1] if match else "").partition("=")
+    key, full_key = _bracketed(typed), str(root.full_key or "")
+    if not key or full_key.startswith(key):
+        place = full_key
+    elif key.startswith(full_key):  # something above it stopped OmegaConf, or it said no key
+        place = key
+    else:  # a model in a list that is being built does not know where it stands
+        place = f"{key}[].{full_key}" if key == MODELS else f"{key}.{full_key}"
+    above = full_key and key.startswith(f"{full_key}.")
+    if isinstance(root, ConfigIndexError) or (above and _is_entry(full_key)):
+        problem = "there is no such entry; they count from 0, `--cfg job` shows them"
+    elif above or isinstance(root, (ConfigAttributeError, ConfigKeyError)):
+        return unknown_key(place)
+    elif typed.startswith("~"):
+        problem = "a setting cannot be removed; give it another value"
+    else:
+        problem = _problem(root, place, key)
+    shown = f"{key}={value}" if value else key or full_key or _interpolated()
+    return f"{shown}: {problem}" if shown else problem
+
+
+def _problem(root: OmegaConfBaseException, place: str, key: str) -> str:
+    expected = _expected(place)
+    if isinstance(root, MissingMandatoryValue):
+        return _NO_VALUE
+    if isinstance(root, (InterpolationResolutionError, UnsupportedInterpolationType)):
+        why = _joined(str(root).split("full_key:")[0])
+        return f"{why}; {expected}" if expected else why
+    if expected is None:
+        return _joined(str(root).split("full_key:")[0])
+    below = place.removeprefix(key).lstrip("[].") if key else ""
+    return f"{below}: {expected}" if below and not _is_entry(place) else expected
+
+
+def _expected(place: str) -> str | None:
+    """What a known setting, or a section of settings, takes."""
+    if place == MODELS or _is_entry(place):
+        model = "{patch_size: 32, depth: 6, dim: 512}"
+        return f"expected a model {model}" if _is_entry(place) else f"expected a list [{model}]"
+    plain = re.sub(r"\[\d+\]", "[]", place)
+    own = plain.replace(f"{MODELS}[].", "experiment.test.")
+    for leaf in leaves(RunnerConfig):
+        if leaf.key in (plain, own):
+            example = "" if leaf.default == UNSET else f", for example {leaf.default}"
+            return f"expected {leaf.type}{example}"
+        if plain and leaf.key.startswith(f"{plain}."):
+            return f"holds other settings; give those, such as {leaf.key}={leaf.default}"
+    return None
+
+
+def _is_entry(key: str) -> bool:
+    return re.fullmatch(re.escape(MODELS) + r"\[\d+\]", key) is not None
+
+
+def _bracketed(key: str) -> str:
+    """A key as people write it: without + or ~, a.0.b as a[0].b."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key.strip().strip("'").lstrip("+~"))
+
+
+def _interpolated() -> str:
+    """The overrides that hold an interpolation: Hydra resolves them outside of their key."""
+    if not HydraConfig.initialized():
+        return ""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    assert isinstance(overrides, dict)
+    return " ".join(override for override in overrides["task"] if "${" in override)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,168 @@
+"""Samples sensors beside a worker, on CPUs that are not measured where there are any.
+
+A thread of the orchestrator, pinned by itself, asleep between samples. Its own CPU time is in
+the file it leaves, so that its cost is known for every run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import operator
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from numa_bench.jsonio import write_json
+from numa_bench.nvml import nvml_session
+from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
+from numa_bench.sensors import GpuSensors, Reading, SystemSensors
+
+logger = logging.getLogger("numa_bench")
+
+
+class Monitor:
+    """Use as a context manager around one run; call `watch` when its process exists.
+
+    `interval_s` 0 switches it off. `nvml` lets tests pass a fake module.
+    """
+
+    def __init__(
+        self, spec: RunSpec, path: Path, interval_s: float, nvml: Any | None = None
+    ) -> None:
+        self._spec = spec
+        self._path = path
+        self._interval_s = interval_s
+        self._nvml = nvml
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._cpu_s = 0.0
+        self.times: list[float] = []
+        self.readings: list[Reading] = []
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def watch(self, pid: int) -> None:
+        """Start sampling beside the worker `pid`."""
+        if self._interval_s > 0:
+            self._thread = threading.Thread(target=self._loop, args=(pid,), daemon=True)
+            self._thread.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def save(self) -> None:
+        """Write monitor.json; a disk that does not take it costs a log line, not the run."""
+        if not self.times:
+            return
+        try:
+            write_json(self._path, self.to_dict(), indent=None)
+        except OSError as error:
+            logger.warning("%s could not be written: %s", self._path.name, error)
+
+    def to_dict(self) -> JsonDict:
+        """Columns over time; a sensor that did not answer at some moment is null there.
+
+        `monotonic_s` is CLOCK_MONOTONIC, the clock of the worker's window.
+        """
+        names = sorted({name for reading in self.readings for name in reading})
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "interval_s": self._interval_s,
+            "monitor_cpu_s": self._cpu_s,
+            "monotonic_s": self.times,
+            "series": {name: [r.get(name) for r in self.readings] for name in names},
+        }
+
+    def summary(self, window: tuple[float, float] | None) -> dict[str, dict[str, float]]:
+        """Least, median and greatest value of every sensor inside the timed window.
+
+        `window` is (begin, end) in CLOCK_MONOTONIC; without one, or when no sample fell inside,
+        the whole run counts.
+        """
+        inside = [
+            reading
+            for moment, reading in zip(self.times, self.readings, strict=True)
+            if window is not None and window[0] <= moment <= window[1]
+        ]
+        return summarise(inside or self.readings)
+
+    def _loop(self, pid: int) -> None:
+        _move_away(self._spec.placement.cpus)
+        begin = time.thread_time()
+        system = SystemSensors(self._spec.placement.cpus, pid)
+        with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
+            while not self._stop.is_set():
+                reading = system.read()
+                if gpu is not None:
+                    reading.update(gpu.read())
+                self.times.append(time.monotonic())
+                self.readings.append(reading)
+                self._cpu_s = time.thread_time() - begin
+                self._stop.wait(self._interval_s)
+
+
+def summarise(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:
+    """Least, median and greatest value of every sensor that answered."""
+    names = sorted({name for reading in readings for name in reading})
+    found = {}
+    for name in names:
+        values = [reading[name] for reading in readings if name in reading]
+        found[name] = {
+            "min": min(values),
+            "median": statistics.median(values),
+            "max": max(values),
+        }
+    if "throttle_reasons" in found:
+        # A mask: what was seen at any moment counts.
+        masks = (int(r["throttle_reasons"]) for r in readings if "throttle_reasons" in r)
+        found["throttle_reasons"]["max"] = float(functools.reduce(operator.or_, masks))
+    return found
+
+
+def _move_away(measured: Sequence[int]) -> None:
+    """Pin the calling thread to CPUs that are not measured, if this process may use any."""
+    free = os.sched_getaffinity(0) - set(measured)
+    if measured and free:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, free)  # 0 is the calling thread: sched_setaffinity(2)
+
+
+@contextlib.contextmanager
+def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSensors | None]:
+    """Sensors of the run's GPU, or None: no GPU, or an NVML that does not answer."""
+    uuid = spec.device.gpu_uuid
+    with contextlib.ExitStack() as stack:
+        sensors = None
+        if uuid is not None:
+            try:
+                nvml = stack.enter_context(nvml_session(module))
+                sensors = GpuSensors(nvml, uuid, lambda: _family(pid))
+            except Exception as error:  # noqa: BLE001 - sensors must never cost a measurement
+                logger.warning("GPU sensors are missing: %s", error)
+        yield sensors
+
+
+def _family(pid: int) -> set[int]:
+    """The worker and its descendants."""
+    try:
+        worker = psutil.Process(pid)
+        return {pid, *(child.pid for child in worker.children(recursive=True))}
+    except psutil.Error:
+        return {pid}

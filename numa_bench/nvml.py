@@ -1,0 +1,30 @@
+"""NVML opened and closed in one place; pynvml is imported only when someone asks for a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+
+class NvmlUnavailableError(Exception):
+    """No pynvml, no driver library or no driver; the message says which."""
+
+
+@contextlib.contextmanager
+def nvml_session(module: Any | None = None) -> Iterator[Any]:
+    """The initialised pynvml module (or `module`, a fake in tests), shut down at the end.
+
+    Raises NvmlUnavailableError before the body when NVML does not start.
+    """
+    try:
+        nvml = importlib.import_module("pynvml") if module is None else module
+        nvml.nvmlInit()
+    except Exception as error:
+        raise NvmlUnavailableError(f"{type(error).__name__}: {error}") from error
+    try:
+        yield nvml
+    finally:
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()

@@ -1,0 +1,157 @@
+"""Fixtures: composed configurations, and the runner's command line inside this process."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench import hydra_app
+from numa_bench.config import RunnerConfig
+from numa_bench.entry import load_config
+from numa_bench.overrides import dotted, touched_models
+from numa_bench.planning import Plan, build_plan
+from numa_bench.records import Topology
+from tests.machines import laptop
+
+PROJECT = Path(__file__).resolve().parent.parent
+RUNNER = PROJECT / "hydra_experiment_runner.py"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command line ended, what it printed, and the plans it would have run."""
+
+    code: int
+    stdout: str
+    stderr: str
+    studies: list[Plan]
+
+    @property
+    def error(self) -> str:
+        """The one line that a refused command line leaves on stderr."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, self.stderr
+        assert lines[0].startswith("error: "), self.stderr
+        return lines[0].removeprefix("error: ")
+
+
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+@pytest.fixture
+def compose_node() -> Iterator[Callable[..., DictConfig]]:
+    """Compose overrides as typed on the command line into Hydra's node, `hydra` included.
+
+    What files give is composed once; single settings are put on top as Hydra itself does it.
+    """
+    hydra_app.setup()
+
+    def composed(*overrides: str) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides([dotted(o) for o in overrides])
+        single = [
+            o
+            for o in parsed
+            if o.type is OverrideType.CHANGE
+            and "." in o.key_or_group
+            and not o.key_or_group.startswith("hydra.")
+        ]
+        of_files = tuple(str(o.input_line) for o in parsed if o not in single)
+        if of_files not in _composed:
+            with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+                _composed[of_files] = compose("config", list(of_files), return_hydra_config=True)
+        node = copy.deepcopy(_composed[of_files])
+        for override in single:
+            OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+        return node
+
+    yield composed
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def load(compose_node: Callable[..., DictConfig]) -> Callable[..., RunnerConfig]:
+    """Compose and validate overrides as typed on the command line."""
+
+    def loaded(*overrides: str) -> RunnerConfig:
+        node = without_hydra(compose_node(*overrides))
+        return load_config(node, [dotted(o) for o in overrides])
+
+    return loaded
+
+
+@pytest.fixture
+def plan(load: Callable[..., RunnerConfig]) -> Callable[..., Plan]:
+    """Plan overrides for a machine whose GPUs are all visible."""
+
+    def planned(machine: Topology, *overrides: str) -> Plan:
+        touched = touched_models(dotted(o) for o in overrides)
+        return build_plan(load(*overrides), machine, machine.gpus, touched)
+
+    return planned
+
+
+def without_hydra(node: DictConfig) -> DictConfig:
+    """The part of a composed node that the application gets."""
+    plain = node.copy()
+    plain._set_flag(["struct", "readonly"], [False, False])
+    del plain["hydra"]
+    return plain
+
+
+@pytest.fixture
+def runner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Outcome]]:
+    """Run hydra_experiment_runner.py as a program in this process, in an empty directory.
+
+    It finds the given machine instead of this one, and a study that it would start is only noted.
+    """
+    studies: list[Plan] = []
+
+    def note(plan: Plan, *_: object) -> None:
+        studies.append(plan)
+
+    monkeypatch.setattr("numa_bench.study.run_study", note)
+    monkeypatch.setattr("numa_bench.preflight.check_binding", lambda _: None)
+    # run_app sets this variable; it gets its value back.
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*arguments: str, machine: Topology | None = None) -> Outcome:
+        found = machine or laptop()
+        monkeypatch.setattr("numa_bench.entry.live_topology", lambda: found)
+        studies.clear()
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [str(RUNNER), *arguments])
+        try:
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(RUNNER), run_name="__main__")
+        finally:
+            GlobalHydra.instance().clear()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(int(code or 0), printed.out, printed.err, list(studies))
+
+    yield run
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    HydraConfig.instance().cfg = None

@@ -1,0 +1,85 @@
+"""A stand-in for pynvml that also answers for a GPU's clocks, link and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from tests.fake_sysfs import FakeGpu, FakeNvml, NvmlError
+
+UUID = "GPU-00000000-0000-0000-0000-000000000000"
+
+
+@dataclass
+class GpuState:
+    """What the fake answers. A field that is None is a query this GPU does not support."""
+
+    sm_mhz: int | None = 1980
+    power_mw: int | None = 350_000
+    temperature: int | None = 41
+    busy: int | None = 0
+    reasons: int | None = 0
+    link: tuple[int, int] | None = (5, 16)
+    max_width: int | None = 16
+    pids: Sequence[int] = ()
+    persistence: int | None = 1
+
+
+class FakeGpuNvml(FakeNvml):
+    """One GPU whose state the test sets."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+    NVML_PCIE_UTIL_TX_BYTES, NVML_PCIE_UTIL_RX_BYTES = 0, 1
+
+    def __init__(self, state: GpuState, **others: Any) -> None:
+        super().__init__([FakeGpu("0000:3b:00.0", uuid=UUID)], **others)
+        self.state = state
+
+    def _answer(self, value: Any) -> Any:
+        assert self.open == 1, "asked outside of nvmlInit and nvmlShutdown"
+        if value is None:
+            raise NvmlError("Not Supported")
+        return value
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeGpu:  # noqa: N802 - NVML's names
+        if uuid != UUID:
+            raise NvmlError("Not Found")
+        return self.gpus[0]
+
+    def nvmlDeviceGetIndex(self, _: FakeGpu) -> int:  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetClockInfo(self, _: FakeGpu, kind: int) -> Any:  # noqa: N802
+        return self._answer(self.state.sm_mhz if kind == self.NVML_CLOCK_SM else 3201)
+
+    def nvmlDeviceGetPowerUsage(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.power_mw)
+
+    def nvmlDeviceGetTemperature(self, _: FakeGpu, __: int) -> Any:  # noqa: N802
+        return self._answer(self.state.temperature)
+
+    def nvmlDeviceGetUtilizationRates(self, _: FakeGpu) -> Any:  # noqa: N802
+        return SimpleNamespace(gpu=self._answer(self.state.busy), memory=7)
+
+    def nvmlDeviceGetPcieThroughput(self, _: FakeGpu, counter: int) -> Any:  # noqa: N802
+        return self._answer(2_000_000 if counter == self.NVML_PCIE_UTIL_RX_BYTES else 1_000_000)
+
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.link and self.state.link[0])
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.link and self.state.link[1])
+
+    def nvmlDeviceGetMaxPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.max_width)
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.reasons)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, _: FakeGpu) -> Any:  # noqa: N802
+        return [SimpleNamespace(pid=pid) for pid in self.state.pids]
+
+    def nvmlDeviceGetPersistenceMode(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.persistence)

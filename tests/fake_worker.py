@@ -1,0 +1,302 @@
+"""Stand-ins for the worker that end in every way a process can, and what tests need around them.
+
+python tests/fake_worker.py BEHAVIOUR --spec S --result R --spare-result X
+python -m tests.fake_worker drive DIRECTORY BEHAVIOUR...     a study of such workers
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from numa_bench import worker
+from numa_bench.jsonio import read_json
+from numa_bench.records import NumaNode, RunResult, RunSpec, Topology
+
+if TYPE_CHECKING:
+    from numa_bench.command import Command
+    from numa_bench.planning import Plan
+    from numa_bench.store import RunPaths
+
+PROJECT = Path(__file__).resolve().parent.parent
+#: Written beside the result when a worker that hangs is ready to be stopped, and on its SIGTERM.
+READY, GOT_SIGTERM = "ready", "got_sigterm"
+#: What a worker waits for that is to end later.
+GO = "go"
+#: How long a test waits for something that takes milliseconds on an idle machine.
+LIMIT_S = 60.0
+
+
+class FakeRun:
+    """One run of the fake worker; every public method is a behaviour."""
+
+    def __init__(self, spec: Path, result: Path, spare: Path) -> None:
+        self._spec = RunSpec.from_dict(read_json(spec))
+        self._result = result
+        self._spare = spare
+
+    def good(self) -> int:
+        return self._end("passed")
+
+    def waived(self) -> int:
+        return self._end("waived", error="no such thing here")
+
+    def invalid(self) -> int:
+        return self._end("invalid", error="memory was elsewhere")
+
+    def raises(self) -> int:
+        try:
+            raise RuntimeError("shapes do not fit")
+        except RuntimeError as error:
+            traceback.print_exc()
+            self._end("failed", error=f"RuntimeError: {error}")
+        return 1
+
+    def raises_markup(self) -> int:
+        """What PyTorch says when host memory runs out, and worse."""
+        self._end(
+            "failed", error="RuntimeError: [enforce fail at alloc_cpu.cpp:114] [/nowhere] :x:"
+        )
+        return 1
+
+    def latin1(self) -> int:
+        os.write(2, b"caf\xe9 \xff\xfe cannot be opened\n")
+        self._end("failed", error="OSError")
+        return 1
+
+    def segfault(self) -> NoReturn:
+        self._kill_self(signal.SIGSEGV)
+
+    def killed(self) -> NoReturn:
+        """As the kernel does when memory runs out: after the result, even."""
+        self._end("passed")
+        self._kill_self(signal.SIGKILL)
+
+    def half(self) -> int:
+        self._result.write_text('{"run_id": "half a fi')
+        return 0
+
+    def silent(self) -> int:
+        return 0
+
+    def binary(self) -> int:
+        self._result.write_bytes(b"\xff\xfe\x00")
+        return 0
+
+    def other_shape(self) -> int:
+        self._result.write_text('["passed"]')
+        return 0
+
+    def passed_exit_3(self) -> int:
+        self._end("passed")
+        return 3
+
+    def failed_exit_0(self) -> int:
+        return self._end("failed", error="said so")
+
+    def other_run(self) -> int:
+        return self._end("passed", run_id="another_r0-abcdef")
+
+    def no_throughput(self) -> int:
+        return self._end("passed", throughput=float("nan"))
+
+    def hang(self) -> NoReturn:
+        self._hang()
+
+    def waits_for_go(self) -> int:
+        """Ends well when a test says so."""
+        (self._result.parent / READY).touch()
+        wait_until((self._result.parent / GO).exists, "go")
+        return self._end("passed")
+
+    def stubborn(self) -> NoReturn:
+        """Hangs, and does not end by SIGTERM."""
+        note = self._result.parent / GOT_SIGTERM
+        signal.signal(signal.SIGTERM, lambda *_: note.touch())
+        self._hang()
+
+    def leaves_child(self) -> int:
+        self._child(new_session=True)
+        return self._end("passed")
+
+    def leaves_child_in_group(self) -> int:
+        self._child(new_session=False)
+        return self._end("passed")
+
+    def hangs_with_child(self) -> NoReturn:
+        self._child(new_session=True)
+        self._hang()
+
+    def fills_disk(self) -> int:
+        """Use up the study's disk, then do what the worker does with its result."""
+        study = self._result.parent.parent.parent
+        for size in (4096, 1):
+            with (study / "filler").open("ab", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    pass
+        return self._end("passed")
+
+    def spare_result(self) -> int:
+        """What a worker does that cannot write its result into the study."""
+        self._result = self._spare
+        return self._end("passed")
+
+    def _end(
+        self,
+        status: str,
+        error: str | None = None,
+        run_id: str | None = None,
+        throughput: float = 100.0,
+    ) -> int:
+        spec = self._spec
+        result = RunResult(run_id or spec.run_id, spec.cell_hash(), status, error)
+        if status == "passed":
+            result.metrics = {"throughput_samples_per_s": throughput, "measured_s": 0.5}
+            result.samples = {"compute_ms": [1.0, 2.0]}
+        worker._write(result, self._result, self._spare)
+        return 0
+
+    def _hang(self) -> NoReturn:
+        worker._die_with_parent()
+        (self._result.parent / READY).touch()
+        while True:
+            signal.pause()
+
+    def _child(self, new_session: bool) -> None:
+        code = (
+            "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile 1: signal.pause()"
+        )
+        subprocess.Popen([sys.executable, "-c", code], start_new_session=new_session)
+
+    def _kill_self(self, number: int) -> NoReturn:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal should have ended this process")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The fake worker's command line, or the driver's."""
+    if argv[0] == "drive":
+        return drive(argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("behaviour")
+    for name in ("--spec", "--result", "--spare-result"):
+        parser.add_argument(name, type=Path, required=True)
+    args = parser.parse_args(argv)
+    run: Callable[[], int] = getattr(
+        FakeRun(args.spec, args.result, args.spare_result), args.behaviour
+    )
+    return run()
+
+
+# What tests need around it. Imported late: a worker has to start quickly.
+
+TOPOLOGY = Topology(
+    nodes=(
+        NumaNode(0, (0, 1), 64_000_000_000, {0: 10, 1: 21}),
+        NumaNode(1, (2, 3), 32_000_000_000, {0: 21, 1: 10}),
+    ),
+    gpus=(),
+)
+
+
+def fake_argv(behaviour: str, paths: RunPaths) -> tuple[str, ...]:
+    """The command line of a fake worker that works on these files."""
+    words = [sys.executable, __file__, behaviour, "--spec", paths.spec, "--result", paths.result]
+    return tuple(map(str, [*words, "--spare-result", paths.spare_result]))
+
+
+def fake_command(behaviours: dict[str, str]) -> Callable[..., Command]:
+    """What to put in place of `study.worker_command`: a model's name chooses the behaviour."""
+    from numa_bench.command import worker_command
+
+    def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
+        real = worker_command(spec, paths, *rest)
+        return replace(real, argv=fake_argv(behaviours[spec.vit.name], paths))
+
+    return command
+
+
+def make_plan(
+    models: Sequence[str], *, repeats: int = 1, timeout_s: float = 300.0, **output: Any
+) -> Plan:
+    """Unbound runs of these models, one after the other; `output` are OutputConfig settings."""
+    from numa_bench.config import OutputConfig
+    from numa_bench.planning import Plan
+    from tests.specs import VIT, make_spec
+
+    cells = [make_spec(vit=replace(VIT, name=name), timeout_s=timeout_s) for name in models]
+    runs = [
+        replace(cell, run_id=f"{cell.vit.name}_r{repeat}-{cell.cell_hash()[:6]}", repeat=repeat)
+        for repeat in range(repeats)
+        for cell in cells
+    ]
+    settings = OutputConfig(**output)
+    return Plan("fake", tuple(cells), tuple(runs), settings, order="sequential", order_seed=0)
+
+
+def drive(argv: Sequence[str]) -> int:
+    """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
+    from numa_bench import study
+    from numa_bench.hydra_app import run_app
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("behaviours", nargs="+")
+    parser.add_argument("--grace-s", type=float, default=LIMIT_S)
+    args = parser.parse_args(argv)
+    # A shell that starts tests in the background has SIGINT ignored; a user's shell has not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    names = model_names(len(args.behaviours))
+    study.worker_command = fake_command(dict(zip(names, args.behaviours, strict=True)))
+    plan = make_plan(names, grace_s=args.grace_s)
+    return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
+
+
+def model_names(count: int) -> list[str]:
+    """m0, m1, ..."""
+    return [f"m{index}" for index in range(count)]
+
+
+def drive_argv(directory: Path, *words: str) -> list[str]:
+    """The command line of the driver; run it with `cwd=PROJECT`."""
+    return [sys.executable, "-m", "tests.fake_worker", "drive", str(directory), *words]
+
+
+def wait_until(holds: Callable[[], object], what: str) -> None:
+    """Look until it holds; fail with `what` after a time that no healthy machine needs."""
+    deadline = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {LIMIT_S:g} s in vain: {what}"
+        time.sleep(0.02)
+
+
+def carriers(variable: str) -> list[int]:
+    """Living processes with this NAME=VALUE in their environment, without this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if variable.encode() in environ.split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

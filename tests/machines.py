@@ -1,0 +1,100 @@
+"""Topologies of made-up machines, for tests of everything that only looks at a Topology."""
+
+from __future__ import annotations
+
+from numa_bench.records import Gpu, NumaNode, Topology
+
+GIB = 2**30
+MIB = 2**20
+
+
+def make_node(
+    node_id: int,
+    cpus: range | tuple[int, ...],
+    distances: dict[int, int],
+    memory_gib: int = 16,
+    llc_mib: int | None = 32,
+) -> NumaNode:
+    """One node; no CPUs, or no memory, when those are empty or 0."""
+    return NumaNode(
+        id=node_id,
+        cpus=tuple(cpus),
+        memory_bytes=memory_gib * GIB,
+        distances=distances,
+        memory_free_bytes=memory_gib * GIB // 2,
+        llc_bytes=None if llc_mib is None else llc_mib * MIB,
+    )
+
+
+def make_gpu(index: int, numa_node: int) -> Gpu:
+    """A GPU with a name and a UUID of its own."""
+    return Gpu(
+        index=index,
+        pci_address=f"0000:{0x10 + index:02x}:00.0",
+        vendor="0x10de",
+        device="0x2330",
+        numa_node=numa_node,
+        name="NVIDIA H100 80GB HBM3",
+        uuid=f"GPU-{index}a000000-0000-4000-8000-{index:012d}",
+    )
+
+
+def laptop() -> Topology:
+    """One node of four CPUs, no GPU."""
+    return Topology(nodes=(make_node(0, range(4), {0: 10}),), gpus=())
+
+
+def server() -> Topology:
+    """Two sockets numbered 0 and 2, GPUs 0-3 on node 0 and 4-7 on node 2."""
+    nodes = (
+        make_node(0, range(48), {0: 10, 2: 21}, memory_gib=512, llc_mib=260),
+        make_node(2, range(48, 96), {0: 21, 2: 10}, memory_gib=512, llc_mib=260),
+    )
+    return Topology(nodes=nodes, gpus=tuple(make_gpu(i, 0 if i < 4 else 2) for i in range(8)))
+
+
+def four_nodes() -> Topology:
+    """Four nodes in two pairs, one GPU on node 2."""
+    nodes = tuple(
+        make_node(
+            i,
+            range(4 * i, 4 * i + 4),
+            {j: 10 if i == j else 12 if i // 2 == j // 2 else 32 for j in range(4)},
+        )
+        for i in range(4)
+    )
+    return Topology(nodes=nodes, gpus=(make_gpu(0, 2),))
+
+
+def with_memory_only_node(gpu_node: int | None = None) -> Topology:
+    """Two ordinary nodes, and node 2 with memory but no CPUs (nearest to node 1)."""
+    nodes = (
+        make_node(0, range(4), {0: 10, 1: 21, 2: 24}),
+        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}),
+        make_node(2, (), {0: 24, 1: 14, 2: 10}, memory_gib=64, llc_mib=None),
+    )
+    return Topology(nodes=nodes, gpus=() if gpu_node is None else (make_gpu(0, gpu_node),))
+
+
+def with_memoryless_node(gpu_node: int | None = None) -> Topology:
+    """Nodes 0 and 1 have memory; node 2 has CPUs alone, nearest to node 1."""
+    nodes = (
+        make_node(0, range(4), {0: 10, 1: 21, 2: 24}),
+        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}),
+        make_node(2, range(8, 12), {0: 24, 1: 14, 2: 10}, memory_gib=0),
+    )
+    return Topology(nodes=nodes, gpus=() if gpu_node is None else (make_gpu(0, gpu_node),))
+
+
+def unknown_gpu() -> Topology:
+    """Two nodes, and a GPU whose node the kernel does not know."""
+    nodes = (
+        make_node(0, range(4), {0: 10, 1: 21}),
+        make_node(1, range(4, 8), {0: 21, 1: 10}),
+    )
+    return Topology(nodes=nodes, gpus=(make_gpu(0, -1),))
+
+
+def one_node_unknown_gpu() -> Topology:
+    """One node, and a GPU with numa_node -1, as on most desktops."""
+    return Topology(nodes=(make_node(0, range(4), {0: 10}),), gpus=(make_gpu(0, -1),))

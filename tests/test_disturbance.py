@@ -1,0 +1,93 @@
+"""What is called a disturbance, and what is not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from numa_bench.disturbance import KINDS, code_of, legend, marks, of_monitor, of_samples, trend
+
+SETTLED = {"settled": True, "batches": 6, "seconds": 0.5}
+
+
+def samples(compute: list[float]) -> dict[str, list[float]]:
+    return {"h2d_ms": [1.0] * len(compute), "compute_ms": compute, "d2h_ms": [0.5] * len(compute)}
+
+
+def noisy(
+    count: int, *, mean: float = 100.0, sigma: float = 1.0, drift: float = 0.0
+) -> list[float]:
+    noise = random.Random(7)
+    return [mean * (1 + drift * i / count) + noise.gauss(0, sigma) for i in range(count)]
+
+
+def codes(warnings: list[str]) -> set[str]:
+    return {code_of(warning) for warning in warnings}
+
+
+def test_a_steady_run_has_none() -> None:
+    assert of_samples(samples(noisy(60)), SETTLED) == []
+
+
+def test_unsettled_warm_up() -> None:
+    found = of_samples(samples(noisy(60)), {"settled": False, "batches": 3, "seconds": 5.0})
+    assert codes(found) == {"unsettled"}
+
+
+def test_wide_spread() -> None:
+    assert "spread" in codes(of_samples(samples(noisy(60, sigma=20.0)), SETTLED))
+
+
+def test_drift() -> None:
+    (warning,) = of_samples(samples(noisy(60, drift=0.15)), SETTLED)
+    assert code_of(warning) == "trend"
+    assert "+9.3%" in warning
+
+
+def test_few_batches_say_nothing_of_spread_or_trend() -> None:
+    assert of_samples(samples([1.0, 50.0, 100.0]), SETTLED) == []
+
+
+def test_noise_is_no_trend() -> None:
+    false_alarms = 0
+    for seed in range(200):
+        noise = random.Random(seed)
+        values = [100 + noise.gauss(0, 8) for _ in range(30)]
+        false_alarms += trend(values) != 0
+    assert false_alarms <= 10
+
+
+def of_one(name: str, value: float) -> dict[str, dict[str, float]]:
+    return {name: {"min": value, "median": value, "max": value}}
+
+
+@pytest.mark.parametrize(
+    ("name", "quiet", "loud", "code"),
+    [
+        ("throttle_reasons", 0x1, 0x4, "throttled"),
+        ("throttle_reasons", 0x2, 0x40, "throttled"),
+        ("foreign_processes", 0, 1, "foreign_gpu"),
+        ("cpu_foreign", 0.01, 0.10, "foreign_cpu"),
+        ("cpu_steal", 0.001, 0.05, "steal"),
+        ("swap_traffic_mb", 0, 3, "swap"),
+    ],
+)
+def test_sensors(name: str, quiet: float, loud: float, code: str) -> None:
+    assert of_monitor(of_one(name, quiet), 5) == []
+    assert codes(of_monitor(of_one(name, loud), 5)) == {code}
+
+
+def test_absent_sensors_disturb_nothing() -> None:
+    assert of_monitor({}, 0) == []
+
+
+def test_marks_and_legend_explain_each_other() -> None:
+    warnings = ["trend: x", "spread: y", "trend: z"]
+    shown = marks(warnings)
+    assert shown == "DS"
+    assert [line[0] for line in legend(warnings)] == ["S", "D"]
+
+
+def test_every_kind_has_a_mark_and_says_what_to_do() -> None:
+    assert all(len(kind.mark) == 1 and kind.meaning for kind in KINDS.values())

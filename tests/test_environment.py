@@ -1,0 +1,83 @@
+"""What is recorded of the machine, and when two environments are the same."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from numa_bench.environment import (
+    describe_environment,
+    environment_id,
+    git_commit,
+    kernel_settings,
+)
+from numa_bench.records import Gpu, NumaNode, Topology
+from tests.fake_sysfs import write
+
+TOPOLOGY = Topology(
+    (NumaNode(0, (0, 1), 1, {0: 10}),), (Gpu(0, "0000:01:00.0", "0x10de", "0x1", 0, "H", "GPU-1"),)
+)
+
+
+def describe(tmp_path: Path, **variables: str) -> dict[str, object]:
+    return describe_environment(tmp_path, TOPOLOGY, variables, tmp_path)
+
+
+def test_variables_that_change_results_are_kept_and_secrets_are_not(tmp_path: Path) -> None:
+    found = describe(
+        tmp_path,
+        OMP_NUM_THREADS="4",
+        CUDA_VISIBLE_DEVICES="1",
+        PYTORCH_CUDA_ALLOC_CONF="x",
+        AWS_SECRET_ACCESS_KEY="hidden",
+        HOME="/root",
+    )
+    assert found["variables"] == {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "OMP_NUM_THREADS": "4",
+        "PYTORCH_CUDA_ALLOC_CONF": "x",
+    }
+
+
+def test_the_id_follows_what_changes_results(tmp_path: Path) -> None:
+    one = describe(tmp_path, OMP_NUM_THREADS="4")
+    assert environment_id(one) == one["id"]
+    assert describe(tmp_path, OMP_NUM_THREADS="4", HOME="/x")["id"] == one["id"]
+    assert describe(tmp_path, OMP_NUM_THREADS="8")["id"] != one["id"]
+
+
+def test_the_id_does_not_follow_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = describe(tmp_path)
+    monkeypatch.setattr("sys.argv", ["other.py", "resume_from=x"])
+    assert describe(tmp_path)["id"] == one["id"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("always [madvise] never", "madvise"), ("1", "1")])
+def test_kernel_settings_are_the_chosen_words(text: str, value: str, tmp_path: Path) -> None:
+    write(tmp_path, "sys/kernel/mm/transparent_hugepage/enabled", text)
+    assert kernel_settings(tmp_path) == {"transparent_hugepages": value}
+
+
+def test_gpus_are_named_by_uuid(tmp_path: Path) -> None:
+    assert describe(tmp_path)["gpus"] == [{"name": "H", "uuid": "GPU-1"}]
+
+
+def test_the_commit_says_when_the_tree_was_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    assert git_commit(tmp_path) is None
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "one")
+    clean = git_commit(tmp_path)
+    assert clean
+    assert not clean.endswith("-dirty")
+    (tmp_path / "a").write_text("2")
+    assert git_commit(tmp_path) == f"{clean}-dirty"
