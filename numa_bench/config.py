@@ -154,6 +154,9 @@ class ExperimentConfig:
         "shuffled", "shuffled: every cell once per block, each block in random order; sequential."
     )
     order_seed: int = doc(0, "Seed of the random order.")
+    monitor_interval_s: float = doc(
+        1.0, "Seconds between readings of the sensors beside a run. 0 switches them off."
+    )
     max_gpus: Optional[int] = doc(None, "Use at most so many of the GPUs. null: all.")
 
 

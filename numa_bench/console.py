@@ -80,6 +80,7 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         root = logging.getLogger()
+        self._level_before = root.level
         root.setLevel(self._level)
         root.addHandler(self._handler)
         if self._progress is not None:
@@ -97,6 +98,7 @@ class Reporter:
             with self._console.may_go():
                 self._progress.stop()
         logging.getLogger().removeHandler(self._handler)
+        logging.getLogger().setLevel(self._level_before)
 
     def begin(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
         """The study starts: `pending` are the runs still to do."""
@@ -167,11 +169,13 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
         table.add_column(name, overflow="fold")
     for name in ("runs", "samples/s", "range", "to local"):
         table.add_column(name, justify="right")
-    previous = ""
+    table.add_column("marks")
+    grouped = len({(row.device, row.model) for row in rows}) < len(rows)
+    previous = None
     for row in rows:
-        if previous and row.model != previous:
+        if grouped and previous not in (None, (row.device, row.model)):
             table.add_section()
-        previous = row.model
+        previous = (row.device, row.model)
         table.add_row(
             row.device,
             row.model,
@@ -182,6 +186,7 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             "-" if row.median is None else f"{row.median:,.1f}",
             _range_text(row),
             "-" if row.to_local is None else f"{row.to_local:+.1%}",
+            row.marks,
         )
     console = _stdout()
     with console.may_go():

@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,12 @@ def execute(
     timeout_s: float,
     grace_s: float,
     interrupts: Interrupts,
+    started: Callable[[int], None] | None = None,
 ) -> Ended:
-    """Run `command` with its output in two files; no descendant survives the call."""
+    """Run `command` with its output in two files; no descendant survives the call.
+
+    `started` is called with the process's number as soon as there is one.
+    """
     oom_before = _oom_kills()
     begin = time.monotonic()
     try:
@@ -72,6 +76,8 @@ def execute(
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
     try:
+        if started is not None:
+            started(process.pid)
         if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
             _signal_group(process.pid, signal.SIGTERM)

@@ -96,12 +96,17 @@ class Monitor:
         `window` is (begin, end) in CLOCK_MONOTONIC; without one, or when no sample fell inside,
         the whole run counts.
         """
-        inside = [
-            reading
-            for moment, reading in zip(self.times, self.readings, strict=True)
-            if window is not None and window[0] <= moment <= window[1]
-        ]
-        return summarise(inside or self.readings)
+        return summarise(self._inside(window) or self.readings)
+
+    def readings_in(self, window: tuple[float, float] | None) -> int:
+        """How many readings fell inside the window."""
+        return len(self._inside(window))
+
+    def _inside(self, window: tuple[float, float] | None) -> list[Reading]:
+        if window is None:
+            return []
+        pairs = zip(self.times, self.readings, strict=True)
+        return [reading for moment, reading in pairs if window[0] <= moment <= window[1]]
 
     def _loop(self, pid: int) -> None:
         _move_away(self._spec.placement.cpus)

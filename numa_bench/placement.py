@@ -8,6 +8,7 @@ method is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from numa_bench.records import JsonDict, Placement
-from numa_bench.topology import parse_cpu_list
+from numa_bench.topology import format_cpu_list, parse_cpu_list
 
 #: Least fraction of buffer pages on the requested node(s) for a valid run.
 LEAST_FRACTION = 0.99
@@ -51,14 +52,14 @@ _CHUNK = 65536
 def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
     """What the kernel says of this process and of buffers given as (address, bytes).
 
-    Keys: cpus_allowed (a list string), thread_cpus_allowed (of each thread), policy,
-    policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
+    Keys: cpus_allowed (a list string), thread_cpus_allowed (the distinct ones of all threads),
+    policy, policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
     transparent_hugepages, huge_page_bytes, numa_balancing. What the kernel does not tell is null.
     """
     pages, missing, method = _pages(buffers)
     mode, nodes = _policy()
     return {
-        "cpus_allowed": _status_field("Cpus_allowed_list"),
+        "cpus_allowed": format_cpu_list(os.sched_getaffinity(0)),
         "thread_cpus_allowed": _thread_cpus(),
         "policy": mode,
         "policy_nodes": nodes,
@@ -153,6 +154,8 @@ def _pages(buffers: Sequence[tuple[int, int]]) -> tuple[Counter[int], int | None
         try:
             for address, nbytes in buffers:
                 statuses = _move_pages(numbers[0], address, nbytes)
+                if _woken(address, statuses):
+                    statuses = _move_pages(numbers[0], address, nbytes)
                 total.update(status for status in statuses if status >= 0)
                 missing += sum(status < 0 for status in statuses)
         except OSError:
@@ -183,6 +186,19 @@ def _move_pages(number: int, address: int, nbytes: int) -> list[int]:
             raise OSError(ctypes.get_errno(), "move_pages")
         statuses.extend(status)
     return statuses
+
+
+def _woken(address: int, statuses: Sequence[int]) -> bool:
+    """Read a byte of every page that is on no node; whether there were any.
+
+    With automatic NUMA balancing the kernel takes access to a page away for a while, and some
+    (6.1) then say that it is nowhere. Reading brings it back, and cannot bring what never was.
+    """
+    size = os.sysconf("SC_PAGE_SIZE")
+    asleep = [page for page, status in enumerate(statuses) if status < 0]
+    for page in asleep:  # the first page may begin before the buffer, but it is mapped with it
+        ctypes.string_at(address // size * size + page * size, 1)
+    return bool(asleep)
 
 
 def _from_numa_maps(text: str, addresses: Sequence[int]) -> Counter[int]:
@@ -222,25 +238,15 @@ def _policy() -> tuple[str | None, list[int]]:
 
 
 def _thread_cpus() -> list[str]:
-    """The distinct allowed-CPU lists of all threads of this process."""
+    """The distinct allowed-CPU lists of all threads of this process.
+
+    Asked of sched_getaffinity(2): Cpus_allowed_list in /proc also names CPUs that are not there.
+    """
     found = set()
-    for status in Path("/proc/self/task").glob("*/status"):
-        try:
-            text = status.read_text()
-        except OSError:  # the thread has ended
-            continue
-        if match := re.search(r"^Cpus_allowed_list:\s*(\S*)", text, re.M):
-            found.add(match[1])
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(ProcessLookupError):  # the thread has ended
+            found.add(format_cpu_list(os.sched_getaffinity(int(task.name))))
     return sorted(found)
-
-
-def _status_field(name: str) -> str | None:
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    match = re.search(rf"^{name}:\s*(\S*)", text, re.M)
-    return match[1] if match else None
 
 
 def _setting(path: str) -> str | None:

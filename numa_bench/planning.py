@@ -40,6 +40,7 @@ class Plan:
     output: OutputConfig
     order: str
     order_seed: int
+    monitor_interval_s: float = 0.0
     dry_run: bool = False
     debug: bool = False
     resume_from: str | None = None
@@ -89,6 +90,7 @@ def build_plan(
         output=config.output,
         order=experiment.order,
         order_seed=experiment.order_seed,
+        monitor_interval_s=experiment.monitor_interval_s,
         dry_run=config.dry_run,
         debug=config.debug,
         resume_from=config.resume_from,

@@ -294,7 +294,11 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Execution:
-    """What the executor saw of one run. Paths are relative to the study directory."""
+    """What was seen of one run from outside. Paths are relative to the study directory.
+
+    `environment` is the id of the machine and software; `monitor` holds min, median and max of
+    every sensor inside the timed window.
+    """
 
     status: Status
     exit_code: int | None
@@ -306,6 +310,8 @@ class Execution:
     stderr_log: str
     nsys_report: str | None = None
     warnings: tuple[str, ...] = ()
+    environment: str | None = None
+    monitor: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def make_record(
@@ -352,6 +358,8 @@ def make_record(
         "warmup": result.warmup if result is not None else {},
         "observed": result.observed if result is not None else {},
         "versions": result.versions if result is not None else {},
+        "environment": execution.environment,
+        "monitor": execution.monitor,
         "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
         "stdout_log": execution.stdout_log,
         "stderr_log": execution.stderr_log,

@@ -35,6 +35,7 @@ class RunPaths:
     spare_result: Path
     stdout: Path
     stderr: Path
+    monitor: Path
 
 
 class StudyStore:
@@ -96,6 +97,7 @@ class StudyStore:
             spare_result=Path(tempfile.gettempdir()) / f"numa_bench-{owner}-{run_id}-result.json",
             stdout=logs / f"{run_id}.stdout",
             stderr=logs / f"{run_id}.stderr",
+            monitor=run / "monitor.json",
         )
 
     def relative(self, path: Path) -> str:
@@ -117,7 +119,7 @@ class StudyStore:
         if earlier:
             keep = paths.spec.parent / f"attempt{earlier}"
             keep.mkdir(parents=True, exist_ok=True)
-            for path in (paths.spec, paths.result, paths.stdout, paths.stderr):
+            for path in (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr):
                 if path.is_file():
                     path.replace(keep / path.name)
         paths.result.unlink(missing_ok=True)

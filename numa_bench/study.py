@@ -12,12 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from numa_bench.command import PROJECT, worker_command
+from numa_bench.conditions import check_conditions
 from numa_bench.console import Reporter, make_reporter, print_results
+from numa_bench.disturbance import legend, of_monitor, of_samples
 from numa_bench.environment import describe_environment
 from numa_bench.errors import StudyFailed
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json, write_json
+from numa_bench.monitor import Monitor
 from numa_bench.planning import Plan
 from numa_bench.records import (
     Execution,
@@ -34,6 +37,7 @@ from numa_bench.verdict import classify
 
 logger = logging.getLogger("numa_bench")
 _TAIL_BYTES = 16_384
+_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 
 
 def run_study(plan: Plan, topology: Topology, directory: Path) -> None:
@@ -80,14 +84,17 @@ class _Study:
         self.interrupts = interrupts
         self.reporter = reporter
         self.started = _now()
-        self.environment = describe_environment(PROJECT)
+        self.environment = describe_environment(PROJECT, topology)
         self.host = socket.gethostname()
+        self.conditions: list[str] = []
+        self.environments = _earlier_environments(store.root / SUMMARY)
 
     def loop(self) -> None:
         """Run everything that is pending; stop after the run that is interrupted."""
         done = self.store.done()
         pending = [run for run in self.plan.runs if run.run_id not in done]
-        for warning in self.plan.warnings:
+        self.conditions = check_conditions(pending, self.topology) if pending else []
+        for warning in (*self.plan.warnings, *self.conditions, *self._other_environments()):
             logger.warning(warning)
         self.reporter.begin(self.plan, pending, shown_path(self.store.root))
         self._write_summary()
@@ -100,12 +107,26 @@ class _Study:
             self.reporter.finished(record)
         self._write_summary()
 
+    def _other_environments(self) -> list[str]:
+        """A resumed study may hold runs of a machine or of software that has changed since."""
+        mine = self.environment["id"]
+        others = {str(r["environment"]) for r in self.store.records if r.get("environment")}
+        if not others - {mine}:
+            return []
+        told = ", ".join(sorted(others - {mine}))
+        return [
+            f"earlier runs of this study are from another environment ({told}, now {mine}); "
+            "do not pool them: experiment_summary.json says what differs"
+        ]
+
     def closing_lines(self, saved: Path) -> list[str]:
         """What is printed under the table: counts, and where everything lies."""
         counts = self.store.counts()
         told = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no run"
         missing = len({run.run_id for run in self.plan.runs} - self.store.done())
+        warnings = [w for record in self.store.records for w in record.get("warnings", ())]
         lines = [
+            *legend(warnings),
             f"{told} of {len(self.plan.runs)} planned",
             f"results   {shown_path(saved)}",
             f"raw data  {shown_path(self.store.root / 'runs')}",
@@ -122,6 +143,7 @@ class _Study:
         paths = self.store.paths(spec.run_id)
         result: RunResult | None = None
         problem = tail = ""
+        monitor = Monitor(spec, paths.monitor, self.plan.monitor_interval_s)
         try:
             self.store.prepare(spec)
         except OSError as error:
@@ -129,14 +151,17 @@ class _Study:
             ended = Ended(None, "exited", 0.0, start_error=f"its files cannot be written: {error}")
         else:
             command = worker_command(spec, paths, os.environ, uuid.uuid4().hex)
-            ended = execute(
-                command,
-                paths.stdout,
-                paths.stderr,
-                timeout_s=spec.test.timeout_s,
-                grace_s=self.plan.output.grace_s,
-                interrupts=self.interrupts,
-            )
+            with monitor:
+                ended = execute(
+                    command,
+                    paths.stdout,
+                    paths.stderr,
+                    timeout_s=spec.test.timeout_s,
+                    grace_s=self.plan.output.grace_s,
+                    interrupts=self.interrupts,
+                    started=monitor.watch,
+                )
+            monitor.save()
             result, problem = read_result(paths)
             tail = last_lines(paths.stderr, self.plan.output.error_lines)
         status, error_text = classify(spec, ended, result, problem, tail, self.topology)
@@ -149,7 +174,9 @@ class _Study:
             attempt=attempt,
             stdout_log=self.store.relative(paths.stdout),
             stderr_log=self.store.relative(paths.stderr),
-            warnings=_execution_warnings(ended),
+            warnings=_warnings(ended, result, monitor),
+            environment=self.environment["id"],
+            monitor=monitor.summary(window_of(result)),
         )
         return make_record(spec, result, execution, self.host)
 
@@ -171,7 +198,9 @@ class _Study:
                 "order": self.plan.order,
                 "order_seed": self.plan.order_seed,
                 "run_order": [run.run_id for run in self.plan.runs],
+                "conditions": self.conditions,
                 "machine": self.environment,
+                "environments": {**self.environments, self.environment["id"]: self.environment},
             },
         )
 
@@ -186,6 +215,8 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
         return None, "and it left no result"
     try:
         result = RunResult.from_dict(read_json(path))
+        if result.samples and len({len(result.samples[name]) for name in _STAGES}) > 1:
+            raise ValueError("its stages have different numbers of batches")
     except (OSError, ValueError, TypeError, KeyError) as error:
         return None, f"and its result cannot be read: {error}"
     if path == paths.spare_result:
@@ -193,7 +224,7 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
             write_json(paths.result, result.to_dict(), indent=None)
             path.unlink()
         except OSError:
-            result.warnings.append(f"no space in the study for raw data: it is in {path}")
+            result.warnings.append(f"raw_data: no space in the study, it is in {path}")
     return result, ""
 
 
@@ -217,10 +248,31 @@ def shown_path(path: Path) -> Path:
         return path
 
 
-def _execution_warnings(ended: Ended) -> tuple[str, ...]:
+def window_of(result: RunResult | None) -> tuple[float, float] | None:
+    """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
+    window = result.observed.get("window_monotonic_s") if result is not None else None
+    return (window[0], window[1]) if window else None
+
+
+def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor) -> tuple[str, ...]:
+    """What disturbed a run, as far as it was measured at all."""
+    found = []
     if ended.reason == "exited" and ended.leftovers:
-        return (f"the run left processes behind, now killed: {', '.join(ended.leftovers)}",)
-    return ()
+        found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")
+    if result is not None and result.samples:
+        found += of_samples(result.samples, result.warmup)
+        window = window_of(result)
+        found += of_monitor(monitor.summary(window), monitor.readings_in(window))
+    return tuple(found)
+
+
+def _earlier_environments(summary: Path) -> JsonDict:
+    """The environments of a study that is resumed, from its summary; empty when there is none."""
+    try:
+        found = read_json(summary).get("environments", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numa_bench.disturbance import marks
 from numa_bench.records import DeviceSpec, JsonDict, RunSpec, TestSpec, VitSpec
 
 _METRIC = "throughput_samples_per_s"
@@ -17,7 +18,8 @@ class Row:
     """One cell: a model with its settings, on a device, in a placement.
 
     `throughput` holds one value per passed run, in samples/s; `to_local` is the median's
-    difference to the local placement's of the same model and device, as a fraction.
+    difference to the local placement's of the same model and device, as a fraction; `marks` are
+    those of the runs' warnings.
     """
 
     device: str
@@ -29,6 +31,7 @@ class Row:
     throughput: tuple[float, ...]
     statuses: tuple[str, ...]
     to_local: float | None
+    marks: str = ""
 
     @property
     def median(self) -> float | None:
@@ -76,6 +79,14 @@ def rows(
                     statistics.median(values[key]) / statistics.median(base) - 1
                     if known and base
                     else None
+                ),
+                marks=marks(
+                    [
+                        w
+                        for r in repeats
+                        if r.run_id in by_id
+                        for w in by_id[r.run_id].get("warnings", ())
+                    ]
                 ),
             )
         )

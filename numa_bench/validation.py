@@ -19,6 +19,8 @@ from numa_bench.topology import parse_cpu_list
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
 MEMORY_WORDS = ("all", "local", "remote", "same")
+#: Reading the sensors takes up to 50 ms with a GPU, asleep for most of it.
+LEAST_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
@@ -49,6 +51,14 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     check_name("experiment.name", experiment.name)
     at_least("experiment.repeats", experiment.repeats, 1)
     one_of("experiment.order", experiment.order, cfg.ORDERS)
+    interval = experiment.monitor_interval_s
+    if not (interval == 0 or interval >= LEAST_INTERVAL_S):
+        raise ConfigError(
+            "experiment.monitor_interval_s",
+            interval,
+            f"use 0 for no monitor, or at least {LEAST_INTERVAL_S}: more often it would disturb",
+        )
+    seconds("experiment.monitor_interval_s", interval)
     if experiment.max_gpus is not None:
         at_least("experiment.max_gpus", experiment.max_gpus, 1)
     check_test("experiment.test", experiment.test)

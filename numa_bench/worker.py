@@ -91,7 +91,9 @@ def _measure(spec: RunSpec, result: RunResult) -> None:
             pipeline, test.batch_size, test.warmup_samples, test.warmup_budget_s
         )
         batches = -(-test.num_samples // test.batch_size)
+        begin = time.monotonic()
         window = pipeline.run(batches, test.time_budget_s)
+        result.observed["window_monotonic_s"] = [begin, time.monotonic()]
     item = DTYPES[test.precision].itemsize
     in_bytes = item * _product(input_shape(spec))
     out_bytes = item * _product(output_shape(spec))
@@ -110,7 +112,7 @@ def _device(spec: RunSpec, result: RunResult) -> Any:
     threads = spec.test.cpu_threads or allowed
     torch.set_num_threads(threads)
     if threads > allowed:
-        result.warnings.append(f"{threads} threads on {allowed} CPUs: they take turns")
+        result.warnings.append(f"threads: {threads} on {allowed} CPUs, they take turns")
     if spec.device.kind == "cpu":
         if spec.test.precision == "tf32":
             raise Waived("tf32 is a GPU format; use precision=fp32 on the CPU")
@@ -163,10 +165,12 @@ def _compiled(spec: RunSpec, model: Any, result: RunResult) -> Callable[[Any], A
     if not spec.test.compile_model:
         return model  # type: ignore[no-any-return]
     if spec.vit.depth == 0:
-        result.warnings.append("a no-op has nothing to compile; it ran as it is")
+        result.warnings.append("compile: a no-op has nothing to compile; it ran as it is")
         return model  # type: ignore[no-any-return]
     if spec.device.kind == "cpu" and spec.test.compile_mode == "reduce-overhead":
-        result.warnings.append("reduce-overhead is CUDA graphs; on the CPU it equals default")
+        result.warnings.append(
+            "compile: reduce-overhead is CUDA graphs; on the CPU it equals default"
+        )
     # Errors of the compiler must fail the run, and so must anything that runs eagerly after all.
     import torch._dynamo
 
@@ -230,6 +234,10 @@ def _note_placement(spec: RunSpec, buffers: list[tuple[int, int]], result: RunRe
     result.observed.update(placement.observe(buffers), cpu_threads=torch.get_num_threads())
     fraction, problem = placement.judge(spec.placement, result.observed)
     result.metrics["placement_fraction"] = fraction
+    if spec.placement.policy == "preferred" and fraction is not None and fraction < 1:
+        result.warnings.append(
+            f"preferred: memory spilled, only {fraction:.1%} of buffer pages are on the node"
+        )
     if problem:
         result.status, result.error = Status.INVALID.value, problem
 

@@ -19,8 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from numa_bench import worker
-from numa_bench.jsonio import read_json
+from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import NumaNode, RunResult, RunSpec, Topology
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ READY, GOT_SIGTERM = "ready", "got_sigterm"
 GO = "go"
 #: How long a test waits for something that takes milliseconds on an idle machine.
 LIMIT_S = 60.0
+
+
+SAMPLES = {"h2d_ms": [0.1, 0.2], "compute_ms": [1.0, 2.0], "d2h_ms": [0.1, 0.1]}
 
 
 class FakeRun:
@@ -110,6 +112,12 @@ class FakeRun:
     def no_throughput(self) -> int:
         return self._end("passed", throughput=float("nan"))
 
+    def uneven_samples(self) -> int:
+        return self._end("passed", samples={**SAMPLES, "d2h_ms": [0.1]})
+
+    def missing_samples(self) -> int:
+        return self._end("passed", samples={"compute_ms": [1.0, 2.0]})
+
     def hang(self) -> NoReturn:
         self._hang()
 
@@ -160,16 +168,24 @@ class FakeRun:
         error: str | None = None,
         run_id: str | None = None,
         throughput: float = 100.0,
+        samples: dict[str, list[float]] | None = None,
     ) -> int:
         spec = self._spec
         result = RunResult(run_id or spec.run_id, spec.cell_hash(), status, error)
         if status == "passed":
             result.metrics = {"throughput_samples_per_s": throughput, "measured_s": 0.5}
-            result.samples = {"compute_ms": [1.0, 2.0]}
-        worker._write(result, self._result, self._spare)
+            result.samples = samples or SAMPLES
+        try:
+            write_json(self._result, result.to_dict())
+        except OSError:
+            from numa_bench import worker
+
+            worker._write(result, self._result, self._spare)
         return 0
 
     def _hang(self) -> NoReturn:
+        from numa_bench import worker
+
         worker._die_with_parent()
         (self._result.parent / READY).touch()
         while True:
@@ -202,7 +218,7 @@ def main(argv: Sequence[str]) -> int:
     return run()
 
 
-# What tests need around it. Imported late: a worker has to start quickly.
+# What tests need around it. Whatever it takes is imported late: a worker has to start quickly.
 
 TOPOLOGY = Topology(
     nodes=(
@@ -244,8 +260,15 @@ def make_plan(
         for repeat in range(repeats)
         for cell in cells
     ]
-    settings = OutputConfig(**output)
-    return Plan("fake", tuple(cells), tuple(runs), settings, order="sequential", order_seed=0)
+    return Plan(
+        "fake",
+        tuple(cells),
+        tuple(runs),
+        OutputConfig(**output),
+        order="sequential",
+        order_seed=0,
+        monitor_interval_s=0.0,  # what else runs here must not mark a fake run
+    )
 
 
 def drive(argv: Sequence[str]) -> int:

@@ -489,14 +489,6 @@ def test_jobs_of_a_sweep_over_experiments_keep_apart(runner: Runner, tmp_path: P
     assert len({job.parent.name for job in jobs}) == 1  # one time stamp for the sweep
 
 
-def test_grid_search_needs_no_m(runner: Runner) -> None:
-    out = runner("experiment=grid_search")
-
-    assert [(p.cells[0].vit.depth, p.cells[0].vit.dim) for p in out.studies] == [
-        (depth, dim) for depth in (2, 4, 6) for dim in (128, 256, 512)
-    ]
-
-
 def test_jobs_in_processes_of_their_own_tell_their_errors(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:

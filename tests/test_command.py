@@ -12,16 +12,10 @@ import pytest
 
 from numa_bench.command import PROJECT, RUN_TOKEN, Command, worker_command
 from numa_bench.records import DeviceSpec, Placement, RunSpec
-from numa_bench.store import RunPaths
+from numa_bench.store import StudyStore
 from tests.specs import make_spec
 
-PATHS = RunPaths(
-    spec=Path("/study/runs/a/spec.json"),
-    result=Path("/study/runs/a/result.json"),
-    spare_result=Path("/tmp/spare.json"),
-    stdout=Path("/study/logs/a.stdout"),
-    stderr=Path("/study/logs/a.stderr"),
-)
+PATHS = StudyStore(Path("/study")).paths("a")
 BOUND = Placement(0, (2,), "bind", "remote")
 
 
@@ -42,7 +36,7 @@ def test_numactl_stands_outside_the_worker() -> None:
         "--result",
         "/study/runs/a/result.json",
         "--spare-result",
-        "/tmp/spare.json",
+        str(PATHS.spare_result),
     )
 
 

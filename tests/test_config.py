@@ -26,6 +26,7 @@ from numa_bench.config_docs import all_keys
 from numa_bench.entry import discover, load_config, save_resolved
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.executor import Ended
+from numa_bench.monitor import Monitor
 from numa_bench.overrides import dotted
 from numa_bench.planning import Plan, build_plan
 from numa_bench.records import RunSpec, TestSpec, Topology
@@ -183,7 +184,10 @@ def test_grid_search_asks_for_the_sweep_itself(compose_node: Composes) -> None:
     node = compose_node("experiment=grid_search")
 
     assert node.hydra.mode.name == "MULTIRUN"
-    assert [key.partition(".")[0] for key in node.hydra.sweeper.params] == ["experiment"] * 2
+    assert dict(node.hydra.sweeper.params) == {
+        "experiment.vit_configs.0.depth": "2,4,6",
+        "experiment.vit_configs.0.dim": "128,256,512",
+    }
 
 
 def test_other_experiments_are_single_runs(compose_node: Composes) -> None:
@@ -223,6 +227,10 @@ BAD_EXPERIMENTS = [
     ({"repeats": -3}, "experiment.repeats=-3"),
     ({"order": "random"}, "experiment.order=random"),
     ({"max_gpus": 0}, "experiment.max_gpus=0"),
+    ({"monitor_interval_s": 0.001}, "experiment.monitor_interval_s=0.001"),
+    ({"monitor_interval_s": -1.0}, "experiment.monitor_interval_s=-1.0"),
+    ({"monitor_interval_s": float("nan")}, "experiment.monitor_interval_s=nan"),
+    ({"monitor_interval_s": float("inf")}, "experiment.monitor_interval_s=inf"),
     ({"vit_configs": []}, "experiment.vit_configs=[]"),
 ]
 BAD_TESTS = [
@@ -610,6 +618,7 @@ CHANGES: dict[str, Change] = {
     "experiment.repeats": change("experiment.repeats=3"),
     "experiment.order": change("experiment.order=sequential"),
     "experiment.order_seed": change("experiment.order_seed=1"),
+    "experiment.monitor_interval_s": change("experiment.monitor_interval_s=0.5", effect="monitor"),
     "experiment.max_gpus": change("experiment.max_gpus=2"),
     "output.root": change("output.root=elsewhere", effect="directory"),
     "output.progress": change("output.progress=bar", effect="shown"),
@@ -646,8 +655,10 @@ class Observer:
         self.capsys = capsys
         self.directory = directory
         self.graces: list[float] = []
+        self.intervals: list[float] = []
         self.studies = 0
         monkeypatch.setattr("numa_bench.study.execute", self.fail)
+        monkeypatch.setattr("numa_bench.study.Monitor", self.monitor)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:
         """The effect of these overrides on top of BASE."""
@@ -669,7 +680,7 @@ class Observer:
         if "resume_from={study}" in overrides:
             node = without_hydra(self.compose_node("experiment=quick_test"))
             study_with(load_config(node, []), study)
-        return [override.format(tree=tree, study=study) for override in overrides]
+        return [o.replace("{tree}", str(tree)).replace("{study}", str(study)) for o in overrides]
 
     def planned(self, overrides: list[str]) -> tuple[Plan, Topology]:
         """The plan for the server, or for the machine that the overrides name."""
@@ -686,6 +697,7 @@ class Observer:
         self.studies += 1
         directory = self.directory / f"done{self.studies}"
         self.graces.clear()
+        self.intervals.clear()
         self.capsys.readouterr()
         with pytest.raises(StudyFailed):
             run_study(plan, machine, directory)
@@ -693,9 +705,15 @@ class Observer:
         shown = self.capsys.readouterr().err.replace(directory.name, "")
         return {
             "grace": set(self.graces),
+            "monitor": set(self.intervals),
             "error": {record["error"] for record in records},
             "shown": re.sub(r"[\d:.,-]+", "", shown),
         }
+
+    def monitor(self, spec: RunSpec, path: Path, interval_s: float) -> Monitor:
+        """A monitor that is never started, whose interval is noted."""
+        self.intervals.append(interval_s)
+        return Monitor(spec, path, interval_s)
 
     def fail(self, _: object, __: Path, stderr: Path, **settings: Any) -> Ended:
         """In place of a run."""

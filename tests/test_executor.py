@@ -22,8 +22,8 @@ from numa_bench import executor
 from numa_bench.command import PROJECT, RUN_TOKEN, Command, worker_environment
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
-from numa_bench.jsonio import read_json, write_json
-from numa_bench.store import RunPaths
+from numa_bench.jsonio import read_json
+from numa_bench.store import StudyStore
 from tests.fake_worker import (
     GOT_SIGTERM,
     LIMIT_S,
@@ -46,11 +46,8 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.token = uuid.uuid4().hex
-        self.paths = RunPaths(
-            *(root / name for name in ("spec.json", "result.json", "spare.json", "out", "err"))
-        )
         self.spec = make_spec()
-        write_json(self.paths.spec, self.spec.to_dict())
+        self.paths = StudyStore(root).prepare(self.spec)
 
     def run(self, behaviour: str, **limits: float) -> Ended:
         return self.run_argv(fake_argv(behaviour, self.paths), **limits)

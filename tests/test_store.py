@@ -33,7 +33,7 @@ from numa_bench.records import (
 )
 from numa_bench.store import SUMMARY, StudyStore
 from numa_bench.study import run_study
-from tests.fake_worker import TOPOLOGY, fake_command, make_plan
+from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
 from tests.specs import make_spec
 
 NODE = {n: Placement(n, (n,), "bind", "local", cpus=(n,)) for n in (0, 1)}
@@ -482,7 +482,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
     assert second["throughput_samples_per_s"] == 100.0
     (spare,) = temp.glob("numa_bench-*-result.json")
     assert str(spare) in second["warnings"][0]
-    assert read_json(spare)["samples"] == {"compute_ms": [1.0, 2.0]}
+    assert read_json(spare)["samples"] == SAMPLES
     assert "its files cannot be written" in third["error"]
     assert third["throughput_samples_per_s"] is None
     assert read_json(directory / "results.json") == [first]

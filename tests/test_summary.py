@@ -30,12 +30,15 @@ def repeats(spec: RunSpec, count: int) -> list[RunSpec]:
     return [replace(spec, run_id=f"{spec.run_id}-{i}", repeat=i) for i in range(count)]
 
 
-def record(run: RunSpec, throughput: float | None, status: str = "passed") -> JsonDict:
+def record(
+    run: RunSpec, throughput: float | None, status: str = "passed", *warnings: str
+) -> JsonDict:
     return {
         "run_id": run.run_id,
         "status": status,
         "success": status == "passed",
         "throughput_samples_per_s": throughput,
+        "warnings": list(warnings),
     }
 
 
@@ -152,6 +155,17 @@ def test_rows_go_by_device_then_model_then_placement_in_the_order_given() -> Non
         ("GPU 0 (node 0)", "large", "remote"),
         ("GPU 0 (node 0)", "large", "local"),
     ]
+
+
+def test_warnings_of_all_runs_of_a_cell_are_marked_once() -> None:
+    spec, quiet = cell(), cell(REMOTE)
+    first, second = repeats(spec, 2)
+    records = [
+        record(first, 1.0, "passed", "trend: +9%", "steal: 4%"),
+        record(second, 1.0, "passed", "trend: +5%"),
+        record(quiet, 1.0),
+    ]
+    assert [row.marks for row in rows([spec, quiet], [first, second, quiet], records)] == ["DH", ""]
 
 
 def test_a_study_without_runs_has_no_rows() -> None:
