@@ -36,14 +36,17 @@ def run(node: DictConfig) -> None:
     config = load_config(node, overrides)
     topology, visible = discover(config.topology_root)
     plan = build_plan(config, topology, visible, touched_models(overrides))
-    if config.topology_root is None:
+    here = config.topology_root is None
+    if here:
         check_binding(run.placement for run in plan.runs)
     # Imported late: --cfg job and errors of configuration do not need them.
+    from numa_bench.conditions import check_conditions
     from numa_bench.console import print_matrix
     from numa_bench.study import run_study
 
     if plan.dry_run:
-        print_matrix(plan)
+        conditions = check_conditions(plan.runs, topology) if here else []
+        print_matrix(plan, [*plan.warnings, *conditions])
         return
     directory = Path(settings.runtime.output_dir)
     save_resolved(config, directory)

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.binding import numactl_argv
-from numa_bench.records import RunSpec
+from numa_bench.records import RUN_TOKEN, RunSpec
 from numa_bench.store import RunPaths
 
-#: Every process of a run carries this variable, whatever session it moves to, so that none of
-#: them can outlive the run unnoticed.
-RUN_TOKEN = "NUMA_BENCH_RUN"
 PROJECT = Path(__file__).resolve().parent.parent
 #: What hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
+from numa_bench.machine import Topology
 from numa_bench.nvml import NvmlUnavailableError, nvml_session
-from numa_bench.records import RunSpec, Topology
+from numa_bench.records import RunSpec
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
 WORKER_MB = {"cpu": 500, "cuda": 1500}

@@ -195,8 +195,8 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             console.print(line, highlight=False, soft_wrap=True)
 
 
-def print_matrix(plan: Plan) -> None:
-    """What a study would run: one row per cell."""
+def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
+    """What a study would run, one row per cell, and what would weaken it."""
     table = Table(title=f"{plan.study}: planned runs", title_justify="left")
     for name in ("run id", "device", "CPU node", "memory node", "policy", "placement", "model"):
         table.add_column(name, overflow="fold")
@@ -227,6 +227,8 @@ def print_matrix(plan: Plan) -> None:
         f"{duration_text(plan.estimated_s)}. Nothing was run.",
         highlight=False,
     )
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
 
 
 def _runs_text(row: Row) -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import RunnerConfig
 from numa_bench.errors import ConfigError, MachineError, StoreError, UnknownKeyError
-from numa_bench.records import Gpu, Topology
+from numa_bench.machine import Gpu, Topology
 from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.topology import live_topology, read_topology, visible_gpus
 from numa_bench.validation import validate

@@ -21,8 +21,9 @@ from typing import Any
 
 import psutil
 
+from numa_bench.machine import Topology
 from numa_bench.nvml import nvml_session
-from numa_bench.records import JsonDict, Topology
+from numa_bench.records import JsonDict
 
 PACKAGES = (
     "torch",

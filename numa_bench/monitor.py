@@ -27,6 +27,8 @@ from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
 from numa_bench.sensors import GpuSensors, Reading, SystemSensors
 
 logger = logging.getLogger("numa_bench")
+#: Longest wait for the last reading when a run has ended.
+STOP_WAIT_S = 5.0
 
 
 class Monitor:
@@ -65,7 +67,8 @@ class Monitor:
     ) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            # A query that hangs in the driver must not hang the study: the thread is a daemon.
+            self._thread.join(STOP_WAIT_S)
 
     def save(self) -> None:
         """Write monitor.json; a disk that does not take it costs a log line, not the run."""

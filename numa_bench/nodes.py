@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from numa_bench.config import HardwareConfig
 from numa_bench.errors import ConfigError
-from numa_bench.records import Gpu, NumaNode, Placement, Topology
+from numa_bench.machine import Gpu, NumaNode, Topology
+from numa_bench.records import Placement
 from numa_bench.validation import MEMORY_WORDS, NODE_WORDS, IdList, id_list
 
 NODES_KEY = "experiment.hardware.numa_nodes"

@@ -10,16 +10,9 @@ from typing import Any
 
 from numa_bench.config import ExperimentConfig, OutputConfig, RunnerConfig, TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
+from numa_bench.machine import Gpu, Topology
 from numa_bench.nodes import NODES_KEY, resolve_placements
-from numa_bench.records import (
-    DeviceSpec,
-    Gpu,
-    Placement,
-    RunSpec,
-    TestSpec,
-    Topology,
-    VitSpec,
-)
+from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from numa_bench.validation import effective_test, id_list
 
 GPU_KEY = "experiment.hardware.gpu_ids"

@@ -13,6 +13,9 @@ from enum import Enum
 from typing import Any
 
 SCHEMA_VERSION = 1
+#: Every process of a run carries this variable, whatever session it moves to, so that none of
+#: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
+RUN_TOKEN = "NUMA_BENCH_RUN"
 
 JsonDict = dict[str, Any]
 
@@ -69,75 +72,6 @@ METRICS: dict[str, Metric] = {
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
-
-
-@dataclass(frozen=True)
-class NumaNode:
-    """One online NUMA node.
-
-    `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
-    `distances` maps node id to SLIT distance, 10 being local; `llc_bytes` sums the node's
-    last-level caches (None: not told by the kernel).
-    """
-
-    id: int
-    cpus: tuple[int, ...]
-    memory_bytes: int
-    distances: dict[int, int]
-    memory_free_bytes: int | None = None
-    llc_bytes: int | None = None
-
-    @property
-    def cpuless(self) -> bool:
-        return not self.cpus
-
-    @property
-    def memoryless(self) -> bool:
-        return self.memory_bytes == 0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown."""
-
-    index: int
-    pci_address: str
-    vendor: str
-    device: str
-    numa_node: int
-    name: str | None = None
-    uuid: str | None = None
-
-
-@dataclass(frozen=True)
-class Topology:
-    """What was discovered about a machine. `source` says where: "live" or the captured tree."""
-
-    nodes: tuple[NumaNode, ...]
-    gpus: tuple[Gpu, ...]
-    cpus_offline: tuple[int, ...] = ()
-    source: str = "live"
-    notes: tuple[str, ...] = ()
-
-    def node(self, node_id: int) -> NumaNode | None:
-        """The online node of that number, or None."""
-        return next((node for node in self.nodes if node.id == node_id), None)
-
-    @property
-    def cpu_nodes(self) -> tuple[int, ...]:
-        return tuple(node.id for node in self.nodes if not node.cpuless)
-
-    @property
-    def memory_nodes(self) -> tuple[int, ...]:
-        return tuple(node.id for node in self.nodes if not node.memoryless)
-
-    def to_dict(self) -> JsonDict:
-        """Plain JSON types; distances are keyed by the node number as a string."""
-        plain: JsonDict = json.loads(json.dumps(asdict(self)))
-        for node, source in zip(plain["nodes"], self.nodes, strict=True):
-            node["cpuless"] = source.cpuless
-            node["memoryless"] = source.memoryless
-        return plain
 
 
 @dataclass(frozen=True)
@@ -286,10 +220,14 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, data: JsonDict) -> RunResult:
-        """The inverse of `to_dict`. Raises TypeError on unknown or missing fields, ValueError on
-        an unknown status."""
+        """The inverse of `to_dict`. Raises TypeError on unknown, missing or wrongly typed fields,
+        ValueError on an unknown status."""
         Status(data["status"])
-        return cls(**data)
+        result = cls(**data)
+        for name in ("metrics", "samples", "warmup_samples", "warmup", "observed", "versions"):
+            if not isinstance(getattr(result, name), dict):
+                raise TypeError(f"{name} is not an object")
+        return result
 
 
 @dataclass(frozen=True)

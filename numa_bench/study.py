@@ -20,17 +20,10 @@ from numa_bench.errors import StudyFailed
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json, write_json
+from numa_bench.machine import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.planning import Plan
-from numa_bench.records import (
-    Execution,
-    JsonDict,
-    RunResult,
-    RunSpec,
-    Status,
-    Topology,
-    make_record,
-)
+from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
 from numa_bench.store import SUMMARY, RunPaths, StudyStore
 from numa_bench.summary import rows
 from numa_bench.verdict import classify
@@ -150,7 +143,7 @@ class _Study:
             # What lies there is of an earlier attempt, and stays unread.
             ended = Ended(None, "exited", 0.0, start_error=f"its files cannot be written: {error}")
         else:
-            command = worker_command(spec, paths, os.environ, uuid.uuid4().hex)
+            command = worker_command(spec, paths, os.environ, f"{os.getpid()}-{uuid.uuid4().hex}")
             with monitor:
                 ended = execute(
                     command,

@@ -47,25 +47,19 @@ def rows(
     for run in runs:
         repeats_of[run.cell_hash()].append(run)
     varied = varied_settings(runs)
-    values = {
-        key: tuple(
-            by_id[run.run_id][_METRIC]
-            for run in repeats
-            if run.run_id in by_id
-            and by_id[run.run_id]["success"]
-            and by_id[run.run_id][_METRIC]  # null where it could not be computed
-        )
+    found = {
+        key: [by_id[run.run_id] for run in repeats if run.run_id in by_id]
         for key, repeats in repeats_of.items()
     }
     local: dict[_Measured, list[float]] = {}
-    for key, repeats in repeats_of.items():
-        if repeats[0].placement.label == "local" and values[key]:
-            local.setdefault(_measured(repeats[0]), []).extend(values[key])
+    for cell in cells:
+        if cell.placement.label == "local":
+            local.setdefault(_measured(cell), []).extend(_throughput(found[cell.cell_hash()]))
     table = []
     for key, repeats in repeats_of.items():
-        run = repeats[0]
+        run, values = repeats[0], _throughput(found[key])
         base = local.get(_measured(run))
-        known = bool(base and values[key]) and run.placement.label != "local"
+        compared = run.placement.label != "local" and base and values
         table.append(
             Row(
                 *_group(run, varied),
@@ -73,26 +67,24 @@ def rows(
                 memory=memory_text(run),
                 placement=run.placement.label,
                 planned=len(repeats),
-                throughput=values[key],
-                statuses=tuple(by_id[r.run_id]["status"] for r in repeats if r.run_id in by_id),
+                throughput=values,
+                statuses=tuple(record["status"] for record in found[key]),
                 to_local=(
-                    statistics.median(values[key]) / statistics.median(base) - 1
-                    if known and base
+                    statistics.median(values) / statistics.median(base) - 1
+                    if compared and base
                     else None
                 ),
-                marks=marks(
-                    [
-                        w
-                        for r in repeats
-                        if r.run_id in by_id
-                        for w in by_id[r.run_id].get("warnings", ())
-                    ]
-                ),
+                marks=marks([w for record in found[key] for w in record.get("warnings", ())]),
             )
         )
     order = {name: i for i, name in enumerate(dict.fromkeys((r.device, r.model) for r in table))}
     devices = {name: i for i, name in enumerate(dict.fromkeys(r.device for r in table))}
     return sorted(table, key=lambda r: (devices[r.device], order[r.device, r.model]))
+
+
+def _throughput(records: Sequence[JsonDict]) -> tuple[float, ...]:
+    """Of the runs that passed; it is null where it could not be computed."""
+    return tuple(r[_METRIC] for r in records if r["success"] and r[_METRIC])
 
 
 def varied_settings(runs: Sequence[RunSpec]) -> list[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.records import Gpu, NumaNode, Topology
+from numa_bench.machine import Gpu, NumaNode, Topology
 from numa_bench.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
 __all__ = ["format_cpu_list", "live_topology", "parse_cpu_list", "read_topology", "visible_gpus"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 from numa_bench.executor import Ended
-from numa_bench.records import NumaNode, RunResult, RunSpec, Status, Topology
+from numa_bench.machine import NumaNode, Topology
+from numa_bench.records import RunResult, RunSpec, Status
 
 _BOUND = ("bind",)
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from numa_bench import placement
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import RunResult, RunSpec, Status
+from numa_bench.records import RUN_TOKEN, RunResult, RunSpec, Status
 
 PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
 #: Largest ||output - reference|| / ||reference|| against a plain eager forward of the same batch
@@ -265,9 +265,17 @@ def _write(result: RunResult, path: Path, spare: Path | None) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the process that started this one dies (prctl(2))."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    """Ask the kernel for SIGTERM when the process that started this one dies (prctl(2)).
+
+    One that died before the kernel was asked is told by the run's token, which begins with the
+    number of the process that started the run.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    starter, dash, _ = os.environ.get(RUN_TOKEN, "").partition("-")
+    if dash and starter.isdigit() and os.getppid() != int(starter):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _product(shape: Sequence[int]) -> int:

@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench import hydra_app
 from numa_bench.config import RunnerConfig
 from numa_bench.entry import load_config
+from numa_bench.machine import Topology
 from numa_bench.overrides import dotted, touched_models
 from numa_bench.planning import Plan, build_plan
-from numa_bench.records import Topology
 from tests.machines import laptop
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import NumaNode, RunResult, RunSpec, Topology
+from numa_bench.machine import NumaNode, Topology
+from numa_bench.records import RunResult, RunSpec
 
 if TYPE_CHECKING:
     from numa_bench.command import Command
@@ -280,9 +281,12 @@ def drive(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("behaviours", nargs="+")
     parser.add_argument("--grace-s", type=float, default=LIMIT_S)
+    parser.add_argument("--nohup", action="store_true")
     args = parser.parse_args(argv)
-    # A shell that starts tests in the background has SIGINT ignored; a user's shell has not.
+    # As from a user's shell, also where the tests run in the background or under nohup.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if args.nohup else signal.SIG_DFL)
     names = model_names(len(args.behaviours))
     study.worker_command = fake_command(dict(zip(names, args.behaviours, strict=True)))
     plan = make_plan(names, grace_s=args.grace_s)

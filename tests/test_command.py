@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.command import PROJECT, RUN_TOKEN, Command, worker_command
-from numa_bench.records import DeviceSpec, Placement, RunSpec
+from numa_bench.command import PROJECT, Command, worker_command
+from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
 from numa_bench.store import StudyStore
 from tests.specs import make_spec
 

@@ -26,10 +26,11 @@ from numa_bench.config_docs import all_keys
 from numa_bench.entry import discover, load_config, save_resolved
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.executor import Ended
+from numa_bench.machine import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.overrides import dotted
 from numa_bench.planning import Plan, build_plan
-from numa_bench.records import RunSpec, TestSpec, Topology
+from numa_bench.records import RunSpec, TestSpec
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER
 from numa_bench.study import run_study
 from numa_bench.validation import check_experiment, id_list, validate

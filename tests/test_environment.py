@@ -13,7 +13,7 @@ from numa_bench.environment import (
     git_commit,
     kernel_settings,
 )
-from numa_bench.records import Gpu, NumaNode, Topology
+from numa_bench.machine import Gpu, NumaNode, Topology
 from tests.fake_sysfs import write
 
 TOPOLOGY = Topology(

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from numa_bench import executor
-from numa_bench.command import PROJECT, RUN_TOKEN, Command, worker_environment
+from numa_bench.command import PROJECT, Command, worker_environment
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json
+from numa_bench.records import RUN_TOKEN
 from numa_bench.store import StudyStore
 from tests.fake_worker import (
     GOT_SIGTERM,
@@ -170,6 +171,7 @@ def test_sigterm_ends_a_run_that_lasts_too_long(bench: Bench) -> None:
 def test_sigkill_ends_a_run_that_ignores_sigterm(bench: Bench) -> None:
     ended = bench.run("hang", timeout_s=SOON_S, grace_s=SOON_S)
     assert (ended.returncode, ended.reason) == (-signal.SIGKILL, "timeout")
+    assert ended.leftovers == ()  # the run itself is none
 
 
 @pytest.mark.usefixtures("children_ignore_sigterm")

@@ -8,8 +8,9 @@ import pytest
 
 from numa_bench.config import POLICIES, HardwareConfig
 from numa_bench.errors import ConfigError
+from numa_bench.machine import Gpu, Topology
 from numa_bench.nodes import resolve_placements
-from numa_bench.records import Gpu, Placement, Topology
+from numa_bench.records import Placement
 from tests.machines import (
     four_nodes,
     laptop,

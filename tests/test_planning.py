@@ -20,6 +20,7 @@ from numa_bench.config import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
+from numa_bench.machine import Gpu, Topology
 from numa_bench.planning import (
     Plan,
     build_plan,
@@ -29,15 +30,7 @@ from numa_bench.planning import (
     resolve_vit,
     run_prefix,
 )
-from numa_bench.records import (
-    DeviceSpec,
-    Gpu,
-    Placement,
-    RunSpec,
-    TestSpec,
-    Topology,
-    VitSpec,
-)
+from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
 from tests.specs import make_spec
 

@@ -333,9 +333,9 @@ def test_the_log_level_is_obeyed(
     assert logging.getLogger().handlers == before
 
 
-def terminal(directory: Path, *behaviours: str, **options: Any) -> pexpect.spawn[str]:
+def terminal(directory: Path, *words: str) -> pexpect.spawn[str]:
     """A study of fake workers on a terminal of 180 columns that has no colours."""
-    program, *arguments = drive_argv(directory, *behaviours)
+    program, *arguments = drive_argv(directory, *words)
     return pexpect.spawn(
         program,
         arguments,
@@ -344,7 +344,6 @@ def terminal(directory: Path, *behaviours: str, **options: Any) -> pexpect.spawn
         dimensions=(40, 180),
         encoding="utf-8",
         timeout=LIMIT_S,
-        **options,
     )
 
 
@@ -417,7 +416,7 @@ def test_a_terminal_that_is_closed_interrupts_the_study(tmp_path: Path) -> None:
 
 def test_a_study_that_ignores_hangups_goes_on_without_its_terminal(tmp_path: Path) -> None:
     directory = tmp_path / "study"
-    child = terminal(directory, "waits_for_go", "good", ignore_sighup=True)
+    child = terminal(directory, "--nohup", "waits_for_go", "good")
     run = directory / "runs" / make_plan(model_names(2)).runs[0].run_id
     child.expect("m0_r0")
     wait_until((run / READY).exists, "the first run is under way")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numa_bench.errors import MachineError
-from numa_bench.records import Gpu, Topology
+from numa_bench.machine import Gpu, Topology
 from numa_bench.topology import (
     format_cpu_list,
     live_topology,

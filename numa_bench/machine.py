@@ -1,0 +1,76 @@
+"""The machine as it was discovered: NUMA nodes, GPUs, and how far apart they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NumaNode:
+    """One online NUMA node.
+
+    `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
+    `distances` maps node id to SLIT distance, 10 being local; `llc_bytes` sums the node's
+    last-level caches (None: not told by the kernel).
+    """
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    distances: dict[int, int]
+    memory_free_bytes: int | None = None
+    llc_bytes: int | None = None
+
+    @property
+    def cpuless(self) -> bool:
+        return not self.cpus
+
+    @property
+    def memoryless(self) -> bool:
+        return self.memory_bytes == 0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown."""
+
+    index: int
+    pci_address: str
+    vendor: str
+    device: str
+    numa_node: int
+    name: str | None = None
+    uuid: str | None = None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What was discovered about a machine. `source` says where: "live" or the captured tree."""
+
+    nodes: tuple[NumaNode, ...]
+    gpus: tuple[Gpu, ...]
+    cpus_offline: tuple[int, ...] = ()
+    source: str = "live"
+    notes: tuple[str, ...] = ()
+
+    def node(self, node_id: int) -> NumaNode | None:
+        """The online node of that number, or None."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    @property
+    def cpu_nodes(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if not node.cpuless)
+
+    @property
+    def memory_nodes(self) -> tuple[int, ...]:
+        return tuple(node.id for node in self.nodes if not node.memoryless)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; distances are keyed by the node number as a string."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for node, source in zip(plain["nodes"], self.nodes, strict=True):
+            node["cpuless"] = source.cpuless
+            node["memoryless"] = source.memoryless
+        return plain
