@@ -39,5 +39,5 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 [ -x .venv/bin/pip ] || "$python" -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -r "$requirements" -c constraints.txt
+.venv/bin/pip install -qq --disable-pip-version-check -r "$requirements" -c constraints.txt
 echo "setup.sh: ready; use .venv/bin/python"

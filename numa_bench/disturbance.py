@@ -103,6 +103,11 @@ def of_monitor(summary: Summary, samples: int) -> list[str]:
     reasons = throttle_names(int(greatest("throttle_reasons")))
     if reasons:
         found.append(f"throttled: {', '.join(reasons)} (in up to {samples} readings)")
+    # A link sleeps at a lower generation while its GPU idles, so its best moment counts.
+    for name, unit in (("generation", "generation "), ("width", "x")):
+        now, best = greatest(f"pcie_{name}"), greatest(f"pcie_max_{name}")
+        if 0 < now < best:
+            found.append(f"pcie: the link ran at {unit}{now:.0f}, it can do {unit}{best:.0f}")
     if greatest("foreign_processes") >= 1:
         found.append(f"foreign_gpu: {greatest('foreign_processes'):.0f} other processes on the GPU")
     if middle("cpu_foreign") > FOREIGN_CPU:

@@ -103,6 +103,8 @@ class GpuSensors:
             "pcie_rx_gb_per_s": lambda: self._pcie(n.NVML_PCIE_UTIL_RX_BYTES),
             "pcie_generation": lambda: n.nvmlDeviceGetCurrPcieLinkGeneration(handle),
             "pcie_width": lambda: n.nvmlDeviceGetCurrPcieLinkWidth(handle),
+            "pcie_max_generation": lambda: n.nvmlDeviceGetMaxPcieLinkGeneration(handle),
+            "pcie_max_width": lambda: n.nvmlDeviceGetMaxPcieLinkWidth(handle),
             "throttle_reasons": lambda: n.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
             "foreign_processes": lambda: float(len(self._foreign())),
         }

@@ -72,6 +72,9 @@ class FakeGpuNvml(FakeNvml):
     def nvmlDeviceGetCurrPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(self.state.link and self.state.link[1])
 
+    def nvmlDeviceGetMaxPcieLinkGeneration(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(5)
+
     def nvmlDeviceGetMaxPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(self.state.max_width)
 

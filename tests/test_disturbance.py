@@ -78,6 +78,16 @@ def test_sensors(name: str, quiet: float, loud: float, code: str) -> None:
     assert codes(of_monitor(of_one(name, loud), 5)) == {code}
 
 
+@pytest.mark.parametrize(("name", "best"), [("generation", 5), ("width", 16)])
+def test_a_pcie_link_below_its_maximum(name: str, best: int) -> None:
+    full = of_one(f"pcie_{name}", best) | of_one(f"pcie_max_{name}", best)
+    half = of_one(f"pcie_{name}", best - 1) | of_one(f"pcie_max_{name}", best)
+    assert of_monitor(full, 5) == []
+    assert codes(of_monitor(half, 5)) == {"pcie"}
+    asleep = {f"pcie_{name}": {"min": 1.0, "median": 1.0, "max": float(best)}}
+    assert of_monitor(asleep | of_one(f"pcie_max_{name}", best), 5) == []
+
+
 def test_absent_sensors_disturb_nothing() -> None:
     assert of_monitor({}, 0) == []
 
