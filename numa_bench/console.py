@@ -20,7 +20,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 
@@ -58,6 +57,8 @@ class Reporter:
         self._console = _Screen(stderr=True)
         self._level = plan.output.log_level
         self._progress: Progress | None = None
+        self._pending: list[RunSpec] = []
+        self._estimated_s = self._took_s = 0.0
         self._handler: logging.Handler
         if bar:
             self._progress = Progress(
@@ -65,8 +66,7 @@ class Reporter:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("about {task.fields[left]} left"),
                 console=self._console,
                 refresh_per_second=1,  # drawing costs CPU time beside a measurement
             )
@@ -113,13 +113,22 @@ class Reporter:
             directory,
         )
         if self._progress is not None:
-            self._task = self._progress.add_task(plan.study, total=len(pending))
+            self._pending = list(pending)
+            left = duration_text(self.left_s())
+            self._task = self._progress.add_task(plan.study, total=len(pending), left=left)
+
+    def left_s(self) -> float:
+        """Seconds left: the estimates of what is pending, corrected by how the others were off."""
+        pace = self._took_s / self._estimated_s if self._estimated_s else 1.0
+        return pace * sum(map(estimate_s, self._pending))
 
     def started(self, spec: RunSpec) -> None:
         """A run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
         if self._progress is not None:
-            self._progress.update(self._task, description=spec.run_id)
+            self._progress.update(
+                self._task, description=spec.run_id, left=duration_text(self.left_s())
+            )
 
     def finished(self, record: JsonDict) -> None:
         """A run ended and its record is stored."""
@@ -131,7 +140,10 @@ class Reporter:
             # Escaped: a PyTorch error may well say "[enforce fail at ...]".
             with self._console.may_go():
                 self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
-            self._progress.advance(self._task)
+            done = self._pending.pop(0)
+            self._estimated_s += estimate_s(done)
+            self._took_s += record["duration_s"]
+            self._progress.update(self._task, advance=1, left=duration_text(self.left_s()))
             level = logging.INFO
         logger.log(level, "%s %s", record["status"], line, extra=fields)
 
