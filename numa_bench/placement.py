@@ -47,6 +47,8 @@ _EXPECTED_MODES = {
 }
 _HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
 _CHUNK = 65536
+#: How often to look at pages that seem to be nowhere: the kernel may take them away again.
+_LOOKS = 3
 
 
 def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
@@ -153,9 +155,10 @@ def _pages(buffers: Sequence[tuple[int, int]]) -> tuple[Counter[int], int | None
         missing = 0
         try:
             for address, nbytes in buffers:
-                statuses = _move_pages(numbers[0], address, nbytes)
-                if _woken(address, statuses):
+                for _ in range(_LOOKS):
                     statuses = _move_pages(numbers[0], address, nbytes)
+                    if not _woken(address, statuses):
+                        break
                 total.update(status for status in statuses if status >= 0)
                 missing += sum(status < 0 for status in statuses)
         except OSError:
@@ -191,8 +194,9 @@ def _move_pages(number: int, address: int, nbytes: int) -> list[int]:
 def _woken(address: int, statuses: Sequence[int]) -> bool:
     """Read a byte of every page that is on no node; whether there were any.
 
-    With automatic NUMA balancing the kernel takes access to a page away for a while, and some
-    (6.1) then say that it is nowhere. Reading brings it back, and cannot bring what never was.
+    Automatic NUMA balancing takes access to pages away for a while (under the default policy
+    only), and some kernels (6.1) then say that they are nowhere. Reading brings them back, and
+    cannot bring what was never written.
     """
     size = os.sysconf("SC_PAGE_SIZE")
     asleep = [page for page, status in enumerate(statuses) if status < 0]
