@@ -118,8 +118,10 @@ class _Resolver:
             return [()]
         if self.policy == "interleave":
             return [self.topology.memory_nodes]
+        if self.policy == "local":
+            return [self._local_memory(cpu_node)]
         same = self._nearest(cpu_node, self.topology.memory_nodes)
-        if self.gpu is not None or self.policy == "local" or word == "local":
+        if self.gpu is not None or word == "local":
             return [(same,)]
         if word == "remote":
             return [(n,) for n in self._others(NODES_KEY, self.topology.memory_nodes, same)]
@@ -172,6 +174,19 @@ class _Resolver:
         distances = node.distances if node else {}
         return min(nodes, key=lambda other: (distances.get(other, 255), other))
 
+    def _local_memory(self, home: int) -> tuple[int, ...]:
+        """Where the kernel may put local memory: `home`, or if that has none, any of the nearest.
+
+        Among equally near nodes it chooses as it likes (find_next_best_node in mm/page_alloc.c).
+        """
+        nodes = self.topology.memory_nodes
+        if home in nodes:
+            return (home,)
+        node = self.topology.node(home)
+        distances = node.distances if node else {}
+        least = min(distances.get(other, 255) for other in nodes)
+        return tuple(other for other in nodes if distances.get(other, 255) == least)
+
     def _checked_cpu_node(self, node_id: int) -> int:
         node = self.topology.node(node_id)
         usable = _ids([n for n in self.topology.nodes if not n.cpuless])
@@ -204,8 +219,10 @@ class _Resolver:
         home = cpu_node if self.gpu is None else self.home
         if home is None:
             return "unknown"
-        near = self._nearest(home, self.topology.memory_nodes)
-        memory_local = not memory or set(memory) == {near}
+        near = {self._nearest(home, self.topology.memory_nodes)}
+        if policy == "local":
+            near = set(self._local_memory(home))
+        memory_local = not memory or set(memory) <= near
         if self.gpu is None:
             return "local" if memory_local else "remote"
         cpu_local = cpu_node is None or cpu_node == self._nearest(home, self.topology.cpu_nodes)

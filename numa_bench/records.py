@@ -60,7 +60,9 @@ METRICS: dict[str, Metric] = {
     "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
     "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
     "overlap_efficiency": Metric(
-        "1", "stage time hidden behind other stages over what could be hidden; 0 on the CPU", True
+        "1",
+        "stage time hidden behind other stages over what could be; about 0 or below on the CPU",
+        True,
     ),
     "compile_s": Metric(
         "s", "first call of the compiled model, CUDA graph capture not counted", False
