@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from numa_bench import hydra_app
-from numa_bench.entry import discover, load_config, save_resolved
+from numa_bench.entry import check_directory, discover, load_config, save_resolved
 from numa_bench.overrides import rewrite_command_line, touched_models
 from numa_bench.planning import build_plan
 from numa_bench.preflight import check_binding
@@ -49,8 +49,8 @@ def run(node: DictConfig) -> None:
         print_matrix(plan, [*plan.warnings, *conditions])
         return
     directory = Path(settings.runtime.output_dir)
-    save_resolved(config, directory)
-    run_study(plan, topology, directory)
+    check_directory(directory, plan, overrides)
+    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 
 
 if __name__ == "__main__":

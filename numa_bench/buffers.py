@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +43,12 @@ class HostBuffer:
                     f"cudaHostRegister of {self.nbytes / 1e6:.0f} MB failed with CUDA error "
                     f"{code}; lower experiment.test.memory_size_mb, or raise `ulimit -l`"
                 )
+            # Before the pages go, so that a later mapping of the same address can be registered.
+            weakref.finalize(self, _unregister, self.address).atexit = False
+
+
+def _unregister(address: int) -> None:
+    torch.cuda.cudart().cudaHostUnregister(address)
 
 
 class SamplePool:
@@ -71,6 +78,10 @@ class SamplePool:
         batch = self._rows[self._next]
         self._next = (self._next + 1) % self.batches
         return batch
+
+    def last(self) -> torch.Tensor:
+        """The batch that `next` gave last."""
+        return self._rows[self._next - 1]
 
     def first(self) -> torch.Tensor:
         """Batch 0, without moving on."""

@@ -105,7 +105,7 @@ class Reporter:
         done = len(plan.runs) - len(pending)
         resumed = f", {done} already done" if done else ""
         logger.info(
-            "study %s: %d runs%s, at most about %s; results in %s",
+            "study %s: %d runs%s, about %s; results in %s",
             plan.study,
             len(pending),
             resumed,
@@ -212,7 +212,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
     table = Table(title=f"{plan.study}: planned runs", title_justify="left")
     for name in ("run id", "device", "CPU node", "memory node", "policy", "placement", "model"):
         table.add_column(name, overflow="fold")
-    for name in ("compile", "repeats", "at most"):
+    for name in ("compile", "repeats", "about"):
         table.add_column(name, justify="right")
     repeats_of: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in plan.cells}
     for run in plan.runs:
@@ -235,7 +235,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
     console = _stdout()
     console.print(table)
     console.print(
-        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, at most about "
+        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, about "
         f"{duration_text(plan.estimated_s)}. Nothing was run.",
         highlight=False,
     )

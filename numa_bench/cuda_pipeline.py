@@ -134,7 +134,9 @@ class CudaPipeline:
             slot.host_output.tensor.copy_(output, non_blocking=True)
             mark.d2h_end.record(d2h)
         no_op = output.data_ptr() == slot.device_input.data_ptr()
-        slot.input_free = mark.d2h_end if no_op else mark.compute_end
+        # With one slot nothing may overlap: that is what synchronous means.
+        serial = no_op or len(self._slots) == 1
+        slot.input_free = mark.d2h_end if serial else mark.compute_end
         slot.output_free = mark.d2h_end
 
 

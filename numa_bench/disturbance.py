@@ -30,6 +30,7 @@ KINDS: dict[str, Kind] = {
     "pcie": Kind("P", "the PCIe link ran below its maximum; check slot and BIOS"),
     "spread": Kind("S", "batch times vary widely; measure longer, or find what disturbs"),
     "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
+    "few": Kind("F", "too few batches for percentiles or spread; raise time_budget_s"),
     "unsettled": Kind("W", "warm-up ended at its cap; raise warmup_budget_s"),
     "leftovers": Kind("L", "the run left processes behind; they were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
@@ -61,7 +62,7 @@ def of_samples(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list
     stages = [samples.get(name, ()) for name in ("h2d_ms", "compute_ms", "d2h_ms")]
     busy = [sum(batch) for batch in zip(*stages, strict=True)]
     if len(busy) < _LEAST_BATCHES:
-        return found
+        return [*found, f"few: only {len(busy)} batches were measured"]
     middle = statistics.median(busy)
     low, _, high = statistics.quantiles(busy, n=4)
     if high - low > SPREAD * middle:

@@ -108,6 +108,14 @@ def guard(job: Callable[[], object]) -> None:
     settings = HydraConfig.get()
     try:
         job()
+    except KeyboardInterrupt:
+        if settings.mode is RunMode.MULTIRUN:
+            print(
+                f"interrupted in job {settings.job.num} of a sweep: later jobs were not started; "
+                "run the sweep's command again for them",
+                file=sys.stderr,
+            )
+        raise
     except (NumaBenchError, OmegaConfBaseException) as error:
         if _asked_for_traceback:
             raise
@@ -137,11 +145,19 @@ def run_app(app: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if _asked_for_traceback or not _for_the_user(error):
+        # Hydra makes the study's directory before the job starts.
+        no_directory = isinstance(error, OSError) and not _in_a_job(error)
+        if _asked_for_traceback or not (_for_the_user(error) or no_directory):
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        told = one_line(error) if _for_the_user(error) else f"{error}; choose another output.root"
+        print(f"error: {told}", file=sys.stderr)
         _failures.append(error)
     return max(map(_exit_code, _failures), default=0)
+
+
+def _in_a_job(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == guard.__name__ for frame in frames)
 
 
 def _for_the_user(error: Exception) -> bool:

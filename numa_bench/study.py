@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shlex
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -33,14 +35,21 @@ _TAIL_BYTES = 16_384
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 
 
-def run_study(plan: Plan, topology: Topology, directory: Path) -> None:
+def run_study(
+    plan: Plan,
+    topology: Topology,
+    directory: Path,
+    opened: Callable[[], None] = lambda: None,
+) -> None:
     """Run what is pending, and leave a complete study directory behind.
 
+    `opened` is called when the directory is this process's own, before anything is written there.
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
     with StudyStore(directory) as store, Interrupts() as interrupts:
         with make_reporter(plan) as reporter:
+            opened()
             if plan.debug:
                 store.clear()
             store.save()
@@ -126,7 +135,7 @@ class _Study:
             f"logs      {shown_path(self.store.root / 'logs')}",
         ]
         if missing:
-            command = f"python {Path(sys.argv[0]).name} resume_from={shown_path(self.store.root)}"
+            command = resume_command(shown_path(self.store.root))
             lines.append(f"{missing} not done; to run them: {command}")
         return lines
 
@@ -231,6 +240,14 @@ def last_lines(path: Path, count: int) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-count:]) if count else ""
+
+
+def resume_command(directory: Path) -> str:
+    """The command that does the rest, quoted for Hydra's grammar and for the shell."""
+    value = str(directory)
+    if re.search(r"[^\w./:-]", value):
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return shlex.join(["python", Path(sys.argv[0]).name, f"resume_from={value}"])
 
 
 def shown_path(path: Path) -> Path:

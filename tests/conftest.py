@@ -121,8 +121,9 @@ def runner(
     """
     studies: list[Plan] = []
 
-    def note(plan: Plan, *_: object) -> None:
+    def note(plan: Plan, _: Topology, __: Path, opened: Callable[[], None]) -> None:
         studies.append(plan)
+        opened()
 
     monkeypatch.setattr("numa_bench.study.run_study", note)
     monkeypatch.setattr("numa_bench.preflight.check_binding", lambda _: None)

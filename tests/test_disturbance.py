@@ -45,8 +45,8 @@ def test_drift() -> None:
     assert "+9.3%" in warning
 
 
-def test_few_batches_say_nothing_of_spread_or_trend() -> None:
-    assert of_samples(samples([1.0, 50.0, 100.0]), SETTLED) == []
+def test_few_batches_are_told_and_say_nothing_of_spread_or_trend() -> None:
+    assert codes(of_samples(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
 
 
 def test_noise_is_no_trend() -> None:

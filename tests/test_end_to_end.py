@@ -146,3 +146,35 @@ def test_a_sweep_runs_every_job(tmp_path: Path) -> None:
     jobs = sorted(tmp_path.glob("outputs/multirun/quick_test/*/*/results.json"))
     assert [path.parent.name for path in jobs] == ["0", "1"]
     assert [read(path)[0]["test_config"]["batch_size"] for path in jobs] == [1, 4]
+
+
+def test_a_new_study_does_not_go_into_the_directory_of_another(
+    study: tuple[Path, str], tmp_path: Path
+) -> None:
+    before = read(study[0] / "results.json")
+    done = run(*TINY, f"hydra.run.dir={study[0]}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds a study already" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert read(study[0] / "results.json") == before
+
+
+def test_resuming_does_not_change_what_was_measured(
+    study: tuple[Path, str], tmp_path: Path
+) -> None:
+    saved = (study[0] / ".hydra" / "config_resolved.yaml").read_text()
+    done = run(f"resume_from={study[0]}", "experiment.test.batch_size=4", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "experiment.test.batch_size=4 changes what" in done.stderr
+    assert (study[0] / ".hydra" / "config_resolved.yaml").read_text() == saved
+
+
+@pytest.mark.parametrize("mode", [(), ("-m",)])
+def test_an_output_root_that_cannot_be_made_is_one_line(
+    mode: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(*mode, *TINY, f"output.root={tmp_path / 'file' / 'x'}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "output.root" in done.stderr

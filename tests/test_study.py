@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -477,3 +478,19 @@ def test_statuses_of_the_table_are_all_there_are() -> None:
     assert {status for status, _, _ in ENDINGS.values()} | {"timeout", "interrupted"} == {
         status.value for status in Status
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("outputs/x", "resume_from=outputs/x"),
+        ("my study", "'resume_from='\"'\"'my study'\"'\"''"),
+        ("a=1,b", "'resume_from='\"'\"'a=1,b'\"'\"''"),
+    ],
+)
+def test_the_resume_command_can_be_pasted(name: str, word: str) -> None:
+    from numa_bench.study import resume_command
+
+    command = resume_command(Path(name))
+    assert command.split(" ", 2)[2] == word
+    assert shlex.split(command)[2].replace("'", "") == f"resume_from={name}"
