@@ -25,7 +25,15 @@ from rich.table import Table
 
 from numa_bench.planning import Plan, estimate_s
 from numa_bench.records import JsonDict, RunSpec
-from numa_bench.summary import Row, device_text, memory_text, model_text, node_text, varied_settings
+from numa_bench.summary import (
+    Row,
+    by_cell,
+    device_text,
+    memory_text,
+    model_text,
+    node_text,
+    varied_settings,
+)
 
 logger = logging.getLogger("numa_bench")
 
@@ -214,11 +222,8 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         table.add_column(name, overflow="fold")
     for name in ("compile", "repeats", "about"):
         table.add_column(name, justify="right")
-    repeats_of: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in plan.cells}
-    for run in plan.runs:
-        repeats_of[run.cell_hash()].append(run)
     varied = [name for name in varied_settings(plan.runs) if name != "compile_model"]
-    for repeats in repeats_of.values():
+    for repeats in by_cell(plan.cells, plan.runs).values():
         run = repeats[0]
         table.add_row(
             run.run_id.replace(f"_r{run.repeat}-", "_r*-"),

@@ -5,7 +5,6 @@ Two runs may be pooled only if their environments have the same id.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -15,12 +14,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from numa_bench.facts import kernel_setting, package_versions
 from numa_bench.machine import Topology
 from numa_bench.nvml import nvml_session
 from numa_bench.records import JsonDict
@@ -82,7 +81,7 @@ def describe_environment(
         "nvidia_driver": driver,
         "cuda_driver": cuda,
         "python": platform.python_version(),
-        "packages": package_versions(),
+        "packages": package_versions(PACKAGES),
         "git_commit": git_commit(project),
         "variables": {k: v for k, v in sorted(variables.items()) if VARIABLES.fullmatch(k)},
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -100,22 +99,8 @@ def environment_id(environment: JsonDict) -> str:
 
 def kernel_settings(root: Path) -> dict[str, str]:
     """The settings that this kernel has; of `always [madvise] never` the chosen word."""
-    found = {}
-    for name, path in SETTINGS.items():
-        with contextlib.suppress(OSError):
-            text = (root / path).read_text().strip()
-            chosen = re.search(r"\[(\S+)\]", text)
-            found[name] = chosen[1] if chosen else text
-    return found
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that results depend on; a missing one is left out."""
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    told = {name: kernel_setting(root / path) for name, path in SETTINGS.items()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def git_commit(project: Path) -> str | None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from numa_bench.facts import kernel_setting
 from numa_bench.records import JsonDict, Placement
 from numa_bench.topology import format_cpu_list, parse_cpu_list
 
@@ -69,9 +70,9 @@ def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
         "pages_missing": missing,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "method": method,
-        "transparent_hugepages": _setting(f"{_HUGE_PAGES}/enabled"),
-        "huge_page_bytes": int(_setting(f"{_HUGE_PAGES}/hpage_pmd_size") or 0) or None,
-        "numa_balancing": _setting("/proc/sys/kernel/numa_balancing"),
+        "transparent_hugepages": kernel_setting(Path(f"{_HUGE_PAGES}/enabled")),
+        "huge_page_bytes": int(kernel_setting(Path(f"{_HUGE_PAGES}/hpage_pmd_size")) or 0) or None,
+        "numa_balancing": kernel_setting(Path("/proc/sys/kernel/numa_balancing")),
     }
 
 
@@ -251,13 +252,3 @@ def _thread_cpus() -> list[str]:
         with contextlib.suppress(ProcessLookupError):  # the thread has ended
             found.add(format_cpu_list(os.sched_getaffinity(int(task.name))))
     return sorted(found)
-
-
-def _setting(path: str) -> str | None:
-    """A kernel setting; of `always [madvise] never` the chosen word."""
-    try:
-        text = Path(path).read_text().strip()
-    except OSError:
-        return None
-    match = re.search(r"\[(\S+)\]", text)
-    return match[1] if match else text

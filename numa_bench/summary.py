@@ -43,9 +43,7 @@ def rows(
 ) -> list[Row]:
     """One row per cell: device by device, model by model in the order given, then placements."""
     by_id = {record["run_id"]: record for record in records}
-    repeats_of: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in cells}
-    for run in runs:
-        repeats_of[run.cell_hash()].append(run)
+    repeats_of = by_cell(cells, runs)
     varied = varied_settings(runs)
     found = {
         key: [by_id[run.run_id] for run in repeats if run.run_id in by_id]
@@ -85,6 +83,14 @@ def rows(
 def _throughput(records: Sequence[JsonDict]) -> tuple[float, ...]:
     """Of the runs that passed; it is null where it could not be computed."""
     return tuple(r[_METRIC] for r in records if r["success"] and r[_METRIC])
+
+
+def by_cell(cells: Sequence[RunSpec], runs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
+    """The runs of every cell, by its hash, in the order of the cells."""
+    found: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in cells}
+    for run in runs:
+        found[run.cell_hash()].append(run)
+    return found
 
 
 def varied_settings(runs: Sequence[RunSpec]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import os
 import platform
 import resource
@@ -18,18 +19,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from numa_bench import placement
+from numa_bench.checks import check_output, note_graphs, prove_compiled
+from numa_bench.facts import package_versions
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import RUN_TOKEN, RunResult, RunSpec, Status
 
 PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
-#: Largest ||output - reference|| / ||reference|| against a plain eager forward of the same batch
-#: in the same precision: what reordered sums may cost, far below what a wrong result would.
-TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 3e-2, "fp16": 5e-3}
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
@@ -95,14 +94,14 @@ def _measure(spec: RunSpec, result: RunResult) -> None:
         window = pipeline.run(batches, test.time_budget_s)
         result.observed["window_monotonic_s"] = [begin, time.monotonic()]
         _note_memory(device, result)
-        _check_output(spec, model, pipeline, device, result)
+        check_output(spec, model, pipeline, device, result)
     item = DTYPES[test.precision].itemsize
-    in_bytes = item * _product(input_shape(spec))
-    out_bytes = item * _product(output_shape(spec))
+    in_bytes = item * math.prod(input_shape(spec))
+    out_bytes = item * math.prod(output_shape(spec))
     result.samples, result.warmup_samples = window.samples(), warm.samples()
     result.metrics.update(window_metrics(window, test.batch_size, in_bytes, out_bytes))
     result.metrics["warmup_s"] = warm.wall_s
-    _note_graphs(spec, result)
+    note_graphs(spec, result)
     _note_placement(spec, buffers, result)
 
 
@@ -189,56 +188,8 @@ def _first_pass(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: R
     pipeline.run(1, float("inf"))
     if spec.test.compile_model and spec.vit.depth:
         result.metrics["compile_s"] = time.perf_counter() - begin
-        _prove_compiled()
-    _check_output(spec, model, pipeline, device, result)
-
-
-def _check_output(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: RunResult) -> None:
-    """The last batch against a plain forward of it: shape, finite, equal within tolerance.
-
-    Called before timing and after it: only then have all slots, overlap and CUDA graph replay had
-    their chance to go wrong.
-    """
-    import torch
-
-    from numa_bench.models import output_shape
-
-    reference = model(pipeline.pool.last().to(device)).float().cpu()
-    output = pipeline.last_output().float()
-    if tuple(reference.shape) != output_shape(spec):
-        problem = f"output has shape {tuple(reference.shape)}, expected {output_shape(spec)}"
-    elif not torch.isfinite(output).all():
-        problem = "output is not finite"
-    else:
-        norm = torch.linalg.vector_norm
-        error = float(norm(output - reference) / norm(reference))
-        result.observed["output_error"] = max(error, result.observed.get("output_error", 0.0))
-        limit = TOLERANCES[spec.test.precision]
-        # Written so that an error that is not a number is none that passes.
-        problem = "" if error <= limit else f"output is off by {error:.2g}, tolerance {limit:g}"
-    if problem:
-        result.status, result.error = Status.INVALID.value, problem
-
-
-def _note_graphs(spec: RunSpec, result: RunResult) -> None:
-    """Say so where CUDA graphs were asked for and inductor went on without them."""
-    if spec.device.kind != "cuda" or not spec.test.compile_model or not spec.vit.depth:
-        return
-    from torch._dynamo.utils import counters
-
-    skips = counters["inductor"]["cudagraph_skips"]
-    if skips:
-        result.warnings.append(f"compile: inductor skipped CUDA graphs {skips} times")
-
-
-def _prove_compiled() -> None:
-    """Raise RuntimeError when torch.compile was called but nothing was compiled."""
-    from torch._dynamo.utils import counters
-
-    if not counters["stats"]["unique_graphs"]:
-        blame = [n for n in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE") if os.environ.get(n)]
-        why = f"{blame[0]} is set" if blame else "no graph was captured"
-        raise RuntimeError(f"torch.compile compiled nothing: {why}")
+        prove_compiled()
+    check_output(spec, model, pipeline, device, result)
 
 
 def _note_memory(device: Any, result: RunResult) -> None:
@@ -266,12 +217,7 @@ def _note_placement(spec: RunSpec, buffers: list[tuple[int, int]], result: RunRe
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found = {"python": platform.python_version(), **package_versions(PACKAGES)}
     torch = sys.modules.get("torch")
     if torch is not None and torch.version.cuda:
         found["cuda"] = torch.version.cuda
@@ -299,13 +245,6 @@ def _die_with_parent() -> None:
     starter, dash, _ = os.environ.get(RUN_TOKEN, "").partition("-")
     if dash and starter.isdigit() and os.getppid() != int(starter):
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
 
 
 if __name__ == "__main__":
