@@ -19,6 +19,7 @@ from numa_bench.entry import check_directory, discover, load_config, save_resolv
 from numa_bench.overrides import rewrite_command_line, touched_models
 from numa_bench.planning import build_plan
 from numa_bench.preflight import check_binding
+from numa_bench.profilers import find_profiler
 
 hydra_app.setup()
 
@@ -35,8 +36,9 @@ def run(node: DictConfig) -> None:
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
     topology, visible = discover(config.topology_root)
-    plan = build_plan(config, topology, visible, touched_models(overrides))
     here = config.topology_root is None
+    profiler = find_profiler(config.profiler, probe=not config.dry_run)
+    plan = build_plan(config, topology, visible, touched_models(overrides), profiler)
     if here:
         check_binding(run.placement for run in plan.runs)
     # Imported late: --cfg job and errors of configuration do not need them.

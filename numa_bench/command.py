@@ -9,27 +9,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.binding import numactl_argv
+from numa_bench.facts import PROJECT
+from numa_bench.profilers import Profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, RunSpec
 from numa_bench.store import RunPaths
 
-PROJECT = Path(__file__).resolve().parent.parent
 #: What hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to start: argument vector, environment, and the token that marks its processes."""
+    """What to start: argument vector, environment, and the token that marks its processes.
+
+    `nsys`: it starts nsys, which wants one signal and then time to write its report.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     token: str
+    nsys: bool = False
 
 
 def worker_command(
-    spec: RunSpec, paths: RunPaths, environ: Mapping[str, str], token: str
+    spec: RunSpec,
+    paths: RunPaths,
+    environ: Mapping[str, str],
+    token: str,
+    profiler: Profiler,
+    tmp: Path,
 ) -> Command:
-    """numactl outside, the worker inside. The profiler, when there is one, goes before numactl."""
+    """The profiler outermost, so that numactl binds the worker alone; the worker innermost.
+
+    `tmp` is the private temporary directory of a session of nsys.
+    """
     worker = [
         sys.executable,
         "-m",
@@ -41,10 +54,18 @@ def worker_command(
         "--spare-result",
         str(paths.spare_result),
     ]
+    argv = [*numactl_argv(spec.placement), *worker]
+    env = worker_environment(spec, environ, token)
+    if spec.profile.kind == "torch":
+        argv += ["--trace", str(paths.trace)]
+    if spec.profile.kind != "nsys":
+        return Command(tuple(argv), env, token)
+    argv += ["--started", str(paths.started), "--wait-for", str(paths.export_lock)]
     return Command(
-        argv=(*numactl_argv(spec.placement), *worker),
-        env=worker_environment(spec, environ, token),
+        argv=(*nsys_argv(profiler, spec, paths.report), *argv),
+        env=nsys_environment(env, profiler.config.env, tmp),
         token=token,
+        nsys=True,
     )
 
 

@@ -21,6 +21,8 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 DEVICES = ("auto", "cuda", "cpu")
 ORDERS = ("shuffled", "sequential")
 PROGRESS = ("auto", "bar", "plain")
+PROFILERS = ("auto", "nsys", "torch", "none")
+CAPTURES = ("window", "run")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -172,11 +174,46 @@ class OutputConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class ProfilerConfig:
+    """What is recorded of every run beside its measurement."""
+
+    kind: str = doc(
+        "auto",
+        "nsys (Nsight Systems); torch (torch.profiler, for hosts without nsys); none; auto: nsys "
+        "where it is found and works, else none, and says so.",
+    )
+    executable: str = doc(
+        "nsys", "nsys by name or path. conf/profiler takes it from the variable NSYS if set."
+    )
+    capture: str = doc(
+        "window",
+        "window: only a short window after the timed one; run: everything from the start, and the "
+        "timed window is then traced too, which its record says.",
+    )
+    batches: int = doc(32, "Most batches in the profiled window.")
+    budget_s: float = doc(2.0, "Longest profiled window in seconds.")
+    trace: List[str] = doc(["cuda", "nvtx"], "What nsys traces (nsys profile --trace).")  # noqa: UP006
+    sample: str = doc("none", "CPU sampling of nsys (--sample): none, process-tree, system-wide.")
+    cpuctxsw: str = doc("none", "Thread scheduling in the report (--cpuctxsw); same choices.")
+    extra_args: List[str] = doc(  # noqa: UP006
+        [],
+        "More arguments of nsys profile, each quoted: ['--gpu-metrics-device=all'].",
+    )
+    env: List[str] = doc(  # noqa: UP006
+        [],
+        "Variables that a profiled run gets besides those that change results. A report holds the "
+        "whole environment, so nsys starts with a minimal one.",
+    )
+    export: bool = doc(True, "Export every nsys report to SQLite, between measurements.")
+
+
+@dataclass(kw_only=True, slots=True)
 class RunnerConfig:
     """The whole configuration of hydra_experiment_runner.py."""
 
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
     dry_run: bool = doc(False, "Check everything, print the run matrix, run nothing.")
     debug: bool = doc(
         False, "Few samples, one repeat, into <root>/debug, which is overwritten each time."
@@ -195,3 +232,4 @@ def register_configs() -> None:
     store.store(name="schema", node=RunnerConfig)
     store.store(group="experiment", name="schema", node=ExperimentConfig)
     store.store(group="output", name="schema", node=OutputConfig)
+    store.store(group="profiler", name="schema", node=ProfilerConfig)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as MANDATORY
 
@@ -51,6 +51,8 @@ def leaves(cls: type, prefix: str = "") -> Iterator[Leaf]:
             yield from leaves(inner, f"{key}[].")  # type: ignore[arg-type]
         else:
             default = None if f.default is MISSING else f.default
+            if f.default_factory is not MISSING:
+                default = f.default_factory()
             yield Leaf(key, _type_name(hint), _yaml(default), f.metadata["help"])
 
 
@@ -66,7 +68,13 @@ def help_text() -> str:
     lines: list[str] = []
     for leaf in leaves(RunnerConfig):
         lines.append(f"{leaf.key}={leaf.default}")
-        lines += textwrap.wrap(leaf.help, 92, initial_indent="    ", subsequent_indent="    ")
+        lines += textwrap.wrap(
+            leaf.help,
+            92,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
     lines.append("experiment.vit_configs[].<any setting of experiment.test>=null")
     lines.append("    The same setting for this model alone.")
     # Hydra passes the text through string.Template.
@@ -96,6 +104,8 @@ def _first_line(cls: type) -> str:
 
 
 def _type_name(hint: Any) -> str:
+    if get_origin(hint) is list:
+        return f"list of {_type_name(*get_args(hint))}"
     args = [arg for arg in get_args(hint) if arg is not type(None)]
     name = getattr(args[0] if args else hint, "__name__", "Any")
     name = {"Any": "number, word or list"}.get(name, name)
@@ -107,6 +117,8 @@ def _yaml(value: object) -> str:
         return "null"
     if value == MANDATORY:
         return UNSET
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

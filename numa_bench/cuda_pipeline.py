@@ -18,13 +18,15 @@ from dataclasses import dataclass
 import torch
 
 from numa_bench.buffers import HostBuffer, SamplePool
+from numa_bench.capture import NO_MARKS, Marks
 from numa_bench.pipeline import Model, Window
+from numa_bench.records import STAGES
 
 #: Fewest batches of a window, so that percentiles and overlap mean something.
 LEAST_BATCHES = 3
 
 
-class _Marks:
+class _Events:
     """Six timing events of one batch: start and end of each stage."""
 
     def __init__(self) -> None:
@@ -75,23 +77,23 @@ class CudaPipeline:
         self._last = 0
         self._batch_s: float | None = None
 
-    def run(self, batches: int, budget_s: float) -> Window:
+    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
         """See `Pipeline.run`. The host cannot watch the budget without waiting for the device,
         so the number of batches comes from the time per batch of the window before."""
         if self._batch_s:
             batches = min(batches, max(LEAST_BATCHES, int(budget_s / self._batch_s)))
-        marks = [_Marks() for _ in range(batches)]
+        events = [_Events() for _ in range(batches)]
         torch.cuda.synchronize()
         begin = time.perf_counter()
-        for index, mark in enumerate(marks):
-            self._submit(self._slots[index % len(self._slots)], mark)
+        for index, batch in enumerate(events):
+            self._submit(self._slots[index % len(self._slots)], batch, marks)
         torch.cuda.synchronize()
         wall_s = time.perf_counter() - begin
         self._last = (batches - 1) % len(self._slots)
         self._batch_s = wall_s / batches
         window = Window(wall_s=wall_s)
-        first = marks[0].h2d_start
-        for m in marks:
+        first = events[0].h2d_start
+        for m in events:
             window.add(
                 first.elapsed_time(m.h2d_start),
                 m.h2d_start.elapsed_time(m.h2d_end),
@@ -105,39 +107,45 @@ class CudaPipeline:
         """See `Pipeline.last_output`."""
         return self._slots[self._last].host_output.tensor
 
-    def _submit(self, slot: _Slot, mark: _Marks) -> None:
+    def _submit(self, slot: _Slot, event: _Events, marks: Marks) -> None:
         h2d, compute, d2h = self._h2d, self._compute, self._d2h
+        marks.push(STAGES[0])
         with torch.cuda.stream(h2d):
             if slot.input_free is not None:
                 h2d.wait_event(slot.input_free)
-            mark.h2d_start.record(h2d)
+            event.h2d_start.record(h2d)
             slot.device_input.copy_(self.pool.next(), non_blocking=True)
-            mark.h2d_end.record(h2d)
+            event.h2d_end.record(h2d)
+        marks.pop()
+        marks.push(STAGES[1])
         with torch.cuda.stream(compute):
-            compute.wait_event(mark.h2d_end)
+            compute.wait_event(event.h2d_end)
             if slot.output_free is not None:
                 compute.wait_event(slot.output_free)
             # Let go of the slot's last output only here: the allocator gives its memory back to
             # this stream, which from now on runs after the copy that read it.
             slot.output = None
-            mark.compute_start.record(compute)
+            event.compute_start.record(compute)
             if self.static_output:
                 torch.compiler.cudagraph_mark_step_begin()
             output = self.model(slot.device_input)
             if self.static_output:
                 output = output.clone()
-            mark.compute_end.record(compute)
+            event.compute_end.record(compute)
+        marks.pop()
         slot.output = output
+        marks.push(STAGES[2])
         with torch.cuda.stream(d2h):
-            d2h.wait_event(mark.compute_end)
-            mark.d2h_start.record(d2h)
+            d2h.wait_event(event.compute_end)
+            event.d2h_start.record(d2h)
             slot.host_output.tensor.copy_(output, non_blocking=True)
-            mark.d2h_end.record(d2h)
+            event.d2h_end.record(d2h)
+        marks.pop()
         no_op = output.data_ptr() == slot.device_input.data_ptr()
         # With one slot nothing may overlap: that is what synchronous means.
         serial = no_op or len(self._slots) == 1
-        slot.input_free = mark.d2h_end if serial else mark.compute_end
-        slot.output_free = mark.d2h_end
+        slot.input_free = event.d2h_end if serial else event.compute_end
+        slot.output_free = event.d2h_end
 
 
 def _event() -> torch.cuda.Event:

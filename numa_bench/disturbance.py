@@ -32,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
     "few": Kind("F", "too few batches for percentiles or spread; raise time_budget_s"),
     "unsettled": Kind("W", "warm-up ended at its cap; raise warmup_budget_s"),
+    "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
     "leftovers": Kind("L", "the run left processes behind; they were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),

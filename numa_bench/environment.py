@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from numa_bench.facts import kernel_setting, package_versions
+from numa_bench.facts import kernel_setting, package_versions, result_variables
 from numa_bench.machine import Topology
 from numa_bench.nvml import nvml_session
 from numa_bench.records import JsonDict
@@ -34,11 +34,6 @@ PACKAGES = (
     "omegaconf",
     "psutil",
     "nvidia-ml-py",
-)
-#: Environment variables that change results. Others are not kept: they may hold secrets.
-VARIABLES = re.compile(
-    r"(OMP|GOMP|KMP|MKL|OPENBLAS|CUDA|CUBLAS|CUDNN|NVIDIA|NCCL|PYTORCH|TORCH|TORCHINDUCTOR"
-    r"|TRITON|MALLOC|ATEN|DNNL|ONEDNN)_\w+|CUDA_VISIBLE_DEVICES|LD_PRELOAD|GLIBC_TUNABLES"
 )
 #: Kernel settings that change results.
 SETTINGS = {
@@ -83,7 +78,7 @@ def describe_environment(
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
         "git_commit": git_commit(project),
-        "variables": {k: v for k, v in sorted(variables.items()) if VARIABLES.fullmatch(k)},
+        "variables": result_variables(variables),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     found["id"] = environment_id(found)

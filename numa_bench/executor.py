@@ -1,7 +1,9 @@
 """Runs one command to its end, whatever that end is, and says what happened.
 
 The process gets a session of its own; when it must end, its group gets SIGTERM, a grace period,
-then SIGKILL. Processes that moved away from the group are found by the token in their environment.
+then SIGKILL. nsys alone gets the SIGTERM instead: it ends the worker, which lives in a session of
+its own, and a second signal would cost its report. Processes that moved away from the group are
+found by the token in their environment.
 The process is reaped last: until then nobody else can get its number, nor that of its group.
 """
 
@@ -81,8 +83,13 @@ def execute(
             started(process.pid)
         if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
-            _signal_group(process.pid, signal.SIGTERM)
+            if command.nsys:
+                os.kill(process.pid, signal.SIGTERM)  # not reaped: the number is still its own
+            else:
+                _signal_group(process.pid, signal.SIGTERM)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
+        if command.nsys and _has_ended(process.pid):
+            _wait_gone(list(_marked(command.token)))  # its daemon ends a little later
     finally:
         returncode, leftovers = _end(process, command.token)
     return Ended(

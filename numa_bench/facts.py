@@ -1,12 +1,35 @@
-"""Small facts that the worker and the runner both record, found out in one way."""
+"""Small facts that several parts record or pass on, found out in one way."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+#: Environment variables that change results.
+_VARIABLES = re.compile(
+    r"(OMP|GOMP|KMP|MKL|OPENBLAS|CUDA|CUBLAS|CUDNN|NVIDIA|NCCL|PYTORCH|TORCH|TORCHINDUCTOR"
+    r"|TRITON|MALLOC|ATEN|DNNL|ONEDNN)_\w+|CUDA_VISIBLE_DEVICES|LD_PRELOAD|GLIBC_TUNABLES"
+)
+#: Names such as NVIDIA_API_KEY, whose values nobody else may see.
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", re.I)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's name says that its value must not be kept or passed on."""
+    return _SECRET.search(name) is not None
+
+
+def result_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that change results, sorted. Others are not kept: they may hold secrets."""
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if _VARIABLES.fullmatch(name) and not is_secret(name)
+    }
 
 
 def kernel_setting(path: Path) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from numa_bench.jsonio import write_json
+from numa_bench.jsonio import read_json, write_json
 from numa_bench.nvml import nvml_session
 from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
 from numa_bench.sensors import GpuSensors, Reading, SystemSensors
@@ -29,21 +29,29 @@ from numa_bench.sensors import GpuSensors, Reading, SystemSensors
 logger = logging.getLogger("numa_bench")
 #: Longest wait for the last reading when a run has ended.
 STOP_WAIT_S = 5.0
+_PID_POLL_S = 0.05  # until the worker runs, which is before anything is measured
 
 
 class Monitor:
     """Use as a context manager around one run; call `watch` when its process exists.
 
-    `interval_s` 0 switches it off. `nvml` lets tests pass a fake module.
+    `interval_s` 0 switches it off. `nvml` lets tests pass a fake module. `pid_file` is where a
+    worker leaves its number that is not the process that was started: under nsys.
     """
 
     def __init__(
-        self, spec: RunSpec, path: Path, interval_s: float, nvml: Any | None = None
+        self,
+        spec: RunSpec,
+        path: Path,
+        interval_s: float,
+        nvml: Any | None = None,
+        pid_file: Path | None = None,
     ) -> None:
         self._spec = spec
         self._path = path
         self._interval_s = interval_s
         self._nvml = nvml
+        self._pid_file = pid_file
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._cpu_s = 0.0
@@ -113,6 +121,7 @@ class Monitor:
 
     def _loop(self, pid: int) -> None:
         _move_away(self._spec.placement.cpus)
+        pid = self._worker_pid(pid)
         begin = time.thread_time()
         system = SystemSensors(self._spec.placement.cpus, pid)
         with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
@@ -124,6 +133,13 @@ class Monitor:
                 self.readings.append(reading)
                 self._cpu_s = time.thread_time() - begin
                 self._stop.wait(self._interval_s)
+
+    def _worker_pid(self, pid: int) -> int:
+        """The worker's number, waited for where it comes from a file."""
+        while self._pid_file is not None and not self._stop.wait(_PID_POLL_S):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return int(read_json(self._pid_file)["pid"])
+        return pid
 
 
 def summarise(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:

@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 
 from numa_bench.buffers import HostBuffer, SamplePool
+from numa_bench.capture import NO_MARKS, Marks
+from numa_bench.records import STAGES
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
@@ -71,8 +73,11 @@ class Pipeline(Protocol):
 
     host_buffers: list[HostBuffer]
 
-    def run(self, batches: int, budget_s: float) -> Window:
-        """Process up to `batches` batches (at least one) in about `budget_s` seconds."""
+    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
+        """Process up to `batches` batches (at least one) in about `budget_s` seconds.
+
+        `marks` bracket the stages of every batch for a profiler.
+        """
         ...
 
     def last_output(self) -> torch.Tensor:
@@ -97,8 +102,10 @@ class CpuPipeline:
         ]
         self._last = 0
 
-    def run(self, batches: int, budget_s: float) -> Window:
+    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
         """See `Pipeline.run`. Stops after the batch in which the budget ends."""
+        push, pop = marks.push, marks.pop
+        h2d, compute, d2h = STAGES
         model, pool, slots, depth = self.model, self.pool, self._slots, len(self._slots)
         clock = time.perf_counter_ns
         times: list[tuple[int, int, int, int]] = []
@@ -107,11 +114,17 @@ class CpuPipeline:
         for index in range(batches):
             source, target = slots[index % depth]
             t0 = clock()
+            push(h2d)
             source.copy_(pool.next())
+            pop()
             t1 = clock()
+            push(compute)
             output = model(source)
+            pop()
             t2 = clock()
+            push(d2h)
             target.copy_(output)
+            pop()
             t3 = clock()
             times.append((t0, t1, t2, t3))
             if t3 >= deadline:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from numa_bench.config import ExperimentConfig, OutputConfig, RunnerConfig, TestConfig, ViTConfig
+from numa_bench.config import (
+    ExperimentConfig,
+    OutputConfig,
+    ProfilerConfig,
+    RunnerConfig,
+    TestConfig,
+    ViTConfig,
+)
 from numa_bench.errors import ConfigError
 from numa_bench.machine import Gpu, Topology
 from numa_bench.nodes import NODES_KEY, resolve_placements
+from numa_bench.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from numa_bench.validation import effective_test, id_list
 
@@ -21,6 +29,8 @@ LEAST_POOL_MB = 256
 #: torch.compile of a small ViT on two cores (measured: benchmarks/results).
 STARTUP_S = 3.0
 COMPILE_S = 30.0
+#: Start and end of nsys, or writing a torch trace.
+PROFILE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Plan:
     order: str
     order_seed: int
     monitor_interval_s: float = 0.0
+    profiler: Profiler = field(default_factory=lambda: Profiler("none", ProfilerConfig()))
     dry_run: bool = False
     debug: bool = False
     resume_from: str | None = None
@@ -51,22 +62,27 @@ def build_plan(
     topology: Topology,
     visible: tuple[Gpu, ...],
     touched: frozenset[int] = frozenset(),
+    profiler: Profiler | None = None,
 ) -> Plan:
     """Plan a validated configuration on a machine.
 
-    `visible` are the GPUs this process may use. `touched` are the vit_configs entries that the
-    command line changed: such an entry may come to equal another one (a sweep over depth does
-    that), and is then measured once, with a warning. Any other two equal runs are a ConfigError.
+    `visible` are the GPUs this process may use. `profiler` is the one that was found.
+    `touched` are the vit_configs entries that the command line changed: such an entry may come to
+    equal another one (a sweep over depth does that), and is then measured once, with a warning.
+    Any other two equal runs are a ConfigError.
     """
     experiment = debug_experiment(config.experiment) if config.debug else config.experiment
     if config.resume_from:  # what it holds was accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
+    profiler = profiler or Profiler("none", config.profiler)
     for gpu in resolve_devices(experiment, topology, visible):
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
-                spec = _cell(experiment, topology, gpu, placement, vit)
+                spec = replace(
+                    _cell(experiment, topology, gpu, placement, vit), profile=profiler.spec()
+                )
                 key = spec.cell_hash()
                 if key not in cells:
                     cells[key] = spec
@@ -81,6 +97,7 @@ def build_plan(
         cells=tuple(cells.values()),
         runs=_ordered(list(cells.values()), experiment),
         output=config.output,
+        profiler=profiler,
         order=experiment.order,
         order_seed=experiment.order_seed,
         monitor_interval_s=experiment.monitor_interval_s,
@@ -229,7 +246,8 @@ def estimate_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, to tell the user when to come back."""
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
     window = run.test.warmup_budget_s + run.test.time_budget_s
-    return min(run.test.timeout_s, STARTUP_S + compile_s + window)
+    profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
+    return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:

@@ -12,10 +12,16 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from numa_bench.metric_registry import METRICS
+
 SCHEMA_VERSION = 1
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
 RUN_TOKEN = "NUMA_BENCH_RUN"
+
+#: NVTX ranges of a worker. Each batch has one for each of its stages.
+WARMUP, TIMED_WINDOW, PROFILED_WINDOW = "warmup", "timed window", "profiled window"
+STAGES = ("H2D", "compute", "D2H")
 
 JsonDict = dict[str, Any]
 
@@ -35,45 +41,6 @@ class Status(str, Enum):
 DONE = frozenset({Status.PASSED, Status.WAIVED})
 #: Statuses that make the study end with exit code 1.
 BAD = frozenset({Status.FAILED, Status.TIMEOUT, Status.INVALID})
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One measured quantity: its unit, what it means, and which direction is better (or None)."""
-
-    unit: str
-    meaning: str
-    higher_is_better: bool | None = None
-
-
-#: Every metric a record can hold. A metric that a run did not measure is null, never 0.
-METRICS: dict[str, Metric] = {
-    "throughput_samples_per_s": Metric(
-        "samples/s", "samples through all stages per second of the timed window", True
-    ),
-    "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
-    "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
-    "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
-    "h2d_ms": Metric("ms", "host-to-device copy of one batch, median", False),
-    "compute_ms": Metric("ms", "forward pass of one batch, median", False),
-    "d2h_ms": Metric("ms", "device-to-host copy of one batch's output, median", False),
-    "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
-    "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
-    "overlap_efficiency": Metric(
-        "1",
-        "stage time hidden behind other stages over what could be; about 0 or below on the CPU",
-        True,
-    ),
-    "compile_s": Metric(
-        "s", "first call of the compiled model, CUDA graph capture not counted", False
-    ),
-    "warmup_s": Metric("s", "warm-up batches, after compilation", False),
-    "peak_device_memory_mb": Metric("MB", "most device memory allocated (CUDA only)", False),
-    "peak_host_memory_mb": Metric("MB", "largest resident set of the worker", False),
-    "placement_fraction": Metric("1", "host-buffer pages on the requested node(s)", True),
-    "measured_samples": Metric("samples", "samples in the timed window", None),
-    "measured_s": Metric("s", "length of the timed window", None),
-}
 
 
 @dataclass(frozen=True)
@@ -146,6 +113,20 @@ class DeviceSpec:
 
 
 @dataclass(frozen=True)
+class ProfileSpec:
+    """What is recorded of one run: `kind` is nsys, torch or none.
+
+    `capture` is "window" (only a window of at most `batches` batches and `budget_s` seconds, after
+    the timed one) or "run" (everything, which the timed window then pays for).
+    """
+
+    kind: str = "none"
+    capture: str = "window"
+    batches: int = 0
+    budget_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything the worker needs to know, and nothing else."""
 
@@ -156,10 +137,14 @@ class RunSpec:
     test: TestSpec
     device: DeviceSpec
     placement: Placement
+    profile: ProfileSpec = ProfileSpec()
     schema_version: int = SCHEMA_VERSION
 
     def cell(self) -> JsonDict:
-        """The canonical spec of what is measured: the same for all repeats, and in any study."""
+        """The canonical spec of what is measured: the same for all repeats, and in any study.
+
+        How it is profiled is not part of it: throughput comes from a window without profiler.
+        """
         return {
             part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")
         }
@@ -191,6 +176,7 @@ class RunSpec:
             "test": TestSpec(**data["test"]),
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),
+            "profile": ProfileSpec(**data.get("profile", {})),
         }
         return cls(**{**data, **parts})
 
@@ -236,6 +222,7 @@ class RunResult:
 class Execution:
     """What was seen of one run from outside. Paths are relative to the study directory.
 
+    `nsys_report`, `nsys_sqlite` and `torch_trace` are what a profiler left, where it did.
     `environment` is the id of the machine and software; `monitor` holds min, median and max of
     every sensor inside the timed window.
     """
@@ -249,6 +236,8 @@ class Execution:
     stdout_log: str
     stderr_log: str
     nsys_report: str | None = None
+    nsys_sqlite: str | None = None
+    torch_trace: str | None = None
     warnings: tuple[str, ...] = ()
     environment: str | None = None
     monitor: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -303,5 +292,9 @@ def make_record(
         "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
         "stdout_log": execution.stdout_log,
         "stderr_log": execution.stderr_log,
+        "profiler": spec.profile.kind,
+        "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
         "nsys_report": execution.nsys_report,
+        "nsys_sqlite": execution.nsys_sqlite,
+        "torch_trace": execution.torch_trace,
     }

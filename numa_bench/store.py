@@ -23,7 +23,14 @@ logger = logging.getLogger(__name__)
 STUDY_MARKER = "results.json"
 SUMMARY = "experiment_summary.json"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
-_OWN = (STUDY_MARKER, SUMMARY, "topology.json", "runs", "logs", "nsys_reports")
+#: Held while a report is exported; workers wait for it.
+EXPORT_LOCK = ".export.lock"
+#: Where profiles of each kind lie below a study, by the record's key.
+REPORTS = {"nsys_report": "nsys_reports/*.nsys-rep", "torch_trace": "torch_traces/*.json.gz"}
+_OWN = (
+    *(STUDY_MARKER, SUMMARY, "topology.json", EXPORT_LOCK),
+    *("runs", "logs", "nsys_reports", "torch_traces"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class RunPaths:
     stdout: Path
     stderr: Path
     monitor: Path
+    started: Path
+    report: Path
+    sqlite: Path
+    trace: Path
+    export_lock: Path
 
 
 class StudyStore:
@@ -89,6 +101,7 @@ class StudyStore:
     def paths(self, run_id: str) -> RunPaths:
         """Where the files of a run are."""
         run, logs = self.root / "runs" / run_id, self.root / "logs"
+        reports = self.root / "nsys_reports"
         # The temporary directory is shared: with other users, and with other studies of this run.
         owner = hashlib.sha256(f"{os.getuid()} {self.root.resolve()}".encode()).hexdigest()[:12]
         return RunPaths(
@@ -98,6 +111,11 @@ class StudyStore:
             stdout=logs / f"{run_id}.stdout",
             stderr=logs / f"{run_id}.stderr",
             monitor=run / "monitor.json",
+            started=run / "started.json",
+            report=reports / f"{run_id}.nsys-rep",
+            sqlite=reports / f"{run_id}.sqlite",
+            trace=self.root / "torch_traces" / f"{run_id}.json.gz",
+            export_lock=self.root / EXPORT_LOCK,
         )
 
     def relative(self, path: Path) -> str:
@@ -119,12 +137,16 @@ class StudyStore:
         if earlier:
             keep = paths.spec.parent / f"attempt{earlier}"
             keep.mkdir(parents=True, exist_ok=True)
-            for path in (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr):
+            files = (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr)
+            for path in (*files, paths.report, paths.sqlite, paths.trace):
                 if path.is_file():
                     path.replace(keep / path.name)
         paths.result.unlink(missing_ok=True)
+        paths.started.unlink(missing_ok=True)
         paths.spare_result.unlink(missing_ok=True)
         paths.stdout.parent.mkdir(parents=True, exist_ok=True)
+        if spec.profile.kind == "nsys":  # which would not make it
+            paths.report.parent.mkdir(parents=True, exist_ok=True)
         write_json(paths.spec, spec.to_dict())
         return paths
 

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
 import socket
 import sys
-import uuid
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable
 from pathlib import Path
 
-from numa_bench.command import PROJECT, worker_command
+from numa_bench.attempt import Host, attempt_run, now
 from numa_bench.conditions import check_conditions
 from numa_bench.console import Reporter, make_reporter, print_results
-from numa_bench.disturbance import legend, of_monitor, of_samples
+from numa_bench.disturbance import legend
 from numa_bench.environment import describe_environment
 from numa_bench.errors import StudyFailed
-from numa_bench.executor import Ended, execute
+from numa_bench.exports import Exporter
+from numa_bench.facts import PROJECT
 from numa_bench.interrupts import Interrupts
-from numa_bench.jsonio import read_json, write_json
+from numa_bench.jsonio import read_json
 from numa_bench.machine import Topology
-from numa_bench.monitor import Monitor
 from numa_bench.planning import Plan
-from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
-from numa_bench.store import SUMMARY, RunPaths, StudyStore
+from numa_bench.records import JsonDict, Status
+from numa_bench.store import EXPORT_LOCK, REPORTS, SUMMARY, StudyStore
 from numa_bench.summary import rows
-from numa_bench.verdict import classify
 
 logger = logging.getLogger("numa_bench")
-_TAIL_BYTES = 16_384
-_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 
 
 def run_study(
@@ -85,9 +79,11 @@ class _Study:
         self.store = store
         self.interrupts = interrupts
         self.reporter = reporter
-        self.started = _now()
+        self.started = now()
         self.environment = describe_environment(PROJECT, topology)
-        self.host = socket.gethostname()
+        self.host = Host(socket.gethostname(), self.environment["id"])
+        profiler = plan.profiler
+        self.exporter = Exporter(profiler.executable, store.root / EXPORT_LOCK, self._exported)
         self.conditions: list[str] = []
         self.environments = _earlier_environments(store.root / SUMMARY)
 
@@ -98,15 +94,24 @@ class _Study:
         self.conditions = check_conditions(pending, self.topology) if pending else []
         for warning in (*self.plan.warnings, *self.conditions, *self._other_environments()):
             logger.warning(warning)
+        if self.plan.profiler.note:
+            logger.info(self.plan.profiler.note)
         self.reporter.begin(self.plan, pending, shown_path(self.store.root))
         self._write_summary()
         for spec in pending:
             if self.interrupts.count:
                 break
             self.reporter.started(spec)
-            record = self._run(spec)
+            record = attempt_run(
+                spec, self.plan, self.store, self.topology, self.host, self.interrupts
+            )
+            self.exporter.collect()
             self.store.add(record)
             self.reporter.finished(record)
+            if record["nsys_report"] and self.plan.profiler.config.export:
+                paths = self.store.paths(spec.run_id)
+                self.exporter.start(spec.run_id, paths.report, paths.sqlite)
+        self.exporter.close()
         self._write_summary()
 
     def _other_environments(self) -> list[str]:
@@ -134,53 +139,24 @@ class _Study:
             f"raw data  {shown_path(self.store.root / 'runs')}",
             f"logs      {shown_path(self.store.root / 'logs')}",
         ]
+        kept = [k for k in ("nsys_report", "torch_trace") for r in self.store.records if r.get(k)]
+        if kept:
+            pattern = REPORTS[kept[0]]
+            inspect = f"python analysis/inspect_report.py {shown_path(self.store.root)}/{pattern}"
+            lines.append(f"profiles  {len(kept)}; to look at them: {inspect}")
         if missing:
             command = resume_command(shown_path(self.store.root))
             lines.append(f"{missing} not done; to run them: {command}")
         return lines
 
-    def _run(self, spec: RunSpec) -> JsonDict:
-        attempt = self.store.attempts(spec.run_id) + 1
-        start_time = _now()
-        paths = self.store.paths(spec.run_id)
-        result: RunResult | None = None
-        problem = tail = ""
-        monitor = Monitor(spec, paths.monitor, self.plan.monitor_interval_s)
-        try:
-            self.store.prepare(spec)
-        except OSError as error:
-            # What lies there is of an earlier attempt, and stays unread.
-            ended = Ended(None, "exited", 0.0, start_error=f"its files cannot be written: {error}")
+    def _exported(self, run_id: str, problem: str | None) -> None:
+        """Note in a stored record how the export of its report ended."""
+        record = next(r for r in self.store.records if r["run_id"] == run_id)
+        if problem is None:
+            record["nsys_sqlite"] = self.store.relative(self.store.paths(run_id).sqlite)
         else:
-            command = worker_command(spec, paths, os.environ, f"{os.getpid()}-{uuid.uuid4().hex}")
-            with monitor:
-                ended = execute(
-                    command,
-                    paths.stdout,
-                    paths.stderr,
-                    timeout_s=spec.test.timeout_s,
-                    grace_s=self.plan.output.grace_s,
-                    interrupts=self.interrupts,
-                    started=monitor.watch,
-                )
-            monitor.save()
-            result, problem = read_result(paths)
-            tail = last_lines(paths.stderr, self.plan.output.error_lines)
-        status, error_text = classify(spec, ended, result, problem, tail, self.topology)
-        execution = Execution(
-            status=status,
-            exit_code=ended.returncode,
-            error=error_text,
-            start_time=start_time,
-            duration_s=ended.duration_s,
-            attempt=attempt,
-            stdout_log=self.store.relative(paths.stdout),
-            stderr_log=self.store.relative(paths.stderr),
-            warnings=_warnings(ended, result, monitor),
-            environment=self.environment["id"],
-            monitor=monitor.summary(window_of(result)),
-        )
-        return make_record(spec, result, execution, self.host)
+            record["warnings"].append(f"profiler: {problem}")
+        self.store.save()
 
     def _write_summary(self) -> None:
         records = self.store.records
@@ -194,52 +170,22 @@ class _Study:
                 "counts": counts,
                 "success_rate": passed / len(records) if records else None,
                 "started": self.started,
-                "updated": _now(),
+                "updated": now(),
                 "runs_duration_s": sum(record["duration_s"] for record in records),
                 "interrupted": self.interrupts.count > 0,
                 "order": self.plan.order,
                 "order_seed": self.plan.order_seed,
                 "run_order": [run.run_id for run in self.plan.runs],
                 "conditions": self.conditions,
+                "profiler": {
+                    "kind": self.plan.profiler.kind,
+                    "version": self.plan.profiler.version,
+                    "note": self.plan.profiler.note,
+                },
                 "machine": self.environment,
                 "environments": {**self.environments, self.environment["id"]: self.environment},
             },
         )
-
-
-def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
-    """What the worker wrote, or None and why it cannot be used.
-
-    A result that the worker had to leave in the temporary directory is moved to its place.
-    """
-    path = paths.result if paths.result.is_file() else paths.spare_result
-    if not path.is_file():
-        return None, "and it left no result"
-    try:
-        result = RunResult.from_dict(read_json(path))
-        if result.samples and len({len(result.samples[name]) for name in _STAGES}) > 1:
-            raise ValueError("its stages have different numbers of batches")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return None, f"and its result cannot be read: {error}"
-    if path == paths.spare_result:
-        try:
-            write_json(paths.result, result.to_dict(), indent=None)
-            path.unlink()
-        except OSError:
-            result.warnings.append(f"raw_data: no space in the study, it is in {path}")
-    return result, ""
-
-
-def last_lines(path: Path, count: int) -> str:
-    """The last `count` lines of a log that may not be UTF-8, or may not be there."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-count:]) if count else ""
 
 
 def resume_command(directory: Path) -> str:
@@ -258,24 +204,6 @@ def shown_path(path: Path) -> Path:
         return path
 
 
-def window_of(result: RunResult | None) -> tuple[float, float] | None:
-    """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
-    window = result.observed.get("window_monotonic_s") if result is not None else None
-    return (window[0], window[1]) if window else None
-
-
-def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor) -> tuple[str, ...]:
-    """What disturbed a run, as far as it was measured at all."""
-    found = []
-    if ended.reason == "exited" and ended.leftovers:
-        found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")
-    if result is not None and result.samples:
-        found += of_samples(result.samples, result.warmup)
-        window = window_of(result)
-        found += of_monitor(monitor.summary(window), monitor.readings_in(window))
-    return tuple(found)
-
-
 def _earlier_environments(summary: Path) -> JsonDict:
     """The environments of a study that is resumed, from its summary; empty when there is none."""
     try:
@@ -283,10 +211,3 @@ def _earlier_environments(summary: Path) -> JsonDict:
     except (OSError, ValueError, AttributeError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-__all__: Sequence[str] = ["last_lines", "read_result", "run_study"]

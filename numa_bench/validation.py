@@ -13,8 +13,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from numa_bench import config as cfg
-from numa_bench.config import ExperimentConfig, OutputConfig, RunnerConfig, TestConfig, ViTConfig
+from numa_bench.config import (
+    ExperimentConfig,
+    OutputConfig,
+    ProfilerConfig,
+    RunnerConfig,
+    TestConfig,
+    ViTConfig,
+)
 from numa_bench.errors import ConfigError
+from numa_bench.facts import is_secret
 from numa_bench.topology import parse_cpu_list
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
@@ -39,6 +47,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def validate(config: RunnerConfig) -> None:
     """Raise ConfigError for the first setting that cannot be used."""
     _check_output(config.output)
+    _check_profiler(config.profiler)
     check_experiment(config.experiment)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
@@ -203,6 +212,30 @@ def _check_output(output: OutputConfig) -> None:
     at_least("output.error_lines", output.error_lines, 0)
     seconds("output.grace_s", output.grace_s)
     check_root(output.root)
+
+
+def _check_profiler(profiler: ProfilerConfig) -> None:
+    one_of("profiler.kind", profiler.kind, cfg.PROFILERS)
+    one_of("profiler.capture", profiler.capture, cfg.CAPTURES)
+    if profiler.kind == "torch" and profiler.capture == "run":
+        raise ConfigError(
+            "profiler.capture", "run", "torch.profiler records a window only; use profiler=nsys"
+        )
+    at_least("profiler.batches", profiler.batches, 1)
+    if not profiler.budget_s > 0:
+        raise ConfigError("profiler.budget_s", profiler.budget_s, "must be above 0 seconds")
+    seconds("profiler.budget_s", profiler.budget_s)
+    if not profiler.trace:
+        raise ConfigError("profiler.trace", [], "name at least one, such as nvtx")
+    if profiler.capture == "window" and "nvtx" not in profiler.trace:
+        raise ConfigError(
+            "profiler.trace", profiler.trace, "needs nvtx, which marks the window; add it"
+        )
+    for name in profiler.env:
+        if is_secret(name):
+            raise ConfigError(
+                "profiler.env", name, "looks like a secret, and a report holds what it gets"
+            )
 
 
 def check_root(root: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 from numa_bench.executor import Ended
 from numa_bench.machine import NumaNode, Topology
@@ -30,6 +31,25 @@ def classify(
         return status, headline
     tail = stderr_tail.strip()
     return status, f"{headline}\n{tail}" if tail else headline
+
+
+def workers_end(ended: Ended, result: RunResult | None) -> tuple[Ended, tuple[str, ...]]:
+    """How the worker itself ended, from how its nsys session ended, and warnings about nsys.
+
+    nsys ends with its child's exit status, 128 + n for a signal, and with 1 for its own errors.
+    A worker ends with 1 only when its result says so: otherwise the 1 is nsys', and the worker's
+    measurement stands.
+    """
+    code = ended.returncode
+    if code is None or ended.reason != "exited":
+        return ended, ()
+    if code > 128:
+        return replace(ended, returncode=128 - code), ()
+    if code == 1 and result is not None and result.status != Status.FAILED.value:
+        return replace(ended, returncode=0), (
+            "profiler: nsys ended with an error after the worker had measured; see the stdout log",
+        )
+    return ended, ()
 
 
 def _headline(

@@ -9,27 +9,30 @@ and the traceback on stderr. The result is written by atomic rename.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import math
 import os
 import platform
 import resource
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numa_bench import placement
+from numa_bench.capture import Recorder, make_recorder
 from numa_bench.checks import check_output, note_graphs, prove_compiled
 from numa_bench.facts import package_versions
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import RUN_TOKEN, RunResult, RunSpec, Status
+from numa_bench.lifeline import die_with_starter, tell_started, wait_for_lock
+from numa_bench.records import TIMED_WINDOW, WARMUP, RunResult, RunSpec, Status
+
+if TYPE_CHECKING:
+    from numa_bench.pipeline import Pipeline, Window
 
 PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
-_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
 class Waived(Exception):  # noqa: N818 - a verdict, not an error
@@ -42,23 +45,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--spare-result", type=Path, help="used when --result cannot be written")
+    parser.add_argument(
+        "--started", type=Path, help="where nsys stands in between: told the process's number"
+    )
+    parser.add_argument("--wait-for", type=Path, help="measure only when nobody locks this file")
+    parser.add_argument("--trace", type=Path, help="where torch.profiler's trace goes")
     args = parser.parse_args(argv)
-    _die_with_parent()
+    die_with_starter(under_profiler=args.started is not None)
     try:
         spec = RunSpec.from_dict(read_json(args.spec))
     except (OSError, ValueError, TypeError, KeyError) as error:
         print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
         return 2
-    result = _guarded(spec)
-    _write(result, args.result, args.spare_result)
+    files = Files(args.result, args.spare_result, args.wait_for, args.trace)
+    if args.started is not None:
+        tell_started(args.started)
+    result = _guarded(spec, files)
+    files.write(result)
     return 1 if result.status == Status.FAILED.value else 0
 
 
-def _guarded(spec: RunSpec) -> RunResult:
+@dataclass(frozen=True)
+class Files:
+    """Where a worker writes, and the lock it waits for."""
+
+    result: Path
+    spare_result: Path | None = None
+    wait_for: Path | None = None
+    trace: Path | None = None
+
+    def write(self, result: RunResult) -> None:
+        """Write the result by atomic rename; to the spare place where the first takes nothing."""
+        try:
+            write_json(self.result, result.to_dict(), indent=None)
+        except OSError:
+            if self.spare_result is None:
+                raise
+            write_json(self.spare_result, result.to_dict(), indent=None)
+
+
+def _guarded(spec: RunSpec, files: Files) -> RunResult:
     """Measure, and turn whatever happens into a result."""
     result = RunResult(spec.run_id, spec.cell_hash(), Status.PASSED.value)
     try:
-        _measure(spec, result)
+        _measure(spec, files, result)
     except Waived as reason:
         result.status, result.error = Status.WAIVED.value, str(reason)
     except Exception as error:  # noqa: BLE001 - every failure becomes a record
@@ -70,12 +100,11 @@ def _guarded(spec: RunSpec) -> RunResult:
     return result
 
 
-def _measure(spec: RunSpec, result: RunResult) -> None:
-    """DESIGN's method: place, warm up, time; fills `result` in as it goes."""
+def _measure(spec: RunSpec, files: Files, result: RunResult) -> None:
+    """Place, warm up, time, and only then profile; fills `result` in as it goes."""
     import torch
 
-    from numa_bench.metrics import window_metrics
-    from numa_bench.models import DTYPES, build_model, input_shape, output_shape
+    from numa_bench.models import build_model
     from numa_bench.warmup import warm_up
 
     test = spec.test
@@ -84,25 +113,69 @@ def _measure(spec: RunSpec, result: RunResult) -> None:
     with torch.inference_mode():
         model = build_model(spec, device)
         pipeline = _pipeline(spec, _compiled(spec, model, result), device)
+        recorder = _recorder(spec, device, files, result)
+        if files.wait_for is not None:
+            result.observed["waited_s"] = wait_for_lock(files.wait_for)
         _first_pass(spec, model, pipeline, device, result)
         buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
-        warm, result.warmup = warm_up(
-            pipeline, test.batch_size, test.warmup_samples, test.warmup_budget_s
-        )
+        with recorder.range(WARMUP):
+            warm, result.warmup = warm_up(
+                pipeline, test.batch_size, test.warmup_samples, test.warmup_budget_s
+            )
         batches = -(-test.num_samples // test.batch_size)
         begin = time.monotonic()
-        window = pipeline.run(batches, test.time_budget_s)
+        with recorder.range(TIMED_WINDOW):
+            window = pipeline.run(batches, test.time_budget_s, recorder.marks)
         result.observed["window_monotonic_s"] = [begin, time.monotonic()]
         _note_memory(device, result)
         check_output(spec, model, pipeline, device, result)
+        _note_window(spec, window, warm, result)
+        note_graphs(spec, result)
+        _note_placement(spec, buffers, result)
+        if spec.profile.kind != "none":
+            _profile(spec, pipeline, recorder, files, result)
+
+
+def _note_window(spec: RunSpec, window: Window, warm: Window, result: RunResult) -> None:
+    from numa_bench.metrics import window_metrics
+    from numa_bench.models import DTYPES, input_shape, output_shape
+
+    test = spec.test
     item = DTYPES[test.precision].itemsize
     in_bytes = item * math.prod(input_shape(spec))
     out_bytes = item * math.prod(output_shape(spec))
     result.samples, result.warmup_samples = window.samples(), warm.samples()
     result.metrics.update(window_metrics(window, test.batch_size, in_bytes, out_bytes))
     result.metrics["warmup_s"] = warm.wall_s
-    note_graphs(spec, result)
-    _note_placement(spec, buffers, result)
+
+
+def _recorder(spec: RunSpec, device: Any, files: Files, result: RunResult) -> Recorder:
+    try:
+        return make_recorder(spec.profile, device, files.trace)
+    except ImportError as error:
+        result.warnings.append(f"profiler: no ranges, so no profiled window: {error}")
+        return Recorder()
+
+
+def _profile(
+    spec: RunSpec, pipeline: Pipeline, recorder: Recorder, files: Files, result: RunResult
+) -> None:
+    """A shorter window for the profiler. What goes wrong here costs no measurement."""
+    result.versions = _versions()
+    files.write(result)  # a profiler that kills the process must not take the timed window along
+    try:
+        with recorder.window() as marks:
+            window = pipeline.run(spec.profile.batches, spec.profile.budget_s, marks)
+    except Exception as error:  # noqa: BLE001 - the run was measured; the record says what is missing
+        traceback.print_exc()
+        result.warnings.append(f"profiler: the profiled window failed: {error!r}")
+        return
+    profiled = window.batches * spec.test.batch_size / window.wall_s
+    timed = result.metrics["throughput_samples_per_s"]
+    result.metrics["profiled_throughput_samples_per_s"] = profiled
+    result.metrics["profiler_overhead"] = timed / profiled - 1 if timed else None
+    if spec.profile.capture == "run":
+        result.warnings.append("profiler: the timed window was traced too (profiler.capture=run)")
 
 
 def _device(spec: RunSpec, result: RunResult) -> Any:
@@ -222,29 +295,6 @@ def _versions() -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found
-
-
-def _write(result: RunResult, path: Path, spare: Path | None) -> None:
-    try:
-        write_json(path, result.to_dict(), indent=None)
-    except OSError:
-        if spare is None:
-            raise
-        write_json(spare, result.to_dict(), indent=None)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the process that started this one dies (prctl(2)).
-
-    One that died before the kernel was asked is told by the run's token, which begins with the
-    number of the process that started the run.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    starter, dash, _ = os.environ.get(RUN_TOKEN, "").partition("-")
-    if dash and starter.isdigit() and os.getppid() != int(starter):
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench import hydra_app
+from numa_bench import hydra_app, nsys
 from numa_bench.config import RunnerConfig
 from numa_bench.entry import load_config
 from numa_bench.machine import Topology
@@ -26,6 +27,10 @@ from numa_bench.overrides import dotted, touched_models
 from numa_bench.planning import Plan, build_plan
 from tests.machines import laptop
 
+#: nsys as a user of this machine would get it; None where there is none.
+NSYS = nsys.find(os.environ.get("NSYS", "nsys"))
+# Only the tests of the profiler run anything under it.
+os.environ["NSYS"] = "/no/nsys/here"
 PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
 

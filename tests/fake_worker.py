@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from numa_bench.jsonio import read_json, write_json
+from numa_bench.lifeline import die_with_starter, tell_started
 from numa_bench.machine import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec
 
@@ -181,13 +182,21 @@ class FakeRun:
         except OSError:
             from numa_bench import worker
 
-            worker._write(result, self._result, self._spare)
+            worker.Files(self._result, self._spare).write(result)
         return 0
 
-    def _hang(self) -> NoReturn:
-        from numa_bench import worker
+    def hang_in_range(self) -> NoReturn:
+        """Under nsys: inside an NVTX range that its report must show."""
+        import nvtx
 
-        worker._die_with_parent()
+        nvtx.push_range("hanging")
+        nvtx.pop_range()
+        (self._result.parent / READY).touch()
+        while True:
+            signal.pause()
+
+    def _hang(self) -> NoReturn:
+        die_with_starter(under_profiler=self._spec.profile.kind == "nsys")
         (self._result.parent / READY).touch()
         while True:
             signal.pause()
@@ -212,7 +221,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("behaviour")
     for name in ("--spec", "--result", "--spare-result"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--started", type=Path)
     args = parser.parse_args(argv)
+    if args.started is not None:
+        tell_started(args.started)
     run: Callable[[], int] = getattr(
         FakeRun(args.spec, args.result, args.spare_result), args.behaviour
     )
@@ -237,7 +249,7 @@ def fake_argv(behaviour: str, paths: RunPaths) -> tuple[str, ...]:
 
 
 def fake_command(behaviours: dict[str, str]) -> Callable[..., Command]:
-    """What to put in place of `study.worker_command`: a model's name chooses the behaviour."""
+    """What to put in place of `attempt.worker_command`: a model's name chooses the behaviour."""
     from numa_bench.command import worker_command
 
     def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
@@ -274,7 +286,7 @@ def make_plan(
 
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
-    from numa_bench import study
+    from numa_bench import attempt, study
     from numa_bench.hydra_app import run_app
 
     parser = argparse.ArgumentParser()
@@ -288,7 +300,7 @@ def drive(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN if args.nohup else signal.SIG_DFL)
     names = model_names(len(args.behaviours))
-    study.worker_command = fake_command(dict(zip(names, args.behaviours, strict=True)))
+    attempt.worker_command = fake_command(dict(zip(names, args.behaviours, strict=True)))
     plan = make_plan(names, grace_s=args.grace_s)
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 

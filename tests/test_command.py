@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.command import PROJECT, Command, worker_command
+from numa_bench.command import Command, worker_command
+from numa_bench.config import ProfilerConfig
+from numa_bench.facts import PROJECT
+from numa_bench.profilers import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
 from numa_bench.store import StudyStore
 from tests.specs import make_spec
 
 PATHS = StudyStore(Path("/study")).paths("a")
 BOUND = Placement(0, (2,), "bind", "remote")
+NONE = Profiler("none", ProfilerConfig())
 
 
 def command(spec: RunSpec, environ: Mapping[str, str] | None = None) -> Command:
-    return worker_command(spec, PATHS, environ or {}, "token-1")
+    return worker_command(spec, PATHS, environ or {}, "token-1", NONE, Path("/private"))
 
 
 def test_numactl_stands_outside_the_worker() -> None:

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench import config as cfg
+from numa_bench.command import Command, worker_command
 from numa_bench.config import (
     ExperimentConfig,
     HardwareConfig,
@@ -30,8 +31,9 @@ from numa_bench.machine import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.overrides import dotted
 from numa_bench.planning import Plan, build_plan
+from numa_bench.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
-from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER
+from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
 from numa_bench.study import run_study
 from numa_bench.validation import check_experiment, id_list, validate
 from tests.conftest import PROJECT, without_hydra
@@ -626,6 +628,17 @@ CHANGES: dict[str, Change] = {
     "output.log_level": change("output.log_level=ERROR", effect="shown"),
     "output.error_lines": change("output.error_lines=1", effect="error"),
     "output.grace_s": change("output.grace_s=77", effect="grace"),
+    "profiler.kind": change("profiler.kind=none", effect="profile"),
+    "profiler.executable": change("profiler.executable=other", effect="profile"),
+    "profiler.capture": change("profiler.capture=run", effect="profile"),
+    "profiler.batches": change("profiler.batches=5", effect="profile"),
+    "profiler.budget_s": change("profiler.budget_s=0.5", effect="profile"),
+    "profiler.trace": change("profiler.trace=[nvtx]", effect="profile"),
+    "profiler.sample": change("profiler.sample=process-tree", effect="profile"),
+    "profiler.cpuctxsw": change("profiler.cpuctxsw=process-tree", effect="profile"),
+    "profiler.extra_args": change("profiler.extra_args=['--nic-metrics=true']", effect="profile"),
+    "profiler.env": change("profiler.env=[MINE]", effect="profile"),
+    "profiler.export": change("profiler.export=false", effect="exports"),
     "dry_run": change("dry_run=true", effect="started"),
     "debug": change("debug=true", effect="directory"),
     "resume_from": change("resume_from={study}", effect="directory"),
@@ -658,8 +671,12 @@ class Observer:
         self.graces: list[float] = []
         self.intervals: list[float] = []
         self.studies = 0
-        monkeypatch.setattr("numa_bench.study.execute", self.fail)
-        monkeypatch.setattr("numa_bench.study.Monitor", self.monitor)
+        self.exports: list[str] = []
+        monkeypatch.setattr("numa_bench.nsys.find", lambda name: f"/fake/{name}")
+        monkeypatch.setattr("numa_bench.nsys.version", lambda _: "2099.1")
+        monkeypatch.setattr("numa_bench.study.Exporter", lambda *_: self)
+        monkeypatch.setattr("numa_bench.attempt.execute", self.fail)
+        monkeypatch.setattr("numa_bench.attempt.Monitor", self.monitor)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:
         """The effect of these overrides on top of BASE."""
@@ -671,7 +688,29 @@ class Observer:
             return len(self.runner(*typed, machine=server()).studies)
         if effect == "runs":
             return [run.to_dict() for run in self.planned(typed)[0].runs]
+        if effect == "profile":
+            return self.profiled(typed)
         return self.studied(typed)[effect]
+
+    def profiled(self, overrides: list[str]) -> list[Any]:
+        """What would be started, and what the worker would be told of the profiler."""
+        plan, _ = self.planned(overrides)
+        paths = StudyStore(Path("/study")).paths("a")
+        environ = {"PATH": "/bin", "MINE": "1"}
+        commands = [
+            worker_command(run, paths, environ, "token-1", plan.profiler, Path("/private"))
+            for run in plan.runs
+        ]
+        return [(c.argv, c.env, run.profile) for c, run in zip(commands, plan.runs, strict=True)]
+
+    def start(self, run_id: str, _: Path, __: Path) -> None:
+        """In place of an export."""
+        self.exports.append(run_id)
+
+    def collect(self) -> None:
+        """In place of waiting for an export."""
+
+    close = collect
 
     def filled(self, overrides: tuple[str, ...]) -> list[str]:
         """Overrides with the paths of a machine and of a study, made when they are asked for."""
@@ -690,7 +729,8 @@ class Observer:
         machine, visible = server(), server().gpus
         if config.topology_root is not None:
             machine, visible = discover(config.topology_root)
-        return build_plan(config, machine, visible), machine
+        profiler = find_profiler(config.profiler, probe=False)
+        return build_plan(config, machine, visible, profiler=profiler), machine
 
     def studied(self, overrides: list[str]) -> dict[str, Any]:
         """What a study does whose runs all fail."""
@@ -699,6 +739,7 @@ class Observer:
         directory = self.directory / f"done{self.studies}"
         self.graces.clear()
         self.intervals.clear()
+        self.exports.clear()
         self.capsys.readouterr()
         with pytest.raises(StudyFailed):
             run_study(plan, machine, directory)
@@ -707,17 +748,23 @@ class Observer:
         return {
             "grace": set(self.graces),
             "monitor": set(self.intervals),
+            "exports": list(self.exports),
             "error": {record["error"] for record in records},
             "shown": re.sub(r"[\d:.,-]+", "", shown),
         }
 
-    def monitor(self, spec: RunSpec, path: Path, interval_s: float) -> Monitor:
+    def monitor(
+        self, spec: RunSpec, path: Path, interval_s: float, pid_file: Path | None = None
+    ) -> Monitor:
         """A monitor that is never started, whose interval is noted."""
         self.intervals.append(interval_s)
-        return Monitor(spec, path, interval_s)
+        return Monitor(spec, path, interval_s, pid_file=pid_file)
 
-    def fail(self, _: object, __: Path, stderr: Path, **settings: Any) -> Ended:
-        """In place of a run."""
+    def fail(self, command: Command, _: Path, stderr: Path, **settings: Any) -> Ended:
+        """In place of a run; nsys leaves a report."""
+        for word in command.argv:
+            if word.startswith("--output="):
+                Path(word.removeprefix("--output=")).touch()
         self.graces.append(settings["grace_s"])
         stderr.write_text("first\nsecond\nthird\n")
         return Ended(1, "exited", 0.5)

@@ -30,7 +30,7 @@ RUNNERS = {
     "numa_bench.planning",
     "analysis",
 }
-HEAVY = {"torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
+HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
 
 
 def python(code: str, *arguments: str, cwd: Path | None = None) -> str:

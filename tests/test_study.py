@@ -18,12 +18,13 @@ from typing import Any
 import pexpect
 import pytest
 
+from numa_bench.attempt import last_lines
 from numa_bench.command import PROJECT
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import METRICS, JsonDict, Status
 from numa_bench.store import StudyStore
-from numa_bench.study import last_lines, run_study
+from numa_bench.study import run_study
 from tests.fake_worker import (
     GO,
     LIMIT_S,
@@ -67,7 +68,7 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def choose(*behaviours: str) -> None:
         names = model_names(len(behaviours))
         command = fake_command(dict(zip(names, behaviours, strict=True)))
-        monkeypatch.setattr("numa_bench.study.worker_command", command)
+        monkeypatch.setattr("numa_bench.attempt.worker_command", command)
 
     return choose
 
@@ -80,7 +81,7 @@ def records_in(directory: Path) -> list[JsonDict]:
 def test_every_ending_becomes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("numa_bench.study.worker_command", fake_command({n: n for n in ENDINGS}))
+    monkeypatch.setattr("numa_bench.attempt.worker_command", fake_command({n: n for n in ENDINGS}))
     plan = make_plan(list(ENDINGS))
     with pytest.raises(StudyFailed, match="not every run passed: 3 passed, 13 failed, 1 waived"):
         run_study(plan, TOPOLOGY, tmp_path)
@@ -247,7 +248,7 @@ def test_a_result_that_cannot_be_moved_is_told_where_it_is(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     behave("spare_result")
-    monkeypatch.setattr("numa_bench.study.write_json", no_space)
+    monkeypatch.setattr("numa_bench.attempt.write_json", no_space)
     plan = make_plan(["m0"])
     run_study(plan, TOPOLOGY, tmp_path)
     spare = StudyStore(tmp_path).paths(plan.runs[0].run_id).spare_result

@@ -1,0 +1,230 @@
+"""One attempt at one run: files, command, monitor, profiler, and the record of all that."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from numa_bench.command import worker_command
+from numa_bench.disturbance import of_monitor, of_samples
+from numa_bench.executor import Ended, execute
+from numa_bench.interrupts import Interrupts
+from numa_bench.jsonio import read_json, write_json
+from numa_bench.machine import Topology
+from numa_bench.monitor import Monitor
+from numa_bench.nsys import why_no_report
+from numa_bench.planning import Plan
+from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, make_record
+from numa_bench.store import RunPaths, StudyStore
+from numa_bench.verdict import classify, workers_end
+
+logger = logging.getLogger("numa_bench")
+_TAIL_BYTES = 16_384
+_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where all runs of a study take place: host name and the id of its environment."""
+
+    name: str
+    environment: str
+
+
+@dataclass
+class _Outcome:
+    """What one start of a worker left behind."""
+
+    ended: Ended
+    result: RunResult | None = None
+    problem: str = ""
+    monitor: Monitor | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def attempt_run(
+    spec: RunSpec,
+    plan: Plan,
+    store: StudyStore,
+    topology: Topology,
+    host: Host,
+    interrupts: Interrupts,
+) -> JsonDict:
+    """Run a spec and return its record. Whatever happens becomes a record."""
+    attempt = store.attempts(spec.run_id) + 1
+    start_time = now()
+    paths = store.paths(spec.run_id)
+    tail = ""
+    try:
+        store.prepare(spec)
+    except OSError as error:
+        # What lies there is of an earlier attempt, and stays unread.
+        problem = f"its files cannot be written: {error}"
+        outcome = _Outcome(Ended(None, "exited", 0.0, start_error=problem))
+    else:
+        outcome = _started(spec, plan, paths, interrupts)
+        tail = last_lines(paths.stderr, plan.output.error_lines)
+    ended, result = outcome.ended, outcome.result
+    status, error_text = classify(spec, ended, result, outcome.problem, tail, topology)
+    warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
+    report = paths.report if ended.start_error is None and paths.report.is_file() else None
+    trace = paths.trace if ended.start_error is None and paths.trace.is_file() else None
+    monitor = outcome.monitor
+    execution = Execution(
+        status=status,
+        exit_code=ended.returncode,
+        error=error_text,
+        start_time=start_time,
+        duration_s=ended.duration_s,
+        attempt=attempt,
+        stdout_log=store.relative(paths.stdout),
+        stderr_log=store.relative(paths.stderr),
+        nsys_report=store.relative(report) if report else None,
+        torch_trace=store.relative(trace) if trace else None,
+        warnings=tuple(warnings),
+        environment=host.environment,
+        monitor=monitor.summary(window_of(result)) if monitor else {},
+    )
+    return make_record(spec, result, execution, host.name)
+
+
+def _started(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) -> _Outcome:
+    """Start the worker; once more when the profiler lost its session before the worker ran."""
+    outcome = _once(spec, plan, paths, interrupts)
+    if not _lost(spec, paths, outcome):
+        return outcome
+    first = outcome.ended.returncode
+    logger.warning("%s: nsys ended with %s before the worker ran; once more", spec.run_id, first)
+    outcome = _once(spec, plan, paths, interrupts)
+    told = f"profiler: nsys lost its session at the start (exit code {first}); started once more"
+    outcome.warnings = (*outcome.warnings, told)
+    if _lost(spec, paths, outcome):
+        outcome.problem = (
+            "nsys ended before the worker ran, twice; profiler=none measures without it"
+        )
+    return outcome
+
+
+def _lost(spec: RunSpec, paths: RunPaths, outcome: _Outcome) -> bool:
+    ended = outcome.ended
+    never_ran = ended.reason == "exited" and ended.returncode != 0 and not paths.started.is_file()
+    return spec.profile.kind == "nsys" and ended.start_error is None and never_ran
+
+
+def _once(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) -> _Outcome:
+    token = f"{os.getpid()}-{uuid.uuid4().hex}"
+    nsys = spec.profile.kind == "nsys"
+    with contextlib.ExitStack() as stack:
+        tmp = Path(tempfile.gettempdir())
+        if nsys:  # all of its own state goes there, and so does what a killed session leaves
+            try:
+                made = tempfile.TemporaryDirectory(prefix="numa_bench-", ignore_cleanup_errors=True)
+            except OSError as error:
+                return _Outcome(Ended(None, "exited", 0.0, start_error=f"no TMPDIR: {error}"))
+            tmp = Path(stack.enter_context(made))
+        command = worker_command(spec, paths, os.environ, token, plan.profiler, tmp)
+        found_by = paths.started if nsys else None
+        monitor = Monitor(spec, paths.monitor, plan.monitor_interval_s, pid_file=found_by)
+        with monitor:
+            ended = execute(
+                command,
+                paths.stdout,
+                paths.stderr,
+                timeout_s=spec.test.timeout_s,
+                grace_s=plan.output.grace_s,
+                interrupts=interrupts,
+                started=monitor.watch,
+            )
+        monitor.save()
+        result, problem = read_result(paths)
+        warnings: tuple[str, ...] = ()
+        if nsys and ended.start_error is None:
+            ended, warnings = workers_end(ended, result)
+            warnings += _report_problem(paths, tmp)
+            if plan.profiler.exposed and paths.report.is_file():
+                names = ", ".join(plan.profiler.exposed)
+                warnings += (f"profiler: the report may hold {names} of other processes",)
+        elif spec.profile.kind == "torch" and result is not None and not paths.trace.is_file():
+            warnings = ("profiler: there is no trace",)
+    return _Outcome(ended, result, problem, monitor, warnings)
+
+
+def _report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
+    """Make sure that nsys' report is where it belongs; a warning when there is none."""
+    if paths.report.is_file():
+        return ()
+    strays = sorted(tmp.glob("**/*.nsys-rep"))  # where nsys turns when the target takes nothing
+    try:
+        if strays:
+            shutil.move(strays[0], paths.report)
+            return ()
+    except OSError as error:
+        return (f"profiler: the report could not be kept: {error}",)
+    reason = why_no_report(tmp) or "; the run may have ended before its profiled window"
+    return (f"profiler: nsys left no report{reason}",)
+
+
+def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
+    """What the worker wrote, or None and why it cannot be used.
+
+    A result that the worker had to leave in the temporary directory is moved to its place.
+    """
+    path = paths.result if paths.result.is_file() else paths.spare_result
+    if not path.is_file():
+        return None, "and it left no result"
+    try:
+        result = RunResult.from_dict(read_json(path))
+        if result.samples and len({len(result.samples[name]) for name in _STAGES}) > 1:
+            raise ValueError("its stages have different numbers of batches")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return None, f"and its result cannot be read: {error}"
+    if path == paths.spare_result:
+        try:
+            write_json(paths.result, result.to_dict(), indent=None)
+            path.unlink()
+        except OSError:
+            result.warnings.append(f"raw_data: no space in the study, it is in {path}")
+    return result, ""
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The last `count` lines of a log that may not be UTF-8, or may not be there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-count:]) if count else ""
+
+
+def window_of(result: RunResult | None) -> tuple[float, float] | None:
+    """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
+    window = result.observed.get("window_monotonic_s") if result is not None else None
+    return (window[0], window[1]) if window else None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor | None) -> list[str]:
+    """What disturbed a run, as far as it was measured at all."""
+    found = []
+    if ended.reason == "exited" and ended.leftovers:
+        found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")
+    if result is not None and result.samples:
+        found += of_samples(result.samples, result.warmup)
+        window = window_of(result)
+        if monitor is not None:
+            found += of_monitor(monitor.summary(window), monitor.readings_in(window))
+    return found

@@ -1,0 +1,71 @@
+"""Exports nsys reports to SQLite while the next run is prepared, never while one is measured.
+
+The export holds a lock (flock) by an inherited descriptor; a worker waits for it before its first
+batch. The kernel frees the lock when the export ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from numa_bench.nsys import NsysError, export_sqlite
+
+logger = logging.getLogger("numa_bench")
+
+
+class Exporter:
+    """One export at a time. `done` is called by `collect`, in the thread that calls that.
+
+    `done(run_id, problem)`: problem is None when the SQLite file is there.
+    """
+
+    def __init__(
+        self, executable: str, lock: Path, done: Callable[[str, str | None], None]
+    ) -> None:
+        self._executable = executable
+        self._lock = lock
+        self._done = done
+        self._thread: threading.Thread | None = None
+        self._run_id = ""
+        self._problem: str | None = None
+
+    def start(self, run_id: str, report: Path, target: Path) -> None:
+        """Begin to export the report of a run that has ended."""
+        self.collect()
+        self._run_id, self._problem = run_id, None
+        try:
+            # Locked before this returns, so that the next worker cannot be first.
+            held = self._lock.open("wb")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            self._done(run_id, f"no lock for the export: {error}")
+            return
+
+        def work() -> None:
+            with held:
+                try:
+                    export_sqlite(self._executable, report, target, pass_fds=(held.fileno(),))
+                except NsysError as error:
+                    self._problem = str(error)
+
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """`collect`, and leave no lock behind."""
+        self.collect()
+        self._lock.unlink(missing_ok=True)
+
+    def collect(self) -> None:
+        """Wait for the export that is under way, if there is one, and tell how it ended."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        if self._problem is not None:
+            logger.warning("%s: %s", self._run_id, self._problem)
+        self._done(self._run_id, self._problem)

@@ -1,0 +1,50 @@
+"""Every metric a record can hold: its unit, its meaning, which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity: its unit, what it means, and which direction is better (or None)."""
+
+    unit: str
+    meaning: str
+    higher_is_better: bool | None = None
+
+
+#: Every metric a record can hold. A metric that a run did not measure is null, never 0.
+METRICS: dict[str, Metric] = {
+    "throughput_samples_per_s": Metric(
+        "samples/s", "samples through all stages per second of the timed window", True
+    ),
+    "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
+    "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
+    "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
+    "h2d_ms": Metric("ms", "host-to-device copy of one batch, median", False),
+    "compute_ms": Metric("ms", "forward pass of one batch, median", False),
+    "d2h_ms": Metric("ms", "device-to-host copy of one batch's output, median", False),
+    "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
+    "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
+    "overlap_efficiency": Metric(
+        "1",
+        "stage time hidden behind other stages over what could be; about 0 or below on the CPU",
+        True,
+    ),
+    "compile_s": Metric(
+        "s", "first call of the compiled model, CUDA graph capture not counted", False
+    ),
+    "warmup_s": Metric("s", "warm-up batches, after compilation", False),
+    "peak_device_memory_mb": Metric("MB", "most device memory allocated (CUDA only)", False),
+    "peak_host_memory_mb": Metric("MB", "largest resident set of the worker", False),
+    "placement_fraction": Metric("1", "host-buffer pages on the requested node(s)", True),
+    "profiled_throughput_samples_per_s": Metric(
+        "samples/s", "the same in the shorter window that the profiler recorded", None
+    ),
+    "profiler_overhead": Metric(
+        "1", "time per sample in the profiled window over that in the timed one, minus 1", None
+    ),
+    "measured_samples": Metric("samples", "samples in the timed window", None),
+    "measured_s": Metric("s", "length of the timed window", None),
+}

@@ -1,0 +1,217 @@
+"""The worker's side of profilers: ranges around the work, a trace, and a wait for exports."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numa_bench import worker
+from numa_bench.capture import NO_MARKS
+from numa_bench.jsonio import read_json
+from numa_bench.lifeline import wait_for_lock
+from numa_bench.records import RUN_TOKEN, STAGES, ProfileSpec, RunResult
+from tests.conftest import PROJECT
+from tests.fake_worker import carriers, wait_until
+from tests.specs import make_spec
+
+PROFILED = replace(make_spec(), profile=ProfileSpec("torch", "window", 3, 60.0))
+
+
+class Tape:
+    """Marks that remember."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def push(self, name: str) -> None:
+        self.seen.append(name)
+
+    def pop(self) -> None:
+        self.seen.append("end")
+
+
+def test_every_stage_of_every_batch_is_marked() -> None:
+    import torch
+
+    from numa_bench.buffers import SamplePool
+    from numa_bench.pipeline import CpuPipeline
+
+    pool = SamplePool((2, 3), torch.float32, nbytes=1000, seed=0, register=False)
+    tape = Tape()
+
+    CpuPipeline(lambda x: x, pool, (2, 3), 2).run(2, 60.0, tape)
+
+    assert tape.seen == [word for stage in STAGES * 2 for word in (stage, "end")]
+
+
+def test_torchs_profiler_records_a_window_of_its_own_after_the_timed_one(tmp_path: Path) -> None:
+    trace = tmp_path / "traces" / "t.json.gz"
+    files = worker.Files(tmp_path / "r.json", trace=trace)
+
+    result = worker._guarded(PROFILED, files)
+
+    assert result.status == "passed"
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    names = Counter(e["name"] for e in events if e.get("cat") == "user_annotation")
+    assert {name: names[name] for name in (*STAGES, "profiled window")} == {
+        "H2D": 3,
+        "compute": 3,
+        "D2H": 3,
+        "profiled window": 1,
+    }
+    assert result.metrics["measured_samples"] == 8  # the timed window is as it was
+    profiled = result.metrics["profiled_throughput_samples_per_s"]
+    timed = result.metrics["throughput_samples_per_s"]
+    assert profiled
+    assert timed
+    assert result.metrics["profiler_overhead"] == pytest.approx(timed / profiled - 1)
+
+
+def test_a_profiler_that_breaks_costs_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUPTI is taken")
+
+    monkeypatch.setattr("torch.profiler.profile", broken)
+
+    result = worker._guarded(PROFILED, worker.Files(tmp_path / "r.json", trace=tmp_path / "t"))
+
+    assert result.status == "passed"
+    assert result.metrics["throughput_samples_per_s"]
+    assert result.warnings == [
+        "profiler: the profiled window failed: RuntimeError('CUPTI is taken')"
+    ]
+    assert "profiler_overhead" not in result.metrics
+
+
+def test_what_was_measured_is_on_disk_before_the_profiler_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profiler that kills the process takes nothing along."""
+    found: list[RunResult] = []
+
+    def look(*_: Any, **__: Any) -> None:
+        found.append(RunResult.from_dict(read_json(tmp_path / "r.json")))
+        raise RuntimeError
+
+    monkeypatch.setattr("torch.profiler.profile", look)
+
+    worker._guarded(PROFILED, worker.Files(tmp_path / "r.json", trace=tmp_path / "t"))
+
+    (stored,) = found
+    assert stored.metrics["throughput_samples_per_s"]
+    assert stored.samples["h2d_ms"]
+    assert stored.versions["torch"]
+
+
+def test_ranges_that_cannot_be_made_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nvtx", None)
+    spec = replace(make_spec(), profile=ProfileSpec("nsys", "window", 2, 60.0))
+
+    result = worker._guarded(spec, worker.Files(tmp_path / "r.json"))
+
+    assert result.status == "passed"
+    assert result.warnings[0].startswith("profiler: no ranges")
+
+
+def test_without_a_profiler_nothing_is_marked() -> None:
+    from numa_bench.capture import make_recorder
+
+    recorder = make_recorder(ProfileSpec(), None, None)
+
+    assert recorder.marks is NO_MARKS
+
+
+def test_a_worker_waits_for_the_export_before_it_runs_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the compiler, whose time is a measurement too."""
+    order: list[str] = []
+    first_pass = worker._first_pass
+
+    def waits(_: Path) -> float:
+        order.append("waited")
+        return 1.5
+
+    def passes(*arguments: Any) -> None:
+        order.append("first batch")
+        first_pass(*arguments)
+
+    monkeypatch.setattr(worker, "wait_for_lock", waits)
+    monkeypatch.setattr(worker, "_first_pass", passes)
+
+    result = worker._guarded(make_spec(), worker.Files(tmp_path / "r", wait_for=tmp_path / "lock"))
+
+    assert order == ["waited", "first batch"]
+    assert result.observed["waited_s"] == 1.5
+
+
+def test_a_held_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "lock"
+    real = fcntl.flock
+    refused: list[bool] = []
+    with lock.open("wb") as held:
+        real(held, fcntl.LOCK_EX)
+
+        def flock(file: Any, how: int) -> None:
+            try:
+                real(file, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(True)
+                real(held, fcntl.LOCK_UN)  # the export ends
+            real(file, how)
+
+        monkeypatch.setattr("numa_bench.lifeline.fcntl.flock", flock)
+        assert wait_for_lock(lock) > 0
+    assert refused == [True]
+
+
+def test_a_lock_that_nobody_made_is_free(tmp_path: Path) -> None:
+    assert wait_for_lock(tmp_path / "none") == 0.0
+
+
+@pytest.mark.parametrize("under_profiler", [False, True])
+def test_a_worker_dies_with_its_starter(under_profiler: bool, tmp_path: Path) -> None:
+    """Also where a profiler stands between them, which goes on living for a while."""
+    name = f"NUMA_BENCH_TEST_{uuid.uuid4().hex}"
+    child = (
+        "import os, signal, pathlib; from numa_bench.lifeline import die_with_starter\n"
+        f"die_with_starter(under_profiler={under_profiler})\n"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
+        "while True: signal.pause()"
+    )
+    starter = (
+        "import os, signal, subprocess, sys\n"
+        f"env = {{**os.environ, {RUN_TOKEN!r}: f'{{os.getpid()}}-x'}}\n"
+        "argv = [sys.executable, '-c', sys.argv[1]]\n"
+        "if sys.argv[2] == 'True':\n"
+        "    argv = ['sh', '-c', '\"$@\"; :', 'sh', *argv]  # the profiler: a process in between\n"
+        "subprocess.Popen(argv, env=env, start_new_session=True)\n"
+        "while True: signal.pause()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", starter, child, str(under_profiler)],
+        cwd=PROJECT,
+        env={**os.environ, name: "1"},
+    )
+    wait_until((tmp_path / "ready").exists, "the worker")
+    assert len(carriers(f"{name}=1")) == 2 + under_profiler
+
+    process.kill()
+    process.wait()
+
+    wait_until(lambda: not carriers(f"{name}=1"), "the end of the worker")

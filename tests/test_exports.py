@@ -1,0 +1,102 @@
+"""Exports run beside a run's preparation, and hold a lock for as long as they last."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from numa_bench.exports import Exporter
+
+Told = list[tuple[str, str | None]]
+
+
+def program(path: Path, text: str) -> str:
+    """An nsys that does this with $target, what --output names."""
+    find = 'for w; do case "$w" in --output=*) target="${w#--output=}";; esac; done'
+    path.write_text(f"#!/bin/sh\n{find}\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def is_free(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_the_lock_is_held_from_before_start_returns_until_the_export_ends(tmp_path: Path) -> None:
+    go, lock, target = tmp_path / "go", tmp_path / "lock", tmp_path / "r.sqlite"
+    os.mkfifo(go)
+    told: Told = []
+    exporter = Exporter(
+        program(tmp_path / "nsys", f'read line < "{go}"; echo done > "$target"'),
+        lock,
+        lambda *end: told.append(end),
+    )
+
+    exporter.start("a", tmp_path / "r.nsys-rep", target)
+    assert not is_free(lock)
+    assert told == []
+    go.write_text("go\n")
+    exporter.collect()
+
+    assert is_free(lock)
+    assert told == [("a", None)]
+    assert target.read_text() == "done\n"
+    exporter.close()
+    assert not lock.exists()
+
+
+def test_one_export_ends_before_the_next_begins(tmp_path: Path) -> None:
+    told: Told = []
+    nsys = program(tmp_path / "nsys", 'echo "$target" >> "$target"')
+    exporter = Exporter(nsys, tmp_path / "lock", lambda *end: told.append(end))
+
+    for name in ("a", "b"):
+        exporter.start(name, tmp_path / f"{name}.nsys-rep", tmp_path / f"{name}.sqlite")
+    exporter.close()
+    exporter.close()
+
+    assert told == [("a", None), ("b", None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("echo no room >&2; exit 3", "nsys export ended with 3: no room"),
+        ("exit 0", "could not be exported"),  # and wrote nothing
+    ],
+)
+def test_a_failed_export_is_told_and_leaves_no_half_file(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    told: Told = []
+    exporter = Exporter(
+        program(tmp_path / "nsys", text), tmp_path / "lock", lambda *end: told.append(end)
+    )
+
+    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.close()
+
+    ((run_id, problem),) = told
+    assert run_id == "a"
+    assert reason in str(problem)
+    assert [path.name for path in tmp_path.iterdir()] == ["nsys"]
+
+
+def test_a_lock_that_cannot_be_made_costs_the_export_only(tmp_path: Path) -> None:
+    told: Told = []
+    exporter = Exporter("nsys", tmp_path / "no" / "lock", lambda *end: told.append(end))
+
+    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.close()
+
+    ((_, problem),) = told
+    assert str(problem).startswith("no lock for the export")

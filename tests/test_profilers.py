@@ -1,0 +1,227 @@
+"""Which profiler a study uses, how it is started, and how its end is told from the worker's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from numa_bench import nsys
+from numa_bench.command import worker_command
+from numa_bench.config import ProfilerConfig
+from numa_bench.errors import MachineError
+from numa_bench.executor import Ended
+from numa_bench.nsys import NsysError
+from numa_bench.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
+from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
+from numa_bench.store import StudyStore
+from numa_bench.verdict import workers_end
+from tests.specs import make_spec
+
+PATHS = StudyStore(Path("/study")).paths("a")
+CONFIG = ProfilerConfig(kind="nsys")
+NSYS = Profiler("nsys", CONFIG, executable="/opt/nsys", version="2099.1")
+SPEC = replace(make_spec(placement=Placement(0, (1,), "bind", "remote")), profile=NSYS.spec())
+CUDA = replace(make_spec(kind="cuda"), profile=NSYS.spec())
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an nsys that works."""
+    monkeypatch.setattr(nsys, "find", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(nsys, "version", lambda _: "2099.1")
+    monkeypatch.setattr(nsys, "probe", lambda *_: None)
+    monkeypatch.setattr("numa_bench.profilers.can_hide", lambda _: True)
+
+
+def broken(*_: object) -> None:
+    raise NsysError("it writes no report")
+
+
+# --- which one
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("kind", ["auto", "nsys"])
+def test_nsys_is_used_where_it_is_found(kind: str) -> None:
+    profiler = find_profiler(ProfilerConfig(kind=kind), probe=True)
+
+    assert (profiler.kind, profiler.executable, profiler.version) == ("nsys", "/bin/nsys", "2099.1")
+    assert profiler.note is None
+
+
+@pytest.mark.parametrize("kind", ["torch", "none"])
+def test_other_kinds_do_not_look_for_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nsys, "find", broken)
+
+    assert find_profiler(ProfilerConfig(kind=kind), probe=True).kind == kind
+
+
+def test_auto_goes_on_without_it_and_says_so() -> None:
+    profiler = find_profiler(ProfilerConfig(executable="/no/nsys"), probe=True)
+
+    assert profiler.kind == "none"
+    assert profiler.note is not None
+    assert "/no/nsys was not found" in profiler.note
+    assert profiler.spec() == ProfileSpec()
+
+
+def test_asked_for_by_name_it_must_be_there() -> None:
+    with pytest.raises(MachineError, match=r"install_nsys\.sh") as refused:
+        find_profiler(ProfilerConfig(kind="nsys", executable="/no/nsys"), probe=False)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.usefixtures("found")
+def test_one_that_does_not_work_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nsys, "probe", broken)
+
+    assert find_profiler(ProfilerConfig(), probe=True).kind == "none"
+    with pytest.raises(MachineError, match="it writes no report"):
+        find_profiler(CONFIG, probe=True)
+    assert find_profiler(CONFIG, probe=False).kind == "nsys"
+
+
+@pytest.mark.usefixtures("found")
+def test_secrets_of_other_processes_are_not_recorded_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """nsys keeps every environment that it may read; a container may forbid hiding them."""
+    monkeypatch.setattr("numa_bench.profilers.can_hide", lambda _: False)
+    monkeypatch.setattr("numa_bench.profilers.exposed_secrets", lambda: ["HF_TOKEN"])
+
+    unasked, by_name = (
+        find_profiler(ProfilerConfig(kind=k), probe=False) for k in ("auto", "nsys")
+    )
+
+    assert unasked.kind == "none"
+    assert "HF_TOKEN of other processes" in str(unasked.note)
+    assert (by_name.kind, by_name.exposed) == ("nsys", ("HF_TOKEN",))
+
+
+def test_hiding_stands_before_nsys() -> None:
+    hidden = replace(NSYS, hidden=True)
+
+    argv = nsys_argv(hidden, SPEC, Path("r"))
+
+    assert argv[1:5] == ["-m", "numa_bench.hiding", "/opt/nsys", "profile"]
+
+
+# --- its command line and environment
+
+
+def test_nsys_stands_before_numactl_so_that_it_is_not_bound_itself() -> None:
+    command = worker_command(SPEC, PATHS, {}, "token-1", NSYS, Path("/private"))
+
+    assert command.nsys
+    assert command.argv[:2] == ("/opt/nsys", "profile")
+    words = command.argv
+    assert words.index("numactl") == words.index(f"--output={PATHS.report}") + 1
+    assert words[words.index("--started") + 1] == str(PATHS.started)
+    assert words[words.index("--wait-for") + 1] == str(PATHS.export_lock)
+
+
+def test_traps_of_nsys_are_avoided() -> None:
+    argv = nsys_argv(NSYS, SPEC, Path("/a%b/r.nsys-rep"))
+
+    assert {
+        *("--trace=cuda,nvtx", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true"),
+        *("--cuda-graph-trace=node", "--capture-range-end=stop", "--output=/a%%b/r.nsys-rep"),
+    } <= set(argv)
+
+
+def test_the_window_begins_with_a_range_or_with_cudas_profiler_api() -> None:
+    on_cpu, on_gpu = (nsys_argv(NSYS, spec, Path("r")) for spec in (SPEC, CUDA))
+
+    assert "--capture-range=nvtx" in on_cpu
+    assert "--nvtx-capture=profiled window" in on_cpu
+    assert "--capture-range=cudaProfilerApi" in on_gpu
+
+
+def test_a_whole_run_has_no_capture_range() -> None:
+    whole = Profiler("nsys", replace(CONFIG, capture="run"), executable="nsys")
+    argv = nsys_argv(whole, replace(SPEC, profile=whole.spec()), Path("r"))
+
+    assert not [word for word in argv if word.startswith("--capture-range")]
+
+
+def test_a_profiled_run_gets_no_secret() -> None:
+    caller = {
+        "PATH": "/bin",
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "NVIDIA_API_KEY": "x",
+        "MLFLOW_TRACKING_URI": "https://user:x@host",
+        "MINE": "1",
+        RUN_TOKEN: "1-a",
+        "TMPDIR": "/shared",
+    }
+
+    env = nsys_environment(caller, ["MINE"], Path("/private"))
+
+    assert env == {
+        "PATH": "/bin",
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MINE": "1",
+        RUN_TOKEN: "1-a",
+        "TMPDIR": "/private",
+    }
+
+
+def test_a_run_without_a_profiler_keeps_its_environment() -> None:
+    none = Profiler("none", ProfilerConfig())
+
+    command = worker_command(make_spec(), PATHS, {"MINE": "1"}, "token-1", none, Path("/private"))
+
+    assert command.env["MINE"] == "1"
+    assert "TMPDIR" not in command.env
+    assert not command.nsys
+
+
+def test_torchs_profiler_is_told_where_its_trace_goes() -> None:
+    torch = Profiler("torch", ProfilerConfig(kind="torch"))
+    spec = replace(make_spec(), profile=torch.spec())
+
+    argv = worker_command(spec, PATHS, {}, "token-1", torch, Path("/private")).argv
+
+    assert argv[-2:] == ("--trace", str(PATHS.trace))
+
+
+# --- whose end it was
+
+
+def ended(code: int | None, reason: str = "exited") -> Ended:
+    return Ended(code, reason, 1.0)
+
+
+def result(status: str) -> RunResult:
+    return RunResult(SPEC.run_id, SPEC.cell_hash(), status)
+
+
+def test_a_worker_that_a_signal_killed_is_told_as_such() -> None:
+    assert workers_end(ended(139), None)[0].returncode == -11
+
+
+def test_an_error_of_nsys_does_not_fail_a_run_that_measured() -> None:
+    end, (warning,) = workers_end(ended(1), result("passed"))
+
+    assert end.returncode == 0
+    assert warning.startswith("profiler: ")
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        (ended(1), result("failed")),
+        (ended(1), None),
+        (ended(2), result("passed")),
+        (ended(0), result("passed")),
+        (ended(143, "timeout"), None),
+        (ended(None), None),
+    ],
+)
+def test_other_ends_are_the_workers_own(end: Ended, left: RunResult | None) -> None:
+    assert workers_end(end, left) == (end, ())
