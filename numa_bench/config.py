@@ -8,12 +8,12 @@ is checked in `validation.py`; what a setting does is in `planning.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import TYPE_CHECKING, Any, List, Optional, TypeVar, get_type_hints  # noqa: UP035
+from typing import TYPE_CHECKING, Any, List, Optional, get_type_hints  # noqa: UP035
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-T = TypeVar("T")
+from numa_bench.config_leaves import doc
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -24,14 +24,6 @@ PROGRESS = ("auto", "bar", "plain")
 PROFILERS = ("auto", "nsys", "torch", "none")
 CAPTURES = ("window", "run")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
-
-def doc(default: T, text: str) -> T:
-    """A dataclass field with its documentation, which --help and docs/configuration.md show."""
-    if isinstance(default, (list, dict)):
-        value = default
-        return field(default_factory=lambda: type(value)(value), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(kw_only=True, slots=True)

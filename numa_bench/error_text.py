@@ -19,8 +19,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from numa_bench.config import RunnerConfig
-from numa_bench.config_docs import UNSET, all_keys, leaves
+from numa_bench.config_leaves import UNSET, all_keys, leaves
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
 MODELS = "experiment.vit_configs"
@@ -43,11 +42,14 @@ def our_error(error: BaseException | None) -> NumaBenchError | None:
     return None
 
 
-def one_line(error: BaseException) -> str:
-    """An error of ours, Hydra or OmegaConf as one line with key, value and fix."""
+def one_line(error: BaseException, schema: type) -> str:
+    """An error of ours, Hydra or OmegaConf as one line with key, value and fix.
+
+    `schema` is the config class of the app that it happened in.
+    """
     ours = our_error(error)
     if isinstance(ours, UnknownKeyError):
-        return unknown_key(_bracketed(str(ours)))
+        return unknown_key(_bracketed(str(ours)), schema)
     if ours is not None:
         return _joined(str(ours))
     if isinstance(error, OverrideParseException):
@@ -56,14 +58,14 @@ def one_line(error: BaseException) -> str:
     if missing := _MISSING.search(str(root)):  # hydra.run.dir is the first to ask for the name
         return f"{missing[1]}: {_NO_VALUE}"
     if isinstance(root, OmegaConfBaseException):
-        return _refused(str(error), root)
+        return _refused(str(error), root, schema)
     text = str(error)
     if group := _NO_OPTION.search(text):
         options = ", ".join(o for o in group["options"].split() if o != "schema")
         return f"{group['group']}={group['name']}: no such file in conf/; one of {options}"
     if several := _AMBIGUOUS.search(text):
         key, value = _bracketed(several[1]), several[2]
-        fix = f", or write {key}=[{value}]" if "list" in (_expected(key) or "") else ""
+        fix = f", or write {key}=[{value}]" if "list" in (_expected(key, schema) or "") else ""
         return f"{key}={value}: several values; add -m for a sweep{fix}"
     if isinstance(error, (TypeError, ValueError)):  # Hydra composing, say, experiment=null
         typed = " ".join(word for word in sys.argv[1:] if not word.startswith("-"))
@@ -71,10 +73,10 @@ def one_line(error: BaseException) -> str:
     return _joined(text)
 
 
-def unknown_key(key: str) -> str:
+def unknown_key(key: str, schema: type) -> str:
     """One line for a key that no schema has, with the nearest that one has."""
     section, _, word = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
-    known = [name.rpartition(".") for name in all_keys(RunnerConfig)]
+    known = [name.rpartition(".") for name in all_keys(schema)]
     beside = {last: f"{above}.{last}".lstrip(".") for above, _, last in known if above == section}
     anywhere = {last: f"{above}.{last}".lstrip(".") for above, _, last in reversed(known)}
     hints = [
@@ -85,7 +87,7 @@ def unknown_key(key: str) -> str:
     return f"{key}: unknown key; {did_you_mean}--help lists all keys"
 
 
-def _refused(text: str, root: OmegaConfBaseException) -> str:
+def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
     """What OmegaConf did not take, as it was typed, and what is expected there."""
     match = _OVERRIDE.search(text)
     typed, _, value = (match[1] if match else "").partition("=")
@@ -100,17 +102,17 @@ def _refused(text: str, root: OmegaConfBaseException) -> str:
     if isinstance(root, ConfigIndexError) or (above and _is_entry(full_key)):
         problem = "there is no such entry; they count from 0, `--cfg job` shows them"
     elif above or isinstance(root, (ConfigAttributeError, ConfigKeyError)):
-        return unknown_key(place)
+        return unknown_key(place, schema)
     elif typed.startswith("~"):
         problem = "a setting cannot be removed; give it another value"
     else:
-        problem = _problem(root, place, key)
+        problem = _problem(root, place, key, schema)
     shown = f"{key}={value}" if value else key or full_key or _interpolated()
     return f"{shown}: {problem}" if shown else problem
 
 
-def _problem(root: OmegaConfBaseException, place: str, key: str) -> str:
-    expected = _expected(place)
+def _problem(root: OmegaConfBaseException, place: str, key: str, schema: type) -> str:
+    expected = _expected(place, schema)
     if isinstance(root, MissingMandatoryValue):
         return _NO_VALUE
     if isinstance(root, (InterpolationResolutionError, UnsupportedInterpolationType)):
@@ -122,14 +124,14 @@ def _problem(root: OmegaConfBaseException, place: str, key: str) -> str:
     return f"{below}: {expected}" if below and not _is_entry(place) else expected
 
 
-def _expected(place: str) -> str | None:
+def _expected(place: str, schema: type) -> str | None:
     """What a known setting, or a section of settings, takes."""
     if place == MODELS or _is_entry(place):
         model = "{patch_size: 32, depth: 6, dim: 512}"
         return f"expected a model {model}" if _is_entry(place) else f"expected a list [{model}]"
     plain = re.sub(r"\[\d+\]", "[]", place)
     own = plain.replace(f"{MODELS}[].", "experiment.test.")
-    for leaf in leaves(RunnerConfig):
+    for leaf in leaves(schema):
         if leaf.key in (plain, own):
             example = "" if leaf.default == UNSET else f", for example {leaf.default}"
             return f"expected {leaf.type}{example}"

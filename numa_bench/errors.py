@@ -40,6 +40,10 @@ class StoreError(NumaBenchError):
     """A study directory that cannot be read, written or resumed."""
 
 
+class ReportError(NumaBenchError):
+    """A profiler's report that cannot be read: missing, damaged, or no report at all."""
+
+
 class StudyFailed(NumaBenchError):  # noqa: N818 - an outcome, not a mistake
     """Some run of a finished study failed. The study is complete on disk."""
 

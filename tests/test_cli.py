@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from numa_bench.config import RunnerConfig
-from numa_bench.config_docs import all_keys, leaves
+from numa_bench.config_leaves import all_keys, leaves
 from numa_bench.planning import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree

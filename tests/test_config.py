@@ -23,7 +23,7 @@ from numa_bench.config import (
     TestConfig,
     ViTConfig,
 )
-from numa_bench.config_docs import all_keys
+from numa_bench.config_leaves import all_keys
 from numa_bench.entry import discover, load_config, save_resolved
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.executor import Ended

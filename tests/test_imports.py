@@ -208,3 +208,14 @@ def test_pure_modules_stay_pure() -> None:
     for module in ("binding", "planning", "nodes", "validation", "overrides", "summary"):
         named = imported_anywhere(PACKAGE / f"{module}.py")
         assert not named & {"subprocess", "os", "socket", "time", "shutil", "pynvml", "psutil"}
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "analysis").glob("*.py")), ids=lambda p: p.stem)
+def test_the_analysis_reads_files_and_knows_nothing_of_the_runner(path: Path) -> None:
+    forbidden = {
+        *("torch", "nvtx", "mlflow", "pynvml", "psutil", "filelock"),
+        *("numa_bench.config", "numa_bench.executor", "numa_bench.study", "numa_bench.worker"),
+        *("numa_bench.planning", "numa_bench.entry", "numa_bench.hydra_app", "numa_bench.store"),
+    }
+
+    assert reached(sorted(imported_anywhere(path)), forbidden) == set()

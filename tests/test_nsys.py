@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -327,6 +328,31 @@ def test_a_worker_under_nsys_dies_with_a_runner_that_is_killed(tmp_path: Path) -
     runner.wait()
 
     wait_until(lambda: not carriers(token), "the end of nsys and of the worker")
+
+
+def test_the_inspector_shows_what_was_recorded(study: Path) -> None:
+    reports = sorted(map(str, study.glob("nsys_reports/*.nsys-rep")))
+    command = [sys.executable, "analysis/inspect_report.py"]
+
+    shown, data = (
+        subprocess.run(
+            [*command, *options, *reports], cwd=PROJECT, capture_output=True, text=True, check=True
+        ).stdout
+        for options in ([], ["--json"])
+    )
+
+    for word in ("profiled window", "H2D", "compute", "D2H", "no GPU activity"):
+        assert word in shown
+    (found,) = json.loads(data)
+    ranges_by_name = {r["name"]: r["count"] for r in found["ranges"]}
+    assert found["window"] == "profiled window"
+    assert ranges_by_name["H2D"] == ranges_by_name["compute"] == ranges_by_name["D2H"] > 0
+    (record,) = read_json(study / "results.json")
+    # One clock measured the window in the worker, another one in nsys.
+    batches = ranges_by_name["H2D"] * record["test_config"]["batch_size"]
+    inside = batches / record["profiled_throughput_samples_per_s"]
+    assert found["window_s"] >= inside
+    assert found["window_s"] == pytest.approx(inside, rel=0.25, abs=0.05)
 
 
 # --- nsys' command line itself

@@ -1,0 +1,99 @@
+"""Settings as data: what every field of a config class is called, holds and means."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import MISSING as MANDATORY
+
+T = TypeVar("T")
+#: Shown as the default of a setting that every experiment file must give.
+UNSET = "(set by the experiment)"
+
+
+def doc(default: T, text: str) -> T:
+    """A dataclass field with its documentation, which --help and docs/configuration.md show."""
+    if isinstance(default, (list, dict)):
+        value = default
+        return field(default_factory=lambda: type(value)(value), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One setting: full key, type, default as YAML writes it, documentation."""
+
+    key: str
+    type: str
+    default: str
+    help: str
+
+
+def leaves(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf]:
+    """All settings below a config class; entries of a list are written `name[]`.
+
+    `twins`: also the settings of an entry that mean "as elsewhere" until they are given.
+    """
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        if f.metadata.get("twin") and not twins:
+            continue
+        key = f"{prefix}{f.name}"
+        hint = hints[f.name]
+        inner = next((arg for arg in get_args(hint) if is_dataclass(arg)), None)
+        if is_dataclass(hint):
+            yield from leaves(hint, f"{key}.", twins=twins)  # type: ignore[arg-type]
+        elif inner is not None:
+            yield from leaves(inner, f"{key}[].", twins=twins)  # type: ignore[arg-type]
+        else:
+            default = None if f.default is MISSING else f.default
+            if f.default_factory is not MISSING:
+                default = f.default_factory()
+            yield Leaf(key, _type_name(hint), _yaml(default), f.metadata["help"])
+
+
+def all_keys(cls: type) -> list[str]:
+    """Full keys of all settings, those that an entry of a list may override included."""
+    own = [leaf.key for leaf in leaves(cls)]
+    return own + [leaf.key for leaf in leaves(cls, twins=True) if leaf.key not in own]
+
+
+def help_text(schema: type) -> str:
+    """The settings for a terminal, 100 columns."""
+    lines: list[str] = []
+    for leaf in leaves(schema):
+        lines.append(f"{leaf.key}={leaf.default}")
+        lines += textwrap.wrap(
+            leaf.help,
+            92,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+    if any(leaf.key.startswith("experiment.vit_configs[]") for leaf in leaves(schema)):
+        lines.append("experiment.vit_configs[].<any setting of experiment.test>=null")
+        lines.append("    The same setting for this model alone.")
+    # Hydra passes the text through string.Template.
+    return "\n".join(f"  {line}" for line in lines).replace("$", "$$")
+
+
+def _type_name(hint: Any) -> str:
+    if get_origin(hint) is list:
+        return f"list of {_type_name(*get_args(hint))}"
+    args = [arg for arg in get_args(hint) if arg is not type(None)]
+    name = getattr(args[0] if args else hint, "__name__", "Any")
+    name = {"Any": "number, word or list"}.get(name, name)
+    return f"{name} or null" if args else name
+
+
+def _yaml(value: object) -> str:
+    if value is None:
+        return "null"
+    if value == MANDATORY:
+        return UNSET
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
