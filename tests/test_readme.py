@@ -35,7 +35,9 @@ def test_the_two_commands_set_up_everything() -> None:
 
 
 @pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed")
-@pytest.mark.parametrize("command", [c for c in RUNNER if "resume_from" not in c and "profiler=nsys" not in c])
+@pytest.mark.parametrize(
+    "command", [c for c in RUNNER if "resume_from" not in c and "profiler=nsys" not in c]
+)
 def test_a_command_is_accepted(command: str, tmp_path: Path) -> None:
     """Dry, in an empty directory. A node that this machine lacks is told in one line."""
     words = [sys.executable, str(PROJECT / "hydra_experiment_runner.py"), *shlex.split(command)[2:]]
