@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from numa_bench.command import worker_command
+from numa_bench.config import ProfilerConfig
+from numa_bench.profilers import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec
 from numa_bench.store import StudyStore
 from numa_bench.topology import format_cpu_list
 from tests.numa.machine import PROJECT, Machine, placed, run_cli
 from tests.specs import make_spec
+
+NO_PROFILER = Profiler("none", ProfilerConfig())
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +29,7 @@ def run_worker(tmp_path: Path, placement: Placement, **test: Any) -> tuple[RunSp
     spec = make_spec(placement=placement, cpu_threads=None, **test)
     with StudyStore(tmp_path) as store:
         paths = store.prepare(spec)
-    command = worker_command(spec, paths, os.environ, "numa-tests")
+    command = worker_command(spec, paths, os.environ, "numa-tests", NO_PROFILER, tmp_path)
     done = subprocess.run(
         command.argv, env=command.env, capture_output=True, text=True, cwd=tmp_path, check=False
     )
@@ -68,7 +72,7 @@ def test_misplaced_worker_is_invalid(machine: Machine, tmp_path: Path) -> None:
     spec = make_spec(placement=asked, memory_size_mb=8)
     with StudyStore(tmp_path) as store:
         paths = store.prepare(spec)
-    command = worker_command(spec, paths, os.environ, "numa-tests")
+    command = worker_command(spec, paths, os.environ, "numa-tests", NO_PROFILER, tmp_path)
     swapped = [
         word.replace(f"--membind={node}", f"--membind={given.memory_nodes[0]}")
         for word in command.argv
