@@ -93,4 +93,4 @@ def guard(job: Callable[[], object]) -> None:
 
 def run_app(app: Callable[[], object]) -> int:
     """See `hydra_guard.run_app`; for the runner's settings."""
-    return hydra_guard.run_app(app, RunnerConfig)
+    return hydra_guard.run_app(app, RunnerConfig, "output.root")

