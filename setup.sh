@@ -2,8 +2,8 @@
 # Install what is needed to run studies (or, with --dev, the tests too) into .venv beside this file.
 #   ./setup.sh [--dev]
 # System packages come from apt and only when they are missing: numactl places processes, a C++
-# compiler and Python's headers serve torch.compile, python3-venv makes the environment. Safe to
-# run again. PYTHON=python3.12 ./setup.sh chooses the interpreter.
+# compiler and Python's headers serve torch.compile, python3-venv makes the environment, chromium
+# (--dev, Debian) opens pages in tests. Safe to run again. PYTHON=python3.12 ./setup.sh chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 python=${PYTHON:-python3}
@@ -25,6 +25,10 @@ command -v g++ >/dev/null || missing+=(g++)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=("${python##*/}-venv")
 "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ||
     missing+=("${python##*/}-dev")
+# Tests open pages in it, and skip where there is none. Other systems package it differently.
+if [ "$requirements" = requirements_dev.txt ] && [ "$(. /etc/os-release && echo "${ID:-}")" = debian ]; then
+    command -v chromium >/dev/null || missing+=(chromium)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     root=()
     [ "$(id -u)" = 0 ] || root=(sudo)

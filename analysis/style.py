@@ -1,0 +1,259 @@
+"""One look for all plots: colours, markers, hatches, text sizes, numbers as people read them.
+
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), some made darker or greyer so
+that each also has a lightness of its own; a marker or a hatch always says the same as the colour.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Inches. On the page one inch is 96 CSS pixels: the widest figure fills its column.
+WIDTH = 11.0
+#: Panels of small multiples that a person still takes in.
+PANELS = 12
+#: Characters of the title of a panel, three of which stand side by side.
+PANEL_TITLE = 29
+DPI = 144
+MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
+INK, QUIET, FAINT = "#1a1a1a", "#595959", "#d9d9d9"
+
+#: Keys are typed differently from one version of matplotlib to the next.
+_RC: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": QUIET,
+    "axes.grid": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.unicode_minus": True,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.facecolor": "white",
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "hatch.color": "#333333",
+    "hatch.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "numa_bench",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.color": INK,
+    "ytick.labelsize": 9,
+}
+
+
+#: A line style of matplotlib: a name, or an offset and lengths of strokes and gaps.
+Dashes = Literal["-", "--", "-.", ":"] | tuple[float, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one thing is drawn everywhere."""
+
+    color: str
+    marker: str
+    hatch: str
+    line: Dashes = "-"
+
+
+#: By placement label; see docs/reading-results.md for what the labels mean.
+PLACEMENTS = {
+    "local": Look("#0072B2", "o", ""),
+    "remote": Look("#E69F00", "^", "///", "--"),
+    "remote_cpu": Look("#7A3500", "v", "\\\\\\", ":"),
+    "remote_memory": Look("#F0E442", "s", "...", "-."),
+    "interleave": Look("#009E73", "D", "xxx", (0, (5, 1, 1, 1, 1, 1))),
+    "unbound": Look("#000000", "X", "++", (0, (1, 1))),
+    "unknown": Look("#C6C6C6", "P", "---", (0, (8, 3))),
+}
+STAGES = {
+    "h2d_ms": ("H2D copy", Look("#56B4E9", "", "///")),
+    "compute_ms": ("compute", Look("#E69F00", "", "")),
+    "d2h_ms": ("D2H copy", Look("#009E73", "", "...")),
+}
+#: For things without a look of their own (GPUs, models), in this order.
+SERIES = (
+    Look("#0072B2", "o", "", "-"),
+    Look("#E69F00", "^", "", "--"),
+    Look("#000000", "s", "", ":"),
+    Look("#009E73", "D", "", "-."),
+    Look("#CC79A7", "v", "", "-"),
+    Look("#56B4E9", "P", "", "--"),
+    Look("#D55E00", "X", "", ":"),
+    Look("#7A7A7A", "<", "", "-."),
+)
+
+
+def look(placement: str) -> Look:
+    """The look of a placement label; one that is not known looks like "unknown"."""
+    return PLACEMENTS.get(placement, PLACEMENTS["unknown"])
+
+
+def placement_order(labels: Iterable[str]) -> list[str]:
+    """Labels, each once, local first."""
+    known = list(PLACEMENTS)
+    return sorted(set(labels), key=lambda v: (known.index(v) if v in known else len(known), v))
+
+
+def styled(build: Callable[P, R]) -> Callable[P, R]:
+    """Run a function that makes or saves figures under this style."""
+
+    @functools.wraps(build)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(_RC):
+            return build(*args, **kwargs)
+
+    return run
+
+
+@styled
+def settle(figure: Figure) -> None:
+    """Compute the layout once, so that each file is drawn with the same and without delay."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+@styled
+def to_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as a file, "png" or "svg": the same bytes each time."""
+    out = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
+    return out.getvalue()
+
+
+def canvas(height: float, width: float = WIDTH, title: str = "") -> Figure:
+    """An empty figure of this style; size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def panels(
+    count: int, title: str, *, height: float = 2.8, columns: int = 3, share_x: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most `columns` in a row, `height` inches each."""
+    across = min(columns, count)
+    down = math.ceil(count / across)
+    width = WIDTH if across > 1 else WIDTH * 0.75
+    figure = canvas(down * height + 0.9, width, title)
+    grid = figure.subplots(down, across, squeeze=False, sharex=share_x)
+    flat = list(grid.flat)
+    for spare in flat[count:]:
+        spare.remove()
+    if share_x and count < len(flat):
+        for axes in flat[count - across : count]:
+            axes.tick_params(labelbottom=True)
+    return figure, flat[:count]
+
+
+def legend(figure: Figure, handles: list[Line2D], columns: int = 7) -> None:
+    """A legend below all panels, so that it covers nothing."""
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="outside lower left",
+            ncols=min(columns, len(handles)),
+            handletextpad=0.5,
+        )
+
+
+def key(label: str, kind: Look, *, line: bool = False) -> Line2D:
+    """A legend entry."""
+    return Line2D(
+        [], [], color=kind.color, marker=kind.marker, linestyle=kind.line if line else "none",
+        markeredgecolor=INK, markeredgewidth=0.6, markersize=7, label=label,
+    )  # fmt: skip
+
+
+def zero_based(axes: Axes, direction: str, most: float) -> None:
+    """Start an axis of bars, or of amounts, at 0 with some air above the greatest value."""
+    top = most * 1.08 if most > 0 else 1.0
+    if direction == "x":
+        axes.set_xlim(0, top)
+    else:
+        axes.set_ylim(0, top)
+
+
+def short(text: object, most: int = 30) -> str:
+    """One line of at most `most` characters; the middle is left out of longer ones."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    if len(line) <= most:
+        return line
+    tail = (most - 1) // 2
+    return f"{line[: most - 1 - tail]}…{line[-tail:]}"
+
+
+def percent(change: float, digits: int = 1, sign: bool = True) -> str:
+    """A fraction as per cent, as in "−7.2 %"."""
+    if not math.isfinite(change):
+        return "not measured"
+    value = round(100 * change, digits) + 0.0
+    text = f"{abs(value):.{digits}f}{THIN}%"
+    mark = MINUS if value < 0 else "+" if sign and value > 0 else ""
+    return mark + text
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with SI prefix from a thousand on, `digits` significant: "12.3 k", "0.456"."""
+    if not math.isfinite(value):
+        return "not measured"
+    if value == 0:
+        return "0"
+    rounded = abs(float(f"{value:.{digits}g}"))
+    scale = max(0, min(4, math.floor(math.log10(rounded) / 3)))
+    scaled = rounded / 1000**scale
+    whole = len(str(int(scaled)))
+    text = f"{scaled:.{max(0, digits - whole)}f}" if scaled >= 1 else f"{scaled:.{digits}g}"
+    unit = ("", "k", "M", "G", "T")[scale]
+    return (MINUS if value < 0 else "") + text + (f"{THIN}{unit}" if unit else "")
+
+
+def tick(value: float) -> str:
+    """A number at an axis: as `number`, without zeros that say nothing."""
+    text, gap, unit = number(value, 4).partition(THIN)
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + gap + unit
+
+
+def lightness(color: str) -> float:
+    """CIE L* of an sRGB colour, 0 black to 100 white (IEC 61966-2-1, CIE 15)."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    y = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return 116 * y ** (1 / 3) - 16 if y > 216 / 24389 else y * 24389 / 27
+
+
+def ink_on(color: tuple[float, ...]) -> str:
+    """Black or white, whichever reads better on an RGB colour of 0 to 1."""
+    code = "#" + "".join(f"{round(255 * c):02x}" for c in color[:3])
+    return "black" if lightness(code) > 55 else "white"

@@ -1,0 +1,145 @@
+"""analysis/analyze.py as people type it: the page, the verdict, mistakes in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from analysis.settings import AnalysisConfig
+from tests.conftest import PROJECT
+from tests.fake_scenarios import write_kind
+
+APP = PROJECT / "analysis" / "analyze.py"
+
+
+def app(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(APP), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with two studies below outputs/, before and after a change."""
+    root = tmp_path_factory.mktemp("home")
+    write_kind(root / "outputs", "before_after")
+    return root
+
+
+def studies(home: Path) -> list[Path]:
+    """Their directories, the earlier one first."""
+    return sorted(path.parent for path in (home / "outputs").rglob("results.json"))
+
+
+def only_page(home: Path, name: str) -> Path:
+    (page,) = home.glob(f"outputs/analysis/{name}/*/report.html")
+    return page
+
+
+def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> None:
+    before, _ = studies(home)
+
+    done = app(home, f"results=[{before}]", "track=false")
+
+    assert done.returncode == 0, done.stderr
+    page = only_page(home, "selection")
+    verdict = json.loads((page.parent / "verdict.json").read_text())
+    assert verdict["study_verdicts"][0]["text"] in done.stdout
+    assert str(page.relative_to(home)) in done.stdout
+    for suffix in ("png", "svg"):
+        assert list((page.parent / "plots").glob(f"*.{suffix}"))
+    for table in (page.parent / "tables").glob("*.csv"):
+        with table.open(newline="") as file:
+            assert next(csv.reader(file))
+    assert (page.parent / "config_resolved.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["experiment_name=nothing"], "no results.json of it below outputs; has "),
+        (["root=elsewhere"], "no results.json of it below elsewhere; has nothing"),
+        (["experiment_name=../x"], "experiment_name=../x: is no study's name"),
+        (["results=[nowhere.json]"], "results=nowhere.json: no such file"),
+        (["compare=[a]"], "name two studies: compare=[before,after]"),
+        (["compare=[a,b]"], "compare=a: "),
+        (["fail_on_regression=3"], "fail_on_regression=3.0: needs two studies"),
+        (["target_percent=0"], "target_percent=0.0: must be above 0"),
+        (["seed=-1"], "seed=-1: must be at least 0"),
+        (["date_from=yesterday", "experiment_name=all"], "date_from=yesterday: not a day"),
+        (["models=[none_of_these]", "experiment_name=all"], "no run is left of "),
+        (["sed=1"], "sed: unknown key; did you mean seed?"),
+        (["+sed=1"], "sed: unknown key; did you mean seed?"),
+        (["seed=a"], "seed=a: expected int"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line_and_leaves_nothing(
+    home: Path, words: list[str], told: str
+) -> None:
+    before = sorted(home.rglob("*"))
+
+    done = app(home, *words)
+
+    assert done.returncode == 2, done.stderr + done.stdout
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_regression_ends_with_1_and_the_page_is_there(home: Path) -> None:
+    before, after = studies(home)
+    words = [f"compare=[{before},{after}]", "track=false"]
+    allowed = app(home, *words, "fail_on_regression=60")
+    refused = app(home, *words, "fail_on_regression=1")
+    turned = app(home, f"compare=[{after},{before}]", "track=false", "fail_on_regression=1")
+
+    assert allowed.returncode == 0, allowed.stderr
+    assert refused.returncode == 1, refused.stderr + refused.stdout
+    assert refused.stderr.startswith("error: ")
+    assert turned.returncode == 0, turned.stderr
+    pages = list(home.glob("outputs/analysis/compare/*/report.html"))
+    assert pages
+
+
+def test_settings_are_documented_and_shown(home: Path) -> None:
+    shown = app(home, "--help").stdout
+    page = (PROJECT / "docs" / "analysis.md").read_text()
+
+    for setting in fields(AnalysisConfig):
+        assert f"{setting.name}=" in shown
+        assert f"`{setting.name}`" in page
+        assert setting.metadata["help"].endswith(".")
+
+
+def test_composing_does_not_wait_for_pandas(home: Path) -> None:
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(APP), "--cfg", "job"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "target_percent: 2.0" in done.stdout
+    assert done.stderr.splitlines()[-1] == "[]"

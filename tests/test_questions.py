@@ -1,0 +1,154 @@
+"""The tables of the other questions, and the arithmetic behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from analysis import questions
+from analysis.flops import vit_flop
+from analysis.load import load_runs
+from numa_bench.models import build_model
+from numa_bench.records import VitSpec
+from tests.fake_pipeline import Machine, Noise
+from tests.fake_scenarios import experiment, models, one_gpu, write_kind
+from tests.fake_study import Scenario, write_study
+from tests.specs import make_spec
+
+ALL = (
+    questions.compile_table,
+    questions.scaling_table,
+    questions.batch_table,
+    questions.resolution_table,
+    questions.pipeline_table,
+    questions.bandwidth_table,
+)
+
+
+@pytest.mark.parametrize(
+    "vit",
+    [VitSpec("a", 16, 2, 64, 2, 32, 128), VitSpec("b", 32, 3, 96, 4, 64, 200)],
+    ids=["plain", "wide heads"],
+)
+def test_the_flop_count_is_that_of_the_model(vit: VitSpec) -> None:
+    spec = make_spec(vit=vit)
+    sizes = {f: getattr(vit, f) for f in VitSpec.__dataclass_fields__ if f != "name"}
+    model = build_model(spec, torch.device("cpu"))
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    assert vit_flop(image_size=64, channels=3, **sizes) == counter.get_total_flops()
+
+
+def test_pure_transfer_computes_nothing() -> None:
+    sizes = dict.fromkeys(("dim", "heads", "dim_head", "mlp_dim"), 0)
+    assert vit_flop(image_size=64, channels=3, patch_size=32, depth=0, **sizes) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"), [("one_cell", t) for t in ALL[:-1]] + [("laptop", t) for t in ALL]
+)
+def test_a_study_that_does_not_ask_gets_an_empty_table(
+    tmp_path: Path, kind: str, table: object
+) -> None:
+    write_kind(tmp_path, kind)
+    runs = load_runs(tmp_path)
+    assert callable(table)
+    assert table(runs).empty
+    assert table(runs.iloc[:0]).empty
+
+
+def test_compiling_pays_after_the_samples_that_it_cost(tmp_path: Path) -> None:
+    write_kind(tmp_path, "compile")
+    table = questions.compile_table(load_runs(tmp_path))
+    assert set(table["compile_mode"]) == {"default", "reduce-overhead", "max-autotune"}
+    assert table["speedup"].to_numpy() == pytest.approx(1.4, rel=0.06)
+    assert (table["low"] < table["speedup"]).all()
+    row = table.iloc[0]
+    eager, compiled = row["eager_samples_per_s"], row["compiled_samples_per_s"]
+    saved = row["break_even_samples"] / eager - row["break_even_samples"] / compiled
+    assert saved == pytest.approx(row["compile_s"])
+    assert row["text"].startswith("pays from ")
+
+
+def test_what_is_not_faster_never_pays() -> None:
+    assert questions.break_even(100.0, 200.0, 10.0) == pytest.approx(2000.0)
+    assert np.isnan(questions.break_even(100.0, 100.0, 10.0))
+    assert np.isnan(questions.break_even(100.0, 90.0, 10.0))
+
+
+def test_scaling_has_a_series_for_depth_and_one_for_width(tmp_path: Path) -> None:
+    write_kind(tmp_path, "scaling")
+    table = questions.scaling_table(load_runs(tmp_path))
+    local = table[table["placement"] == "local"].groupby("series")
+    assert local["depth"].apply(list).to_dict()["depth at dim 512"] == [2, 4, 6, 8, 12]
+    assert local["dim"].apply(list).to_dict()["dim at depth 6"] == [256, 512, 768, 1024]
+    rate = table["gflop_per_sample"] * table["median_samples_per_s"] / 1e3
+    assert table["tflop_per_s"].to_numpy() == pytest.approx(rate.to_numpy())
+    assert table["copy_share"].between(0, 1).all()
+
+
+def test_the_turn_from_transfer_bound_to_compute_bound_is_found(tmp_path: Path) -> None:
+    sizes = [(32, depth, 512) for depth in (1, 2, 4, 8)]
+    machine = Machine(one_gpu(), link_gb_per_s=30)
+    noise = Noise(0.0, 0.0, 0.0)
+    scenario = Scenario(machine, experiment("turn", models(*sizes)), noise=noise, raw=0)
+    table = questions.scaling_table(load_runs([write_study(tmp_path, scenario)]))
+    local = table[table["placement"] == "local"].sort_values("depth")
+    assert local["bound"].tolist() == ["transfer", "transfer", "compute", "compute"]
+    assert set(local["turns"]) == {"transfer bound up to depth 2, compute bound from 4"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "values"),
+    [
+        ("batch", "batch_size", [4, 8, 16, 32]),
+        ("resolution", "image_size", [256, 512, 1024]),
+        ("pipeline", "pipeline_depth", [1, 2, 4, 8]),
+    ],
+)
+def test_a_setting_is_followed_in_every_placement(
+    tmp_path: Path, kind: str, column: str, values: list[int]
+) -> None:
+    write_kind(tmp_path, kind)
+    runs = load_runs(tmp_path)
+    tables = {
+        "batch": questions.batch_table(runs),
+        "resolution": questions.resolution_table(runs),
+        "pipeline": questions.pipeline_table(runs),
+    }
+    table = tables.pop(kind)
+    assert table.groupby("placement")[column].apply(list).to_dict() == {
+        "local": values,
+        "remote": values,
+    }
+    assert all(other.empty for other in tables.values())
+
+
+def test_a_larger_image_may_have_a_smaller_batch(tmp_path: Path) -> None:
+    study = experiment("r", models((32, 4, 256), image_size=256))
+    large = replace(study.vit_configs[0], image_size=512, batch_size=1)
+    study = replace(study, vit_configs=[*study.vit_configs, large])
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+    table = questions.resolution_table(load_runs([path]))
+    assert table.groupby("placement")["batch_size"].apply(list)["local"] == [8, 1]
+
+
+def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path) -> None:
+    write_kind(tmp_path, "server8")
+    runs = load_runs(tmp_path)
+    table = questions.bandwidth_table(runs)
+    assert len(table) == 8 * 4
+    assert set(table["vit_name"]) == {"vit32x0"}
+    assert table["link"].eq("PCIe 5.0 x16").all()
+    assert table["link_gb_per_s"].to_numpy() == pytest.approx(32 * 16 / 8 * 128 / 130)
+    local = table[table["placement"] == "local"]
+    assert local["h2d_gb_per_s"].to_numpy() == pytest.approx(50, rel=0.05)
+    assert table["h2d_share"].between(0.5, 0.9).all()
+    unknown = runs.drop(columns=[c for c in runs if c.startswith("monitor_pcie")])
+    assert questions.bandwidth_table(unknown)["link_gb_per_s"].isna().all()
