@@ -54,13 +54,14 @@ def worker_command(
         "--spare-result",
         str(paths.spare_result),
     ]
+    worker += ["--wait-for", str(paths.busy_lock)]
     argv = [*numactl_argv(spec.placement), *worker]
     env = worker_environment(spec, environ, token)
     if spec.profile.kind == "torch":
         argv += ["--trace", str(paths.trace)]
     if spec.profile.kind != "nsys":
         return Command(tuple(argv), env, token)
-    argv += ["--started", str(paths.started), "--wait-for", str(paths.export_lock)]
+    argv += ["--started", str(paths.started)]
     return Command(
         argv=(*nsys_argv(profiler, spec, paths.report), *argv),
         env=nsys_environment(env, profiler.config.env, tmp),

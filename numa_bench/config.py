@@ -23,6 +23,7 @@ ORDERS = ("shuffled", "sequential")
 PROGRESS = ("auto", "bar", "plain")
 PROFILERS = ("auto", "nsys", "torch", "none")
 CAPTURES = ("window", "run")
+WANDB_MODES = ("online", "offline", "disabled")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -200,12 +201,66 @@ class ProfilerConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class MlflowConfig:
+    """MLflow."""
+
+    enabled: bool = doc(False, "Log to MLflow; tracking=mlflow switches it on.")
+    uri: Optional[str] = doc(
+        None,
+        "Tracking URI without credentials. null: MLFLOW_TRACKING_URI, else an SQLite file beside "
+        "the output root.",
+    )
+    experiment: Optional[str] = doc(None, "MLflow experiment. null: the name of the study.")
+
+
+@dataclass(kw_only=True, slots=True)
+class WandbConfig:
+    """Weights & Biases."""
+
+    enabled: bool = doc(False, "Log to Weights & Biases; tracking=wandb switches it on.")
+    project: str = doc("numa_bench", "Project to log to.")
+    entity: Optional[str] = doc(None, "User or team. null: the account's own.")
+    mode: Optional[str] = doc(
+        None, "online, offline or disabled. null: WANDB_MODE, else online with an account."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class TensorboardConfig:
+    """TensorBoard."""
+
+    enabled: bool = doc(
+        False, "Write event files below the study; tracking=tensorboard switches it on."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class TrackingConfig:
+    """Where else results go. They are logged from what is stored, and never cost a measurement."""
+
+    mlflow: MlflowConfig = field(default_factory=MlflowConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    tensorboard: TensorboardConfig = field(default_factory=TensorboardConfig)
+    required: bool = doc(
+        False, "A tracker that does not work ends the study before it starts, with exit code 2."
+    )
+    timeout_s: float = doc(
+        10.0, "Longest wait for a tracker after a run; what it missed is logged later."
+    )
+    series_points: int = doc(100, "Most batches of a run logged as steps; 0: none.")
+    max_file_mb: float = doc(
+        10.0, "Largest file (log of a failed run, profile) that is copied to a tracker."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
 class RunnerConfig:
     """The whole configuration of hydra_experiment_runner.py."""
 
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     dry_run: bool = doc(False, "Check everything, print the run matrix, run nothing.")
     debug: bool = doc(
         False, "Few samples, one repeat, into <root>/debug, which is overwritten each time."

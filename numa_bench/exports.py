@@ -40,7 +40,7 @@ class Exporter:
         try:
             # Locked before this returns, so that the next worker cannot be first.
             held = self._lock.open("wb")
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_SH)
         except OSError as error:
             self._done(run_id, f"no lock for the export: {error}")
             return
@@ -54,11 +54,6 @@ class Exporter:
 
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
-
-    def close(self) -> None:
-        """`collect`, and leave no lock behind."""
-        self.collect()
-        self._lock.unlink(missing_ok=True)
 
     def collect(self) -> None:
         """Wait for the export that is under way, if there is one, and tell how it ended."""

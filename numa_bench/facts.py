@@ -18,6 +18,20 @@ _VARIABLES = re.compile(
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", re.I)
 
 
+#: User name and password in a URI.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def redact(text: object) -> str:
+    """A text without user names and passwords of the URIs in it."""
+    return _CREDENTIALS.sub("", str(text))
+
+
+def has_credentials(uri: str) -> bool:
+    """Whether a URI holds a user name or a password."""
+    return _CREDENTIALS.search(uri) is not None
+
+
 def is_secret(name: str) -> bool:
     """Whether a variable's name says that its value must not be kept or passed on."""
     return _SECRET.search(name) is not None

@@ -17,7 +17,7 @@ from numa_bench.config import RunnerConfig, register_configs
 from numa_bench.config_leaves import help_text
 from numa_bench.errors import ConfigError
 from numa_bench.store import STUDY_MARKER
-from numa_bench.validation import check_name, check_root
+from numa_bench.validation import check_name, check_root, check_uri
 
 MOST_GPUS = 16
 
@@ -29,6 +29,7 @@ def setup() -> None:
         "study_dir": study_dir,
         "sweep_dir": sweep_dir,
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
+        "checked_uri": _checked_uri,
         "config_help": lambda: help_text(RunnerConfig),
         "gpu_count": _gpu_count,
     }
@@ -56,6 +57,12 @@ def sweep_dir(
     if resume_from:
         raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; drop -m")
     return _directory(root, "multirun/", name, now, dry_run, debug)
+
+
+def _checked_uri(path: str, uri: str | None) -> str:
+    """`path`, unless the URI is one that Hydra must not store. It stores before a job starts."""
+    check_uri(uri)
+    return path
 
 
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:

@@ -45,13 +45,13 @@ def tell_started(path: Path) -> None:
 def wait_for_lock(path: Path) -> float:
     """Wait until nobody holds the lock on `path`; return the seconds that took.
 
-    It is held by an export of the run before, which must not go on during a measurement. The
-    kernel frees it when its holder dies, however that happens.
+    An export of the run before and the trackers share it: neither may go on during a measurement.
+    The kernel frees it when its holder dies, however that happens.
     """
     begin = time.monotonic()
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # nothing to wait for, or a file system without locks
         return 0.0
     return time.monotonic() - begin

@@ -14,6 +14,7 @@ from numa_bench.config import (
     ProfilerConfig,
     RunnerConfig,
     TestConfig,
+    TrackingConfig,
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
@@ -44,6 +45,7 @@ class Plan:
     order: str
     order_seed: int
     monitor_interval_s: float = 0.0
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     profiler: Profiler = field(default_factory=lambda: Profiler("none", ProfilerConfig()))
     dry_run: bool = False
     debug: bool = False
@@ -98,6 +100,7 @@ def build_plan(
         runs=_ordered(list(cells.values()), experiment),
         output=config.output,
         profiler=profiler,
+        tracking=TrackingConfig() if config.debug else config.tracking,
         order=experiment.order,
         order_seed=experiment.order_seed,
         monitor_interval_s=experiment.monitor_interval_s,

@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 STUDY_MARKER = "results.json"
 SUMMARY = "experiment_summary.json"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
-#: Held while a report is exported; workers wait for it.
-EXPORT_LOCK = ".export.lock"
+#: Held while a report is exported or a tracker fed; workers wait for it.
+BUSY_LOCK = ".busy.lock"
 #: Where profiles of each kind lie below a study, by the record's key.
 REPORTS = {"nsys_report": "nsys_reports/*.nsys-rep", "torch_trace": "torch_traces/*.json.gz"}
 _OWN = (
-    *(STUDY_MARKER, SUMMARY, "topology.json", EXPORT_LOCK),
-    *("runs", "logs", "nsys_reports", "torch_traces"),
+    *(STUDY_MARKER, SUMMARY, "topology.json", BUSY_LOCK, "tracking.json"),
+    *("runs", "logs", "nsys_reports", "torch_traces", "tensorboard"),
 )
 
 
@@ -47,7 +47,7 @@ class RunPaths:
     report: Path
     sqlite: Path
     trace: Path
-    export_lock: Path
+    busy_lock: Path
 
 
 class StudyStore:
@@ -115,7 +115,7 @@ class StudyStore:
             report=reports / f"{run_id}.nsys-rep",
             sqlite=reports / f"{run_id}.sqlite",
             trace=self.root / "torch_traces" / f"{run_id}.json.gz",
-            export_lock=self.root / EXPORT_LOCK,
+            busy_lock=self.root / BUSY_LOCK,
         )
 
     def relative(self, path: Path) -> str:

@@ -23,8 +23,11 @@ from numa_bench.jsonio import read_json
 from numa_bench.machine import Topology
 from numa_bench.planning import Plan
 from numa_bench.records import JsonDict, Status
-from numa_bench.store import EXPORT_LOCK, REPORTS, SUMMARY, StudyStore
+from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore
 from numa_bench.summary import rows
+from numa_bench.tracking.factory import make_trackers
+from numa_bench.tracking.feeder import Feeder
+from numa_bench.tracking.sync import Syncer
 
 logger = logging.getLogger("numa_bench")
 
@@ -83,7 +86,19 @@ class _Study:
         self.environment = describe_environment(PROJECT, topology)
         self.host = Host(socket.gethostname(), self.environment["id"])
         profiler = plan.profiler
-        self.exporter = Exporter(profiler.executable, store.root / EXPORT_LOCK, self._exported)
+        self.exporter = Exporter(profiler.executable, store.root / BUSY_LOCK, self._exported)
+        tracking = plan.tracking
+        self.feeder = Feeder(
+            Syncer(
+                store.root,
+                make_trackers(tracking, Path(plan.output.root)),
+                tracking.series_points,
+                tracking.max_file_mb,
+            ),
+            store.root / BUSY_LOCK,
+            tracking.timeout_s,
+        )
+        self.tracked: list[str] = []
         self.conditions: list[str] = []
         self.environments = _earlier_environments(store.root / SUMMARY)
 
@@ -96,8 +111,12 @@ class _Study:
             logger.warning(warning)
         if self.plan.profiler.note:
             logger.info(self.plan.profiler.note)
-        self.reporter.begin(self.plan, pending, shown_path(self.store.root))
         self._write_summary()
+        if self.plan.tracking.required:
+            self.feeder.require()
+        self.reporter.begin(self.plan, pending, shown_path(self.store.root))
+        if pending:
+            self.feeder.feed()  # connects while the first worker starts
         for spec in pending:
             if self.interrupts.count:
                 break
@@ -108,11 +127,14 @@ class _Study:
             self.exporter.collect()
             self.store.add(record)
             self.reporter.finished(record)
+            self.feeder.feed()
             if record["nsys_report"] and self.plan.profiler.config.export:
                 paths = self.store.paths(spec.run_id)
                 self.exporter.start(spec.run_id, paths.report, paths.sqlite)
-        self.exporter.close()
+        self.exporter.collect()
         self._write_summary()
+        self.tracked = self.feeder.finish()
+        (self.store.root / BUSY_LOCK).unlink(missing_ok=True)
 
     def _other_environments(self) -> list[str]:
         """A resumed study may hold runs of a machine or of software that has changed since."""
@@ -144,6 +166,7 @@ class _Study:
             pattern = REPORTS[kept[0]]
             inspect = f"python analysis/inspect_report.py {shown_path(self.store.root)}/{pattern}"
             lines.append(f"profiles  {len(kept)}; to look at them: {inspect}")
+        lines += self.tracked
         if missing:
             command = resume_command(shown_path(self.store.root))
             lines.append(f"{missing} not done; to run them: {command}")

@@ -19,10 +19,11 @@ from numa_bench.config import (
     ProfilerConfig,
     RunnerConfig,
     TestConfig,
+    TrackingConfig,
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
-from numa_bench.facts import is_secret
+from numa_bench.facts import has_credentials, is_secret, redact
 from numa_bench.topology import parse_cpu_list
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
@@ -48,6 +49,7 @@ def validate(config: RunnerConfig) -> None:
     """Raise ConfigError for the first setting that cannot be used."""
     _check_output(config.output)
     _check_profiler(config.profiler)
+    _check_tracking(config.tracking)
     check_experiment(config.experiment)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
@@ -236,6 +238,29 @@ def _check_profiler(profiler: ProfilerConfig) -> None:
             raise ConfigError(
                 "profiler.env", name, "looks like a secret, and a report holds what it gets"
             )
+
+
+def _check_tracking(tracking: TrackingConfig) -> None:
+    if not tracking.timeout_s > 0:
+        raise ConfigError("tracking.timeout_s", tracking.timeout_s, "must be above 0 seconds")
+    seconds("tracking.timeout_s", tracking.timeout_s)
+    at_least("tracking.series_points", tracking.series_points, 0)
+    at_least("tracking.max_file_mb", tracking.max_file_mb, 0)
+    if tracking.wandb.mode is not None:
+        one_of("tracking.wandb.mode", tracking.wandb.mode, cfg.WANDB_MODES)
+    check_uri(tracking.mlflow.uri)
+
+
+def check_uri(uri: str | None) -> None:
+    """Raise ConfigError when a URI holds credentials: settings are written to files."""
+    if uri and has_credentials(uri):
+        raise ConfigError(
+            "tracking.mlflow.uri",
+            redact(uri),
+            "holds a user name or password, and settings are stored; give them in the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or all of it in "
+            "MLFLOW_TRACKING_URI",
+        )
 
 
 def check_root(root: str) -> None:

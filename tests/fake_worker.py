@@ -221,7 +221,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("behaviour")
     for name in ("--spec", "--result", "--spare-result"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--started", type=Path)
+    for name in ("--started", "--wait-for"):
+        parser.add_argument(name, type=Path)
     args = parser.parse_args(argv)
     if args.started is not None:
         tell_started(args.started)
@@ -267,7 +268,10 @@ def make_plan(
     from numa_bench.planning import Plan
     from tests.specs import VIT, make_spec
 
-    cells = [make_spec(vit=replace(VIT, name=name), timeout_s=timeout_s) for name in models]
+    cells = [
+        replace(make_spec(vit=replace(VIT, name=name), timeout_s=timeout_s), study="fake")
+        for name in models
+    ]
     runs = [
         replace(cell, run_id=f"{cell.vit.name}_r{repeat}-{cell.cell_hash()[:6]}", repeat=repeat)
         for repeat in range(repeats)

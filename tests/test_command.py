@@ -41,6 +41,8 @@ def test_numactl_stands_outside_the_worker() -> None:
         "/study/runs/a/result.json",
         "--spare-result",
         str(PATHS.spare_result),
+        "--wait-for",
+        "/study/.busy.lock",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from numa_bench.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
 from numa_bench.study import run_study
+from numa_bench.tracking.factory import make_trackers
 from numa_bench.validation import check_experiment, id_list, validate
 from tests.conftest import PROJECT, without_hydra
 from tests.fake_sysfs import FakeNode, build_tree
@@ -639,6 +641,23 @@ CHANGES: dict[str, Change] = {
     "profiler.extra_args": change("profiler.extra_args=['--nic-metrics=true']", effect="profile"),
     "profiler.env": change("profiler.env=[MINE]", effect="profile"),
     "profiler.export": change("profiler.export=false", effect="exports"),
+    **{
+        f"tracking.{key}": change(f"tracking.{key}={value}", effect="trackers")
+        for key, value in {
+            "mlflow.enabled": "false",
+            "mlflow.uri": "http://127.0.0.1:1",
+            "mlflow.experiment": "other",
+            "wandb.enabled": "true",
+            "wandb.project": "other",
+            "wandb.entity": "team",
+            "wandb.mode": "disabled",
+            "tensorboard.enabled": "true",
+            "required": "true",
+            "timeout_s": "3",
+            "series_points": "7",
+            "max_file_mb": "7",
+        }.items()
+    },
     "dry_run": change("dry_run=true", effect="started"),
     "debug": change("debug=true", effect="directory"),
     "resume_from": change("resume_from={study}", effect="directory"),
@@ -651,6 +670,23 @@ def test_every_setting_has_another_value_to_try() -> None:
     assert set(CHANGES) == set(all_keys(RunnerConfig))
     assert set(TEST_VALUES) == {f.name for f in fields(TestConfig)} == set(cfg.OVERRIDABLE)
     assert set(TEST_VALUES) == {f.name for f in fields(TestSpec)}
+
+
+class Fed:
+    """In place of a feeder: notes what is asked of it."""
+
+    def __init__(self, made: list[Any], limit_s: float) -> None:
+        self.made = made
+        made.append(limit_s)
+
+    def require(self) -> None:
+        self.made.append("required")
+
+    def feed(self) -> None:
+        pass
+
+    def finish(self) -> list[str]:
+        return []
 
 
 class Observer:
@@ -667,6 +703,7 @@ class Observer:
         self.compose_node = compose_node
         self.runner = runner
         self.capsys = capsys
+        self.monkeypatch = monkeypatch
         self.directory = directory
         self.graces: list[float] = []
         self.intervals: list[float] = []
@@ -690,6 +727,8 @@ class Observer:
             return [run.to_dict() for run in self.planned(typed)[0].runs]
         if effect == "profile":
             return self.profiled(typed)
+        if effect == "trackers":
+            return self.tracked(typed)
         return self.studied(typed)[effect]
 
     def profiled(self, overrides: list[str]) -> list[Any]:
@@ -703,14 +742,28 @@ class Observer:
         ]
         return [(c.argv, c.env, run.profile) for c, run in zip(commands, plan.runs, strict=True)]
 
+    def tracked(self, overrides: list[str]) -> Any:
+        """What trackers a study would feed, with what."""
+        plan, machine = self.planned(overrides)
+        made: list[Any] = []
+        everything = copy.deepcopy(plan.tracking)
+        for kind in ("mlflow", "wandb", "tensorboard"):
+            getattr(everything, kind).enabled = True
+        settings = [vars(tracker) for tracker in make_trackers(everything, Path("outputs"))]
+        self.monkeypatch.setattr("numa_bench.study.Syncer", lambda *given: made.append(given[1:]))
+        self.monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit: Fed(made, limit))
+        self.studies += 1
+        with pytest.raises(StudyFailed):
+            run_study(plan, machine, self.directory / f"tracked{self.studies}")
+        (trackers, *limits), *rest = made
+        return [tracker.name for tracker in trackers], settings, limits, rest
+
     def start(self, run_id: str, _: Path, __: Path) -> None:
         """In place of an export."""
         self.exports.append(run_id)
 
     def collect(self) -> None:
         """In place of waiting for an export."""
-
-    close = collect
 
     def filled(self, overrides: tuple[str, ...]) -> list[str]:
         """Overrides with the paths of a machine and of a study, made when they are asked for."""

@@ -25,6 +25,7 @@ TINY = [
     "experiment.test.warmup_samples=4",
     "experiment.test.memory_size_mb=4",
     "experiment.monitor_interval_s=0.1",
+    "tracking=none",
 ]
 pytestmark = [
     pytest.mark.slow,

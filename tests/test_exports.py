@@ -25,7 +25,7 @@ def program(path: Path, text: str) -> str:
 def is_free(lock: Path) -> bool:
     with lock.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True
@@ -50,8 +50,6 @@ def test_the_lock_is_held_from_before_start_returns_until_the_export_ends(tmp_pa
     assert is_free(lock)
     assert told == [("a", None)]
     assert target.read_text() == "done\n"
-    exporter.close()
-    assert not lock.exists()
 
 
 def test_one_export_ends_before_the_next_begins(tmp_path: Path) -> None:
@@ -61,8 +59,8 @@ def test_one_export_ends_before_the_next_begins(tmp_path: Path) -> None:
 
     for name in ("a", "b"):
         exporter.start(name, tmp_path / f"{name}.nsys-rep", tmp_path / f"{name}.sqlite")
-    exporter.close()
-    exporter.close()
+    exporter.collect()
+    exporter.collect()
 
     assert told == [("a", None), ("b", None)]
 
@@ -83,12 +81,12 @@ def test_a_failed_export_is_told_and_leaves_no_half_file(
     )
 
     exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-    exporter.close()
+    exporter.collect()
 
     ((run_id, problem),) = told
     assert run_id == "a"
     assert reason in str(problem)
-    assert [path.name for path in tmp_path.iterdir()] == ["nsys"]
+    assert {path.name for path in tmp_path.iterdir()} == {"nsys", "lock"}
 
 
 def test_a_lock_that_cannot_be_made_costs_the_export_only(tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_a_lock_that_cannot_be_made_costs_the_export_only(tmp_path: Path) -> Non
     exporter = Exporter("nsys", tmp_path / "no" / "lock", lambda *end: told.append(end))
 
     exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-    exporter.close()
+    exporter.collect()
 
     ((_, problem),) = told
     assert str(problem).startswith("no lock for the export")

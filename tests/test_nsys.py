@@ -44,6 +44,7 @@ SMALL = (
     "experiment.test.num_samples=160",
     "experiment.test.memory_size_mb=16",
     "output.progress=plain",
+    "tracking=none",
 )
 WHOLE = ("profiler=nsys", "profiler.capture=run")
 
@@ -138,7 +139,7 @@ def test_every_run_leaves_a_report_and_its_export(study: Path) -> None:
         assert found.keys() == {"H2D", "compute", "D2H"}
         (batches,) = set(found.values())
         assert 1 <= batches <= ProfilerConfig().batches
-    assert not (study / ".export.lock").exists()
+    assert not (study / ".busy.lock").exists()
 
 
 def test_throughput_is_that_of_the_window_without_profiler(study: Path) -> None:

@@ -119,7 +119,7 @@ def test_nsys_stands_before_numactl_so_that_it_is_not_bound_itself() -> None:
     words = command.argv
     assert words.index("numactl") == words.index(f"--output={PATHS.report}") + 1
     assert words[words.index("--started") + 1] == str(PATHS.started)
-    assert words[words.index("--wait-for") + 1] == str(PATHS.export_lock)
+    assert words[words.index("--wait-for") + 1] == str(PATHS.busy_lock)
 
 
 def test_traps_of_nsys_are_avoided() -> None:

@@ -1,0 +1,50 @@
+"""Puts a finished page where the study itself was logged, with the runner's own command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from numa_bench.facts import PROJECT
+from numa_bench.jsonio import read_json
+
+#: What a study keeps of its trackers (numa_bench/tracking/sync.py).
+STATE = "tracking.json"
+TIMEOUT_S = 120.0
+
+
+def attach(study: Path, directory: Path) -> str | None:
+    """Log page and plots to the trackers that know `study`; what to tell the user, or None.
+
+    A tracker that does not take them costs a line, not the analysis.
+    """
+    if not _is_tracked(study):
+        return None
+    files = [directory / "report.html", *sorted((directory / "plots").glob("*.png"))]
+    argv = [sys.executable, "-m", "numa_bench.tracking", "attach", str(study), *map(str, files)]
+    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        done = subprocess.run(
+            argv,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"tracking  took longer than {TIMEOUT_S:.0f} s and was left alone"
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        return f"tracking  the page was not logged: {lines[-1]}"
+    return "tracking  page and plots are with the study"
+
+
+def _is_tracked(study: Path) -> bool:
+    try:
+        state = read_json(study / STATE)
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and bool(state.get("trackers"))

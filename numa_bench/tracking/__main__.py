@@ -1,0 +1,93 @@
+"""python -m numa_bench.tracking sync PATH...        log what trackers have missed
+python -m numa_bench.tracking attach STUDY FILE...   keep files, such as a report, with a study
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from numa_bench.config import RunnerConfig
+from numa_bench.errors import NumaBenchError, StoreError
+from numa_bench.facts import redact
+from numa_bench.store import RESOLVED_CONFIG
+from numa_bench.tracking.factory import make_trackers
+from numa_bench.tracking.sync import Syncer, study_directories
+
+KINDS = ("mlflow", "wandb", "tensorboard")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. 0: everything is logged; 1: a tracker failed; 2: there is no study."""
+    parser = argparse.ArgumentParser(description="Log stored studies to trackers.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    sync = commands.add_parser("sync", help="log what is missing; twice changes nothing")
+    sync.add_argument("paths", nargs="+", type=Path, help="studies, sweeps, or an output root")
+    attach = commands.add_parser("attach", help="keep files with a study's parent run")
+    attach.add_argument("study", type=Path)
+    attach.add_argument("files", nargs="+", type=Path)
+    for one in (sync, attach):
+        one.add_argument("--tracking", help=f"{', '.join(KINDS)}: instead of what the study says")
+        one.add_argument("--uri", help="MLflow's tracking URI, instead of what the study says")
+    args = parser.parse_args(argv)
+    paths = args.paths if args.command == "sync" else [args.study]
+    try:
+        directories = [found for path in paths for found in study_directories(path)]
+        if not directories:
+            raise StoreError(f"no study at or below {', '.join(map(str, paths))}")
+        return max(_one(directory, args) for directory in directories)
+    except NumaBenchError as error:
+        print(f"error: {redact(error)}", file=sys.stderr)
+        return error.exit_code
+
+
+def _one(directory: Path, args: argparse.Namespace) -> int:
+    syncer = make_syncer(directory, args.tracking, args.uri)
+    worst = 0
+    for tracker in syncer.trackers:
+        try:
+            if args.command == "sync":
+                logged = syncer.sync(tracker, finished=True)
+                told = f"{logged} runs logged to {tracker.name}; {tracker.hint(directory)}"
+                print(f"{directory}: {told}")
+            else:
+                syncer.attach(tracker, tuple(args.files), "analysis")
+                print(f"{directory}: {len(args.files)} files kept in {tracker.name}")
+        except NumaBenchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - trackers raise what they like
+            worst = 1
+            told = redact(error).strip() or type(error).__name__
+            print(f"error: {tracker.name} at {tracker.target}: {told}", file=sys.stderr)
+    syncer.close()
+    return worst
+
+
+def make_syncer(directory: Path, kinds: str | None = None, uri: str | None = None) -> Syncer:
+    """The syncer of a stored study, by its own settings unless others are given."""
+    config = RunnerConfig()
+    saved = directory / RESOLVED_CONFIG
+    if saved.is_file():
+        merged = OmegaConf.merge(OmegaConf.structured(RunnerConfig), OmegaConf.load(saved))
+        found = OmegaConf.to_object(merged)
+        assert isinstance(found, RunnerConfig)
+        config = found
+    tracking = config.tracking
+    wanted = kinds.split(",") if kinds else [k for k in KINDS if getattr(tracking, k).enabled]
+    for kind in wanted:
+        if kind not in KINDS:
+            raise StoreError(f"--tracking {kind}: unknown; use {', '.join(KINDS)}")
+    for kind in KINDS:
+        getattr(tracking, kind).enabled = kind in (wanted or ["mlflow"])
+    if uri:
+        tracking.mlflow.uri = uri
+    trackers = make_trackers(tracking, Path(config.output.root))
+    return Syncer(directory, trackers, tracking.series_points, tracking.max_file_mb)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

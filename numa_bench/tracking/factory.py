@@ -1,0 +1,38 @@
+"""From settings to trackers. Imports none of their packages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from numa_bench.config import TrackingConfig
+from numa_bench.tracking.base import Tracker
+from numa_bench.tracking.mlflow_tracker import MlflowTracker
+from numa_bench.tracking.tensorboard_tracker import TensorboardTracker
+from numa_bench.tracking.wandb_tracker import WandbTracker
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+
+
+def make_trackers(config: TrackingConfig, root: Path) -> list[Tracker]:
+    """The trackers that are switched on. `root` is the output root, beside which MLflow's
+    database lies unless a URI says otherwise."""
+    found: list[Tracker] = []
+    if config.mlflow.enabled:
+        beside = root.absolute().parent
+        uri = mlflow_uri(config, root)
+        found.append(
+            MlflowTracker(uri, config.mlflow.experiment, beside / ARTIFACTS, config.timeout_s)
+        )
+    if config.wandb.enabled:
+        wandb = config.wandb
+        found.append(WandbTracker(wandb.project, wandb.entity, wandb.mode, None))
+    if config.tensorboard.enabled:
+        found.append(TensorboardTracker())
+    return found
+
+
+def mlflow_uri(config: TrackingConfig, root: Path) -> str:
+    """The setting, else the variable that MLflow itself reads, else a file beside the outputs."""
+    local = f"sqlite:///{root.absolute().parent / DATABASE}"
+    return config.mlflow.uri or os.environ.get("MLFLOW_TRACKING_URI") or local

@@ -1,0 +1,142 @@
+"""Feeds trackers while a study runs: in a thread, between measurements, within a bound.
+
+A shared lock is held meanwhile, for which a worker waits before its first batch. Nothing new is
+begun after half of `timeout_s`, and the lock is let go after all of it: a tracker that still hangs
+then waits for its network, not for a CPU. What is left is logged after the next run, or at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import IO
+
+from numa_bench.errors import MachineError
+from numa_bench.facts import redact
+from numa_bench.tracking.base import Tracker
+from numa_bench.tracking.sync import Syncer
+
+logger = logging.getLogger("numa_bench")
+#: A tracker that failed so often in a row is left alone until the study ends.
+MOST_FAILURES = 3
+
+
+class Feeder:
+    """What a study needs of its trackers. No method raises, except `require`."""
+
+    def __init__(self, syncer: Syncer, lock: Path, timeout_s: float) -> None:
+        self._syncer = syncer
+        self._lock = lock
+        self._timeout_s = timeout_s
+        self._failures: Counter[str] = Counter()
+        self._warned: set[str] = set()
+        self._thread: threading.Thread | None = None
+
+    def require(self) -> None:
+        """Connect to every tracker now. Raises MachineError for the first that does not work."""
+        for tracker in self._syncer.trackers:
+            try:
+                self._syncer.connect(tracker)
+            except Exception as error:
+                raise MachineError(
+                    f"tracking.required=true: {tracker.name} at {tracker.target} does not work: "
+                    f"{_first_line(error)}; mend it, or use tracking=none"
+                ) from error
+
+    def feed(self) -> None:
+        """Log what is stored and not logged yet, in the background."""
+        if not self._syncer.trackers or (self._thread is not None and self._thread.is_alive()):
+            return  # what is busy or hangs gets it the next time
+        held = self._hold()
+        self._thread = threading.Thread(target=self._work, args=(held, False), daemon=True)
+        self._thread.start()
+
+    def finish(self) -> list[str]:
+        """The last look, for which the user waits; then what to tell, a line for each tracker."""
+        if not self._syncer.trackers:
+            return []
+        self._failures.clear()
+        if self._thread is not None:
+            self._thread.join(self._timeout_s)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, args=(None, True), daemon=True)
+            self._thread.start()
+            # As many as were missed may take longer than one run after another did.
+            self._thread.join(self._timeout_s + self._missing_runs())
+        told = [self._line(tracker) for tracker in self._syncer.trackers]
+        if not self._thread.is_alive():
+            self._syncer.close()
+        return told
+
+    def _missing_runs(self) -> int:
+        with contextlib.suppress(Exception):
+            return sum(self._syncer.missing(tracker) for tracker in self._syncer.trackers)
+        return 0
+
+    def _line(self, tracker: Tracker) -> str:
+        missing = 0
+        with contextlib.suppress(Exception):
+            missing = self._syncer.missing(tracker)
+        if missing:
+            command = f"python -m numa_bench.tracking sync {self._syncer.directory}"
+            return f"{missing} runs are not in {tracker.name} yet; later: {command}"
+        return f"tracking  {tracker.hint(self._syncer.directory)}"
+
+    def _work(self, held: IO[bytes] | None, finished: bool) -> None:
+        timer, until = None, math.inf
+        if held is not None:
+            timer = threading.Timer(self._timeout_s, held.close)
+            timer.daemon = True
+            timer.start()
+            until = time.monotonic() + self._timeout_s / 2
+        for tracker in self._syncer.trackers:
+            before = self._failures[tracker.name]
+            if before < MOST_FAILURES:
+                self._sync(tracker, finished, until)
+            if finished and self._failures[tracker.name] > before:
+                self._sync(tracker, finished, until)  # the last chance, taken twice
+        if timer is not None and held is not None:
+            timer.cancel()
+            held.close()
+
+    def _sync(self, tracker: Tracker, finished: bool, until: float) -> None:
+        try:
+            if time.monotonic() < until:
+                self._syncer.sync(tracker, finished=finished, until=until)
+        except Exception as error:  # noqa: BLE001 - a tracker may raise anything, and costs nothing
+            self._failures[tracker.name] += 1
+            if tracker.name not in self._warned:
+                self._warned.add(tracker.name)
+                logger.warning(
+                    "%s at %s: %s; the study goes on",
+                    tracker.name,
+                    tracker.target,
+                    _first_line(error),
+                )
+        else:
+            self._failures[tracker.name] = 0
+
+    def _hold(self) -> IO[bytes] | None:
+        """The lock that workers wait for, or None where there are no locks."""
+        held = None
+        try:
+            held = self._lock.open("ab")
+            fcntl.flock(held, fcntl.LOCK_SH)
+        except OSError:
+            if held is not None:
+                held.close()
+            return None
+        return held
+
+
+def _first_line(error: BaseException) -> str:
+    """What an exception says, on one line, without credentials."""
+    text = redact(error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
+    return first[:300]

@@ -1,0 +1,192 @@
+"""MLflow: one parent run per study or sweep, a nested run for every measured run.
+
+Runs are found again by tags, so nothing appears twice even when what this machine remembered of
+them is lost. Values have the time of the run, which makes logging them again change nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numa_bench.facts import redact
+from numa_bench.tracking.base import RunView, StudyView, TrackingError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+T = TypeVar("T")
+#: Tags by which runs are found again.
+STUDY_TAG, RUN_TAG, FINGERPRINT = "numa_bench.study", "numa_bench.run", "numa_bench.fingerprint"
+#: Limits of MLflow's log-batch API and of a parameter's length (MLflow REST API, "Log Batch").
+_METRICS, _PARAMS, _TAGS, _VALUE, _TAG_VALUE = 1000, 100, 100, 6000, 5000
+_STATUS = {"passed": "FINISHED", "waived": "FINISHED", "interrupted": "KILLED"}
+
+
+class MlflowTracker:
+    """See `Tracker`. `uri` may hold credentials; `target` never does."""
+
+    name = "mlflow"
+
+    def __init__(self, uri: str, experiment: str | None, artifacts: Path, timeout_s: float) -> None:
+        self._uri = uri
+        self._experiment = experiment
+        self._artifacts = artifacts
+        self._timeout_s = timeout_s
+        self._client: MlflowClient | None = None
+        self._experiment_id = self._parent = ""
+        self.target = redact(uri)
+
+    def open(self, study: StudyView) -> None:
+        """See `Tracker.open`. Raises TrackingError when mlflow is not installed."""
+        if self._client is None:
+            self._client = self._connect()
+        name = self._experiment or study.experiment
+        self._experiment_id = self._find_experiment(name)
+        found = self._find(STUDY_TAG, study.key)
+        if found is None:
+            tags = {**study.tags, STUDY_TAG: study.key, "mlflow.note.content": study.summary}
+            made = self._api.create_run(
+                self._experiment_id,
+                start_time=_ms(study.started_s),
+                tags=_limited(tags),
+                run_name=study.title,
+            )
+            found = made
+            self._log(made.info.run_id, study.params, {}, {}, study.started_s)
+        self._parent = found.info.run_id
+
+    def log_run(self, study: StudyView, run: RunView) -> None:
+        """See `Tracker.log_run`."""
+        key = f"{study.key}/{study.directory.name}/{run.run_id}"
+        found = self._find(RUN_TAG, key)
+        if found is not None and found.data.tags.get(FINGERPRINT) == run.fingerprint:
+            return
+        if found is None:
+            tags = {"mlflow.parentRunId": self._parent, RUN_TAG: key}
+            found = self._api.create_run(
+                self._experiment_id, _ms(run.start_s), tags=tags, run_name=run.run_id
+            )
+        id_ = found.info.run_id
+        self._log(id_, run.params, run.metrics, run.series, run.start_s)
+        for path in run.files:
+            self._api.log_artifact(id_, str(path))
+        self._api.set_terminated(id_, _STATUS.get(run.status, "FAILED"), _ms(run.end_s))
+        # Last, as it says that everything is there.
+        self._tag(id_, {**run.tags, FINGERPRINT: run.fingerprint})
+
+    def log_study(self, study: StudyView) -> None:
+        """See `Tracker.log_study`."""
+        self._log(self._parent, {}, study.metrics, {}, study.started_s)
+        self._tag(self._parent, {**study.tags, "mlflow.note.content": study.summary})
+        below = None if study.root == study.directory else study.directory.name
+        for path in study.files:
+            self._api.log_artifact(self._parent, str(path), below)
+        self._api.set_terminated(self._parent)
+
+    def log_files(self, study: StudyView, files: tuple[Path, ...], below: str) -> None:  # noqa: ARG002
+        """See `Tracker.log_files`."""
+        for path in files:
+            self._api.log_artifact(self._parent, str(path), below)
+
+    def hint(self, directory: Path) -> str:  # noqa: ARG002
+        """See `Tracker.hint`. A server has a page of its own."""
+        if self._uri.startswith("http"):
+            return f"MLflow: {self.target}"
+        return f"mlflow ui --backend-store-uri {self.target} --host 127.0.0.1"
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._client = None
+
+    @property
+    def _api(self) -> MlflowClient:
+        assert self._client is not None, "open() comes first"
+        return self._client
+
+    def _connect(self) -> MlflowClient:
+        # What the user set stands. Defaults of MLflow wait for minutes on a dead server.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(self._timeout_s))))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # They tell at length how they make a database.
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        try:
+            from mlflow.tracking import MlflowClient
+        except ImportError as error:
+            raise TrackingError(
+                "mlflow is not installed; pip install mlflow -c constraints.txt, or tracking=none"
+            ) from error
+        return MlflowClient(tracking_uri=self._uri)
+
+    def _find_experiment(self, name: str) -> str:
+        found = self._api.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                self._api.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        # A server has a place of its own for artifacts; a file would put them below the
+        # directory that somebody happens to be in.
+        place = (self._artifacts / name).absolute().as_uri()
+        location = place if self._uri.startswith("sqlite:") else None
+        # Or the UI takes it for a study of prompts.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._api.create_experiment(name, artifact_location=location, tags=kind))
+
+    def _find(self, tag: str, value: str) -> Run | None:
+        quoted = value.replace("'", "\\'")
+        found = self._api.search_runs(
+            [self._experiment_id], f"tags.`{tag}` = '{quoted}'", max_results=1
+        )
+        return found[0] if found else None
+
+    def _log(
+        self,
+        id_: str,
+        params: dict[str, Any],
+        metrics: dict[str, float],
+        series: dict[str, list[tuple[int, float]]],
+        moment_s: float,
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        at = _ms(moment_s)
+        values = [Metric(name, value, at, 0) for name, value in metrics.items()]
+        for name, points in series.items():
+            values += [Metric(name, value, at, step) for step, value in points]
+        texts = [Param(name, _cut(value, _VALUE)) for name, value in params.items()]
+        for metric_part in _parts(values, _METRICS):
+            self._api.log_batch(id_, metrics=metric_part)
+        for param_part in _parts(texts, _PARAMS):
+            self._api.log_batch(id_, params=param_part)
+
+    def _tag(self, id_: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        found = [RunTag(name, value) for name, value in _limited(tags).items()]
+        for part in _parts(found, _TAGS):
+            self._api.log_batch(id_, tags=part)
+
+
+def _parts(items: list[T], size: int) -> list[list[T]]:
+    rest = iter(items)
+    return list(iter(lambda: list(islice(rest, size)), []))
+
+
+def _limited(tags: dict[str, str]) -> dict[str, str]:
+    return {name: _cut(value, _TAG_VALUE) for name, value in tags.items()}
+
+
+def _cut(value: object, most: int) -> str:
+    """A value as a text that MLflow takes; what is cut is in the run's spec.json."""
+    text = str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,147 @@
+"""Logs what a tracker has not seen yet of a study. Doing it again changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from numa_bench.jsonio import read_json, write_json
+from numa_bench.records import JsonDict
+from numa_bench.tracking.base import StudyView, Tracker, TrackingError
+from numa_bench.tracking.view import STATE, read_study, sweep_root
+
+LOCK = ".tracking.lock"
+LOCK_WAIT_S = 60.0
+
+
+class Syncer:
+    """One study and its trackers."""
+
+    def __init__(
+        self, directory: Path, trackers: Sequence[Tracker], points: int, max_file_mb: float
+    ) -> None:
+        self.directory = directory
+        self.trackers = list(trackers)
+        self._points = points
+        self._max_file_mb = max_file_mb
+        self._open: set[str] = set()
+
+    def connect(self, tracker: Tracker) -> None:
+        """Open one tracker. Raises whatever it raises."""
+        study = self._study()
+        with _alone(study.root):
+            tracker.open(study)
+        self._open.add(tracker.name)
+
+    def sync(self, tracker: Tracker, *, finished: bool, until: float = math.inf) -> int:
+        """Log what is missing in one tracker; how many runs that were. Raises what it raises.
+
+        `finished`: the parent is brought up to date too. Nothing is begun after `until`
+        (time.monotonic()).
+        """
+        seen = self._seen(tracker)
+        study = self._study(seen["runs"])
+        if tracker.name not in self._open:
+            self.connect(tracker)
+        logged = 0
+        for run in study.runs:
+            if seen["runs"].get(run.run_id) == run.fingerprint or time.monotonic() > until:
+                continue
+            tracker.log_run(study, run)
+            self._remember(study, tracker, run.run_id, run.fingerprint)
+            logged += 1
+        mark = _mark(study)
+        if finished and seen.get("study") != mark:
+            with _alone(study.root):
+                tracker.log_study(study)
+            self._remember(study, tracker, None, mark)
+        return logged
+
+    def missing(self, tracker: Tracker) -> int:
+        """How many runs a tracker has not got."""
+        runs = self._seen(tracker)["runs"]
+        return sum(runs.get(run.run_id) != run.fingerprint for run in self._study(runs).runs)
+
+    def attach(self, tracker: Tracker, files: tuple[Path, ...], below: str) -> None:
+        """Keep files with the parent. Raises what the tracker raises."""
+        study = self._study()
+        if tracker.name not in self._open:
+            self.connect(tracker)
+        tracker.log_files(study, files, below)
+
+    def close(self) -> None:
+        """Close every tracker; their trouble does not matter any more."""
+        for tracker in self.trackers:
+            with contextlib.suppress(Exception):
+                tracker.close()
+
+    def _study(self, seen: Mapping[str, str] | None = None) -> StudyView:
+        return read_study(
+            self.directory, points=self._points, max_file_mb=self._max_file_mb, seen=seen
+        )
+
+    def _seen(self, tracker: Tracker) -> JsonDict:
+        found = _state(self.directory).get("trackers", {}).get(_slot(tracker), {})
+        return {"runs": {}, **found}
+
+    def _remember(self, study: StudyView, tracker: Tracker, run_id: str | None, mark: str) -> None:
+        state = _state(self.directory)
+        state["key"] = study.key
+        slot = state.setdefault("trackers", {}).setdefault(_slot(tracker), {"runs": {}})
+        if run_id is None:
+            slot["study"] = mark
+        else:
+            slot["runs"][run_id] = mark
+        write_json(self.directory / STATE, state)
+
+
+def _slot(tracker: Tracker) -> str:
+    place = hashlib.sha256(tracker.target.encode()).hexdigest()[:8]
+    return f"{tracker.name}-{place}"
+
+
+def _mark(study: StudyView) -> str:
+    text = repr((sorted(study.metrics.items()), study.summary, len(study.runs)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _state(directory: Path) -> JsonDict:
+    try:
+        found: Any = read_json(directory / STATE)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Jobs of a sweep share a parent, which must be made once."""
+    try:
+        with FileLock(root / LOCK, timeout=LOCK_WAIT_S):
+            yield
+    except TimeoutError as error:
+        raise TrackingError(f"{root / LOCK} is held by another process") from error
+
+
+def study_directories(path: Path) -> list[Path]:
+    """The studies at or below a path: itself, a sweep's jobs, everything in an output root."""
+    if (path / "results.json").is_file():
+        return [path]
+    found = []
+    for folder, below, files in os.walk(path):
+        # MLflow's artifacts hold copies of a study's files, but not its runs.
+        if {"results.json", "experiment_summary.json"} <= set(files) and "runs" in below:
+            found.append(Path(folder))
+            below.clear()
+    return sorted(found)
+
+
+__all__ = ["LOCK", "Syncer", "study_directories", "sweep_root"]
