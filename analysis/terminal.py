@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.assemble import Analysis
-from analysis.comparison import Comparison
 
 _PLAIN_WIDTH = 160
 #: More rows than this are for the page.
@@ -22,10 +21,12 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     if analysis.comparison is not None:
-        _print_comparison(console, analysis.comparison)
+        console.print(analysis.comparison.text, style="bold", soft_wrap=True)
+        title = "throughput after against before"
+        _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
-        _print_effects(console, analysis.effects)
+        _print_effects(console, "throughput against local", analysis.effects)
     _print_left_out(console, analysis)
     try:
         shown = directory.relative_to(Path.cwd())
@@ -45,10 +46,11 @@ def _print_verdicts(console: Console, analysis: Analysis) -> None:
         console.print("no verdict: no run passed", style="bold")
 
 
-def _print_effects(console: Console, effects: pd.DataFrame) -> None:
+def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
+    """One row per comparison: with local, or of after with before."""
     if effects.empty:
         return
-    table = Table(title="throughput against local", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for name in ("device", "model", "placement"):
         table.add_column(name, overflow="fold")
     for name in ("runs", "change", "95 % interval", "p (Holm)", "would have shown"):
@@ -62,9 +64,9 @@ def _print_effects(console: Console, effects: pd.DataFrame) -> None:
             f"{row['n']} x {row['n_base']}",
             _percent(row["ratio"], -1),
             _interval(row["low"], row["high"]),
-            "-" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}",
-            "-" if pd.isna(row["detectable"]) else f"{row['detectable']:.1%}",
-            str(row["marks"]),
+            _probability(row["p_holm"]),
+            "-" if pd.isna(row.get("detectable")) else f"{row['detectable']:.1%}",
+            str(row.get("marks", "")),
         )
     console.print(table)
     if len(effects) > MOST_ROWS:
@@ -79,27 +81,6 @@ def _most_telling(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[size.index[:MOST_ROWS]]
 
 
-def _print_comparison(console: Console, comparison: Comparison) -> None:
-    console.print(comparison.text, style="bold", soft_wrap=True)
-    table = Table(title="throughput after against before", title_justify="left")
-    for name in ("device", "model", "placement"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "change", "95 % interval", "p (Holm)"):
-        table.add_column(name, justify="right")
-    for row in _most_telling(comparison.table).to_dict("records"):
-        table.add_row(
-            str(row["device_text"]),
-            str(row["model_text"]),
-            f"{row['placement']}, {row['placement_text']}",
-            f"{row['n']} x {row['n_base']}",
-            _percent(row["ratio"], -1),
-            _interval(row["low"], row["high"]),
-            "-" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}",
-        )
-    if len(comparison.table):
-        console.print(table)
-
-
 def _print_left_out(console: Console, analysis: Analysis) -> None:
     """What was not counted is said, with the reason."""
     excluded = analysis.excluded
@@ -111,6 +92,12 @@ def _print_left_out(console: Console, analysis: Analysis) -> None:
         console.print(f"skipped   {problem.path}: {problem.reason}", soft_wrap=True)
     if len(analysis.loaded.problems) > 5:
         console.print(f"skipped   {len(analysis.loaded.problems) - 5} more files")
+
+
+def _probability(value: float) -> str:
+    if pd.isna(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _percent(value: float, offset: float) -> str:

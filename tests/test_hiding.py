@@ -11,12 +11,16 @@ import pytest
 
 from numa_bench.hiding import REFUSED, can_hide, exposed_secrets, wrapped
 from tests.conftest import PROJECT
+from tests.fake_worker import wait_until
 
 
 @pytest.fixture
 def neighbour() -> Iterator[int]:
     """A process with a secret."""
     process = subprocess.Popen(["sleep", "600"], env={"HF_TOKEN": "hush", "LANG": "C"})
+    # A process in the middle of exec() shows no environment.
+    environ = Path(f"/proc/{process.pid}/environ")
+    wait_until(lambda: b"HF_TOKEN" in environ.read_bytes(), "the neighbour's environment")
     yield process.pid
     process.kill()
     process.wait()

@@ -7,6 +7,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def read_study(
         "hydra.overrides": " ".join(overrides),
         "directory": str(root),
     }
+    common = {name: tags[name] for name in ("git_commit", "hydra.overrides") if tags[name]}
+    runs = [_run(directory, record, points, max_file_mb, seen or {}) for record in records]
     return StudyView(
         directory=directory,
         root=root,
@@ -76,7 +79,7 @@ def read_study(
             for name in (*_OWN_FILES, ".hydra/config_resolved.yaml")
             if (path := directory / name).is_file()
         ),
-        runs=tuple(_run(directory, record, points, max_file_mb, seen or {}) for record in records),
+        runs=tuple(replace(run, tags={**common, **run.tags}) for run in runs),
     )
 
 
