@@ -1,6 +1,6 @@
 """What a profiler's report says about copies, compute and their overlap.
 
-    python analysis/inspect_report.py FILE... [--window NAME|all] [--json | --csv] [--plot [PATH]]
+    python analysis/inspect_report.py FILE... [--window NAME|all] [--json | --csv] [--plot]
     python analysis/inspect_report.py --compare A B
 
 FILE is a .nsys-rep (exported beside it with nsys), its SQLite export, or a trace of torch's
@@ -23,7 +23,6 @@ from analysis.pcie import Link, parse_link
 from numa_bench.errors import NumaBenchError, ReportError
 
 PICTURE = ".timeline.png"
-BESIDE = "beside the report"
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,16 +44,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     form.add_argument("--compare", action="store_true", help="two files side by side")
     parser.add_argument(
         "--plot",
-        nargs="?",
-        const=BESIDE,
-        metavar="PATH",
-        help=f"write a timeline picture; default: beside the report as NAME{PICTURE}",
+        action="store_true",
+        help=f"write a timeline picture beside each report, as NAME{PICTURE}",
     )
+    parser.add_argument("--plot-to", metavar="PATH", type=Path, help="the same of one file, there")
     args = parser.parse_args(argv)
     if args.compare and len(args.files) != 2:
         parser.error(f"--compare needs two files, not {len(args.files)}")
-    if args.plot not in (None, BESIDE) and len(args.files) > 1:
-        parser.error("--plot PATH is for one file; give --plot last and without PATH for several")
+    if args.plot_to is not None and len(args.files) > 1:
+        parser.error("--plot-to is for one file; --plot writes beside each")
     return args
 
 
@@ -89,18 +87,17 @@ def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspe
     """One file's inspection, its picture drawn; None, and a line on stderr, when it fails."""
     try:
         found = inspect(path, args.window, link)
-        if args.plot:
-            _plot(found, args.plot)
+        if args.plot or args.plot_to:
+            _plot(found, args.plot_to or found.path.with_suffix(PICTURE))
     except NumaBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return None
     return found
 
 
-def _plot(found: Inspection, wanted: str) -> None:
+def _plot(found: Inspection, target: Path) -> None:
     from analysis.timeline import draw  # matplotlib takes a while to import
 
-    target = found.path.with_suffix(PICTURE) if wanted == BESIDE else Path(wanted)
     try:
         draw(found, target)
     except (OSError, ValueError) as error:

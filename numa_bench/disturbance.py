@@ -93,7 +93,11 @@ def trend(values: Sequence[float]) -> float:
 
 
 def of_monitor(summary: Summary, samples: int) -> list[str]:
-    """Warnings from the sensors' summary over the timed window, which held `samples` readings."""
+    """Warnings from the sensors' summary over the timed window, which held `samples` readings.
+
+    Without any the summary is of the whole run, and other processes' CPU time in it says nothing
+    of the window: trackers and exports are busy while a worker starts.
+    """
     found = []
 
     def greatest(name: str) -> float:
@@ -112,9 +116,9 @@ def of_monitor(summary: Summary, samples: int) -> list[str]:
             found.append(f"pcie: the link ran at {unit}{now:.0f}, it can do {unit}{best:.0f}")
     if greatest("foreign_processes") >= 1:
         found.append(f"foreign_gpu: {greatest('foreign_processes'):.0f} other processes on the GPU")
-    if middle("cpu_foreign") > FOREIGN_CPU:
+    if samples and middle("cpu_foreign") > FOREIGN_CPU:
         found.append(f"foreign_cpu: others used {middle('cpu_foreign'):.0%} of the measured CPUs")
-    if middle("cpu_steal") > STEAL:
+    if samples and middle("cpu_steal") > STEAL:
         found.append(f"steal: the hypervisor took {middle('cpu_steal'):.1%} of the measured CPUs")
     if greatest("swap_traffic_mb") > 0:
         found.append(f"swap: {greatest('swap_traffic_mb'):.1f} MB moved between two readings")

@@ -173,7 +173,7 @@ def test_the_picture_is_beside_the_report(
 
 
 def test_a_picture_that_cannot_be_written(pipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, pipe, "--plot", pipe.parent / "no" / "p.png")
+    code, _, err = run(capsys, pipe, "--plot-to", pipe.parent / "no" / "p.png")
 
     assert code == 2
     assert "the picture cannot be written" in err
@@ -190,7 +190,7 @@ def test_the_picture_of_an_empty_report(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "argv",
-    [["--compare", "a"], ["--json", "--csv", "a"], ["a", "b", "--plot", "p.png"], []],
+    [["--compare", "a"], ["--json", "--csv", "a"], ["a", "b", "--plot-to", "p.png"], []],
     ids=" ".join,
 )
 def test_arguments_that_do_not_go_together(
