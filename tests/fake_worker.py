@@ -319,11 +319,11 @@ def drive_argv(directory: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "tests.fake_worker", "drive", str(directory), *words]
 
 
-def wait_until(holds: Callable[[], object], what: str) -> None:
+def wait_until(holds: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
     """Look until it holds; fail with `what` after a time that no healthy machine needs."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     while not holds():
-        assert time.monotonic() < deadline, f"waited {LIMIT_S:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {limit_s:g} s in vain: {what}"
         time.sleep(0.02)
 
 

@@ -713,6 +713,7 @@ class Observer:
         monkeypatch.setattr("numa_bench.nsys.version", lambda _: "2099.1")
         monkeypatch.setattr("numa_bench.study.Exporter", lambda *_: self)
         monkeypatch.setattr("numa_bench.attempt.execute", self.fail)
+        monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit: Fed([], limit))
         monkeypatch.setattr("numa_bench.attempt.Monitor", self.monitor)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:

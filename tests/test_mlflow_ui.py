@@ -49,7 +49,7 @@ def ui(line: str, port: int, cwd: Path) -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow UI")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow UI", 300)
         yield f"http://127.0.0.1:{port}"
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config import MlflowConfig, TrackingConfig
+from analysis.attach import attach
+from numa_bench.config import MlflowConfig, RunnerConfig, TrackingConfig
+from numa_bench.entry import save_resolved
 from numa_bench.errors import MachineError
 from numa_bench.facts import has_credentials, redact
 from numa_bench.jsonio import read_json, write_json
@@ -99,6 +101,9 @@ def study(tmp_path: Path, fake: Callable[..., None]) -> tuple[Path, str]:
     fake(m0="good", m1="raises", m2="good")
     directory = tmp_path / "outputs" / "study"
     run_tracked(directory, mlflow_at(), "m0", "m1", "m2")
+    config = RunnerConfig(tracking=mlflow_at())
+    config.experiment.name, config.output.root = "fake", str(directory.parent)
+    save_resolved(config, directory)
     return directory, f"sqlite:///{tmp_path}/mlflow.db"
 
 
@@ -202,6 +207,39 @@ def test_the_jobs_of_a_sweep_share_a_parent(tmp_path: Path, fake: Callable[..., 
     assert parent.data.metrics["runs_passed"] == 2
     assert parent.data.tags["hydra.overrides"] == "a=1,2"
     assert len(children) == 2
+
+
+def test_the_page_of_an_analysis_is_kept_with_the_study(
+    study: tuple[Path, str], tmp_path: Path
+) -> None:
+    directory, uri = study
+    made = tmp_path / "analysis"
+    (made / "plots").mkdir(parents=True)
+    for name in ("report.html", "plots/effects.png"):
+        (made / name).write_text("x")
+
+    told = attach(directory, made)
+
+    ((parent,), _) = runs_of(uri)
+    kept = {f.path for f in client(uri).list_artifacts(parent.info.run_id, "analysis")}
+    assert told == "tracking  page and plots are with the study"
+    assert kept == {"analysis/report.html", "analysis/effects.png"}
+
+
+def test_the_page_of_a_study_that_was_not_tracked_goes_nowhere(tmp_path: Path) -> None:
+    assert attach(tmp_path, tmp_path) is None
+
+
+def test_a_tracker_that_does_not_take_the_page_costs_a_line(
+    study: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, _ = study
+    monkeypatch.setattr("analysis.attach.PROJECT", tmp_path)  # nothing can be imported from there
+    monkeypatch.chdir(tmp_path)
+
+    told = attach(directory, tmp_path)
+
+    assert str(told).startswith("tracking  the page was not logged: ")
 
 
 def test_long_values_and_odd_names_are_handled(study: tuple[Path, str]) -> None:
@@ -356,7 +394,7 @@ def server(directory: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow server")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow server", 300)
         yield process
     finally:
         stop(process)
