@@ -107,7 +107,8 @@ def _started(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts)
     outcome.warnings = (*outcome.warnings, told)
     if _lost(spec, paths, outcome):
         outcome.problem = (
-            "nsys ended before the worker ran, twice; profiler=none measures without it"
+            "nsys or what it starts ended before the worker ran, twice; profiler=none measures "
+            "without it"
         )
     return outcome
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from numa_bench.nsys import NsysError, export_sqlite
 
 logger = logging.getLogger("numa_bench")
+_LOOK_S = 0.2
 
 
 class Exporter:
@@ -24,8 +25,13 @@ class Exporter:
     """
 
     def __init__(
-        self, executable: str, lock: Path, done: Callable[[str, str | None], None]
+        self,
+        executable: str,
+        lock: Path,
+        done: Callable[[str, str | None], None],
+        in_a_hurry: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._in_a_hurry = in_a_hurry
         self._executable = executable
         self._lock = lock
         self._done = done
@@ -39,7 +45,7 @@ class Exporter:
         self._run_id, self._problem = run_id, None
         try:
             # Locked before this returns, so that the next worker cannot be first.
-            held = self._lock.open("wb")
+            held = self._lock.open("a+b")  # NFS wants both ways for a lock
             fcntl.flock(held, fcntl.LOCK_SH)
         except OSError as error:
             self._done(run_id, f"no lock for the export: {error}")
@@ -59,7 +65,10 @@ class Exporter:
         """Wait for the export that is under way, if there is one, and tell how it ended."""
         if self._thread is None:
             return
-        self._thread.join()
+        while self._thread.is_alive() and not self._in_a_hurry():
+            self._thread.join(_LOOK_S)
+        if self._thread.is_alive():
+            self._problem = f"{self._run_id} was left while its report was being exported"
         self._thread = None
         if self._problem is not None:
             logger.warning("%s: %s", self._run_id, self._problem)

@@ -19,17 +19,19 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", 
 
 
 #: User name and password in a URI.
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"(?<=://)(?!/)[^\s'\"?#]+@")
+#: The same as parameters of a URI.
+_PARAMETERS = re.compile(r"([?&](?:user|username|password|passwd|token|key)=)[^&\s]+", re.I)
 
 
 def redact(text: object) -> str:
     """A text without user names and passwords of the URIs in it."""
-    return _CREDENTIALS.sub("", str(text))
+    return _PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(text)))
 
 
 def has_credentials(uri: str) -> bool:
     """Whether a URI holds a user name or a password."""
-    return _CREDENTIALS.search(uri) is not None
+    return bool(_CREDENTIALS.search(uri) or _PARAMETERS.search(uri))
 
 
 def is_secret(name: str) -> bool:
@@ -42,7 +44,7 @@ def result_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(environ.items())
-        if _VARIABLES.fullmatch(name) and not is_secret(name)
+        if _VARIABLES.fullmatch(name) and not is_secret(name) and not has_credentials(value)
     }
 
 

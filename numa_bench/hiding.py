@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from numa_bench.facts import is_secret
+from numa_bench.facts import has_credentials, is_secret
 
 REFUSED = 125
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # include/uapi/linux/sched.h
@@ -39,19 +39,21 @@ def can_hide(project: Path) -> bool:
 
 def exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
     """Names of variables that look like secrets, in all environments that this user may read."""
-    names = set()
+    names: set[str] = set()
     for path in _environments(proc):
         with contextlib.suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            names |= {word.partition(b"=")[0].decode(errors="replace") for word in words}
-    return sorted(name for name in names if is_secret(name))
+            for word in path.read_bytes().decode(errors="replace").split("\0"):
+                name, _, value = word.partition("=")
+                if is_secret(name) or has_credentials(value):
+                    names.add(name)
+    return sorted(names)
 
 
 def main(argv: list[str]) -> int:
     """Hide the environments of all processes there are, then become the command."""
     try:
         _own_mounts()
-        for path in _environments(Path("/proc")):
+        for path in _environments(Path("/proc"), but=os.getpid()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 _mount("/dev/null", str(path), _MS_BIND)
         os.execvp(argv[0], argv)
@@ -60,10 +62,10 @@ def main(argv: list[str]) -> int:
         return REFUSED
 
 
-def _environments(proc: Path) -> Iterator[Path]:
+def _environments(proc: Path, but: int | None = None) -> Iterator[Path]:
     for entry in proc.iterdir():
         path = entry / "environ"
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and os.access(path, os.R_OK):
+        if entry.name.isdigit() and int(entry.name) != but and os.access(path, os.R_OK):
             yield path
 
 

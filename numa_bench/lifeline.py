@@ -50,7 +50,7 @@ def wait_for_lock(path: Path) -> float:
     """
     begin = time.monotonic()
     try:
-        with path.open("rb") as file:
+        with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # nothing to wait for, or a file system without locks
         return 0.0

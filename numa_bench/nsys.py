@@ -20,7 +20,7 @@ INSTALL = (
 )
 #: Where tools/install_nsys.sh puts it.
 OWN = PROJECT / ".nsys" / "usr" / "bin" / "nsys"
-EXPORT_TIMEOUT_S = 300.0
+EXPORT_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 60.0
 #: Variables that nsys itself needs; a report embeds the environment of its session.
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL")
@@ -128,26 +128,29 @@ def minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
 
 
 def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[int]) -> None:
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=env,
-        pass_fds=fds,
-        start_new_session=True,
-    )
-    try:
-        _, errors = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise NsysError(f"nsys {argv[1]} took longer than {timeout_s:.0f} s") from error
-    finally:
-        if process.returncode is None:  # not reaped: its group's number is still its own
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    # In a file: a daemon that keeps a pipe open would be waited for.
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=env,
+            pass_fds=fds,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise NsysError(f"nsys {argv[1]} took longer than {timeout_s:.0f} s") from error
+        finally:
+            if process.returncode is None:  # not reaped: its group's number is still its own
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        errors.seek(0)
+        told = _first_line(errors.read().decode("utf-8", errors="replace"))
     if process.returncode != 0:
-        told = _first_line(errors.decode("utf-8", errors="replace"))
         raise NsysError(f"nsys {argv[1]} ended with {process.returncode}: {told}")
 
 

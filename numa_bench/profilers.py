@@ -14,7 +14,7 @@ from pathlib import Path
 from numa_bench import nsys
 from numa_bench.config import ProfilerConfig
 from numa_bench.errors import MachineError
-from numa_bench.facts import PROJECT, is_secret, result_variables
+from numa_bench.facts import PROJECT, has_credentials, is_secret, result_variables
 from numa_bench.hiding import can_hide, exposed_secrets, wrapped
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
 
@@ -102,7 +102,12 @@ def nsys_environment(
 ) -> dict[str, str]:
     """What a profiled run gets of an environment: no more, because its report holds all of it."""
     names = {*_NEEDED, *extra}
-    kept = {k: v for k, v in env.items() if k in names and (k == RUN_TOKEN or not is_secret(k))}
+    kept = {
+        name: value
+        for name, value in env.items()
+        if name == RUN_TOKEN
+        or (name in names and not is_secret(name) and not has_credentials(value))
+    }
     return {**result_variables(env), **kept, "TMPDIR": os.fspath(tmp)}
 
 

@@ -86,7 +86,9 @@ class _Study:
         self.environment = describe_environment(PROJECT, topology)
         self.host = Host(socket.gethostname(), self.environment["id"])
         profiler = plan.profiler
-        self.exporter = Exporter(profiler.executable, store.root / BUSY_LOCK, self._exported)
+        self.exporter = Exporter(
+            profiler.executable, store.root / BUSY_LOCK, self._exported, self._in_a_hurry
+        )
         tracking = plan.tracking
         self.feeder = Feeder(
             Syncer(
@@ -97,6 +99,7 @@ class _Study:
             ),
             store.root / BUSY_LOCK,
             tracking.timeout_s,
+            self._in_a_hurry,
         )
         self.tracked: list[str] = []
         self.conditions: list[str] = []
@@ -124,8 +127,8 @@ class _Study:
             record = attempt_run(
                 spec, self.plan, self.store, self.topology, self.host, self.interrupts
             )
-            self.exporter.collect()
             self.store.add(record)
+            self.exporter.collect()
             self.reporter.finished(record)
             self.feeder.feed()
             if record["nsys_report"] and self.plan.profiler.config.export:
@@ -171,6 +174,10 @@ class _Study:
             command = resume_command(shown_path(self.store.root))
             lines.append(f"{missing} not done; to run them: {command}")
         return lines
+
+    def _in_a_hurry(self) -> bool:
+        """Whether the user pressed Ctrl-C twice: nothing is waited for any more."""
+        return self.interrupts.count > 1
 
     def _exported(self, run_id: str, problem: str | None) -> None:
         """Note in a stored record how the export of its report ended."""

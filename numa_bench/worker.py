@@ -9,6 +9,7 @@ and the traceback on stderr. The result is written by atomic rename.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import platform
@@ -59,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     files = Files(args.result, args.spare_result, args.wait_for, args.trace)
     if args.started is not None:
-        tell_started(args.started)
+        with contextlib.suppress(OSError):  # a full disk; the result has a spare place
+            tell_started(args.started)
     result = _guarded(spec, files)
     files.write(result)
     return 1 if result.status == Status.FAILED.value else 0

@@ -713,7 +713,7 @@ class Observer:
         monkeypatch.setattr("numa_bench.nsys.version", lambda _: "2099.1")
         monkeypatch.setattr("numa_bench.study.Exporter", lambda *_: self)
         monkeypatch.setattr("numa_bench.attempt.execute", self.fail)
-        monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit: Fed([], limit))
+        monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit, ___: Fed([], limit))
         monkeypatch.setattr("numa_bench.attempt.Monitor", self.monitor)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:
@@ -752,7 +752,9 @@ class Observer:
             getattr(everything, kind).enabled = True
         settings = [vars(tracker) for tracker in make_trackers(everything, Path("outputs"))]
         self.monkeypatch.setattr("numa_bench.study.Syncer", lambda *given: made.append(given[1:]))
-        self.monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit: Fed(made, limit))
+        self.monkeypatch.setattr(
+            "numa_bench.study.Feeder", lambda _, __, limit, ___: Fed(made, limit)
+        )
         self.studies += 1
         with pytest.raises(StudyFailed):
             run_study(plan, machine, self.directory / f"tracked{self.studies}")

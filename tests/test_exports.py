@@ -89,6 +89,19 @@ def test_a_failed_export_is_told_and_leaves_no_half_file(
     assert {path.name for path in tmp_path.iterdir()} == {"nsys", "lock"}
 
 
+def test_a_user_in_a_hurry_waits_for_no_export(tmp_path: Path) -> None:
+    told: Told = []
+    nsys = program(tmp_path / "nsys", "sleep 3")
+    exporter = Exporter(nsys, tmp_path / "lock", lambda *end: told.append(end), lambda: True)
+
+    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.collect()
+
+    ((run_id, problem),) = told
+    assert run_id == "a"
+    assert "was left" in str(problem)
+
+
 def test_a_lock_that_cannot_be_made_costs_the_export_only(tmp_path: Path) -> None:
     told: Told = []
     exporter = Exporter("nsys", tmp_path / "no" / "lock", lambda *end: told.append(end))

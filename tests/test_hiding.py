@@ -76,6 +76,15 @@ def test_names_that_look_like_secrets_are_found_by_name_alone() -> None:
     assert "hush" not in " ".join(found)
 
 
+def test_this_process_counts_too_and_so_do_credentials_in_a_uri(tmp_path: Path) -> None:
+    """nsys is a child of the runner, and reads its environment as well."""
+    own = tmp_path / str(os.getpid())
+    own.mkdir()
+    (own / "environ").write_bytes(b"MLFLOW_TRACKING_URI=https://u:p@host\0URL=https://host\0")
+
+    assert exposed_secrets(tmp_path) == ["MLFLOW_TRACKING_URI"]
+
+
 def test_a_process_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "17").mkdir()
     (tmp_path / "17" / "environ").mkdir()  # cannot be read as a file

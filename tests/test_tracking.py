@@ -192,6 +192,23 @@ def test_a_resumed_study_continues_its_runs(
     assert again.info.status == "FINISHED"
 
 
+def test_figures_of_an_attempt_do_not_stand_among_those_of_the_next(
+    study: tuple[Path, str],
+) -> None:
+    directory, uri = study
+    records = read_json(directory / "results.json")
+    good = next(r for r in records if r["success"])
+    good.update(attempt=2, start_time="2030-01-01T00:00:00.000+00:00", throughput_samples_per_s=7.0)
+    write_json(directory / "results.json", records)
+
+    assert command(["sync", str(directory), "--uri", uri]) == 0
+
+    (run,) = [r for r in runs_of(uri)[1] if r.info.run_name == good["run_id"]]
+    history = client(uri).get_metric_history(run.info.run_id, "throughput_samples_per_s")
+    assert [m.value for m in history] == [7.0]
+    assert len(runs_of(uri)[1]) == 3
+
+
 def test_the_jobs_of_a_sweep_share_a_parent(tmp_path: Path, fake: Callable[..., None]) -> None:
     fake(m0="good")
     sweep = tmp_path / "outputs" / "multirun" / "fake" / "2026-01-31_14-30-15"
@@ -553,6 +570,9 @@ def test_a_package_that_is_missing_is_told_with_how_to_get_it(
     [
         ("https://user:pass@host/x", "https://host/x"),
         ("https://token@host", "https://host"),
+        ("https://u:p@ss@host/x", "https://host/x"),
+        ("postgresql://u:a/bcd@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?user=u&password=pw", "postgresql://host/db?user=&password="),
         ("sqlite:////a@b/mlflow.db", "sqlite:////a@b/mlflow.db"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
     ],

@@ -5,6 +5,7 @@ python -m numa_bench.tracking attach STUDY FILE...   keep files, such as a repor
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.facts import redact
 from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.tracking.factory import make_trackers
-from numa_bench.tracking.sync import Syncer, study_directories
+from numa_bench.tracking.sync import Syncer, known_place, study_directories
 
 KINDS = ("mlflow", "wandb", "tensorboard")
 
@@ -83,8 +84,11 @@ def make_syncer(directory: Path, kinds: str | None = None, uri: str | None = Non
             raise StoreError(f"--tracking {kind}: unknown; use {', '.join(KINDS)}")
     for kind in KINDS:
         getattr(tracking, kind).enabled = kind in (wanted or ["mlflow"])
+    known = known_place(directory, "mlflow")
     if uri:
         tracking.mlflow.uri = uri
+    elif known and known.startswith("sqlite:") and not os.environ.get("MLFLOW_TRACKING_URI"):
+        tracking.mlflow.uri = known  # the default depends on the working directory
     trackers = make_trackers(tracking, Path(config.output.root))
     return Syncer(directory, trackers, tracking.series_points, tracking.max_file_mb)
 

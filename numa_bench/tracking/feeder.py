@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -25,12 +26,20 @@ from numa_bench.tracking.sync import Syncer
 logger = logging.getLogger("numa_bench")
 #: A tracker that failed so often in a row is left alone until the study ends.
 MOST_FAILURES = 3
+_LOOK_S = 0.2
 
 
 class Feeder:
     """What a study needs of its trackers. No method raises, except `require`."""
 
-    def __init__(self, syncer: Syncer, lock: Path, timeout_s: float) -> None:
+    def __init__(
+        self,
+        syncer: Syncer,
+        lock: Path,
+        timeout_s: float,
+        in_a_hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._in_a_hurry = in_a_hurry
         self._syncer = syncer
         self._lock = lock
         self._timeout_s = timeout_s
@@ -54,6 +63,8 @@ class Feeder:
         if not self._syncer.trackers or (self._thread is not None and self._thread.is_alive()):
             return  # what is busy or hangs gets it the next time
         held = self._hold()
+        if held is None:
+            return  # nobody would wait for it; the end of the study will do
         self._thread = threading.Thread(target=self._work, args=(held, False), daemon=True)
         self._thread.start()
 
@@ -63,16 +74,25 @@ class Feeder:
             return []
         self._failures.clear()
         if self._thread is not None:
-            self._thread.join(self._timeout_s)
+            self._join(self._timeout_s)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, args=(None, True), daemon=True)
             self._thread.start()
             # As many as were missed may take longer than one run after another did.
-            self._thread.join(self._timeout_s + self._missing_runs())
+            self._join(self._timeout_s + self._missing_runs())
         told = [self._line(tracker) for tracker in self._syncer.trackers]
         if not self._thread.is_alive():
             self._syncer.close()
         return told
+
+    def _join(self, longest_s: float) -> None:
+        """Wait for the thread, as long as the user does."""
+        until = time.monotonic() + longest_s
+        while self._thread is not None and self._thread.is_alive():
+            left = until - time.monotonic()
+            if left <= 0 or self._in_a_hurry():
+                return
+            self._thread.join(min(left, _LOOK_S))
 
     def _missing_runs(self) -> int:
         with contextlib.suppress(Exception):
@@ -126,7 +146,7 @@ class Feeder:
         """The lock that workers wait for, or None where there are no locks."""
         held = None
         try:
-            held = self._lock.open("ab")
+            held = self._lock.open("a+b")
             fcntl.flock(held, fcntl.LOCK_SH)
         except OSError:
             if held is not None:

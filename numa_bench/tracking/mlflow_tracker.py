@@ -66,6 +66,10 @@ class MlflowTracker:
         found = self._find(RUN_TAG, key)
         if found is not None and found.data.tags.get(FINGERPRINT) == run.fingerprint:
             return
+        if found is not None and _measured_before(found, run):
+            # Figures of another attempt would stand among those of this one.
+            self._api.delete_run(found.info.run_id)
+            found = None
         if found is None:
             tags = {"mlflow.parentRunId": self._parent, RUN_TAG: key}
             found = self._api.create_run(
@@ -171,6 +175,13 @@ class MlflowTracker:
         found = [RunTag(name, value) for name, value in _limited(tags).items()]
         for part in _parts(found, _TAGS):
             self._api.log_batch(id_, tags=part)
+
+
+def _measured_before(found: Run, run: RunView) -> bool:
+    """Whether an earlier attempt left figures; one that failed early left none."""
+    tags = found.data.tags
+    other = tags.get("attempt", "1") != run.tags.get("attempt", "1")
+    return other and "throughput_samples_per_s" in found.data.metrics
 
 
 def _parts(items: list[T], size: int) -> list[list[T]]:

@@ -37,6 +37,12 @@ class Syncer:
     def connect(self, tracker: Tracker) -> None:
         """Open one tracker. Raises whatever it raises."""
         study = self._study()
+        state = _state(self.directory)
+        if state.get("key") != study.key or tracker.name not in state.get("places", {}):
+            # First, so that a study that is killed now finds its parent again.
+            state["key"] = study.key
+            state.setdefault("places", {})[tracker.name] = tracker.target
+            write_json(self.directory / STATE, state)
         with _alone(study.root):
             tracker.open(study)
         self._open.add(tracker.name)
@@ -101,6 +107,12 @@ class Syncer:
         else:
             slot["runs"][run_id] = mark
         write_json(self.directory / STATE, state)
+
+
+def known_place(directory: Path, name: str) -> str | None:
+    """Where a tracker of that name was when the study was logged first."""
+    found = _state(directory).get("places", {}).get(name)
+    return str(found) if found else None
 
 
 def _slot(tracker: Tracker) -> str:
