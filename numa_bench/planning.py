@@ -18,20 +18,15 @@ from numa_bench.config import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
+from numa_bench.estimate import estimate_s
 from numa_bench.machine import Gpu, Topology
 from numa_bench.nodes import NODES_KEY, resolve_placements
 from numa_bench.profilers import Profiler
-from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
+from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 from numa_bench.validation import effective_test, id_list
 
 GPU_KEY = "experiment.hardware.gpu_ids"
 LEAST_POOL_MB = 256
-#: Rough costs, for the estimate shown to the user only: process start with torch, and a cold
-#: torch.compile of a small ViT on two cores (measured: benchmarks/results).
-STARTUP_S = 3.0
-COMPILE_S = 30.0
-#: Start and end of nsys, or writing a torch trace.
-PROFILE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,7 @@ def build_plan(
     for gpu in resolve_devices(experiment, topology, visible):
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
-                spec = replace(
-                    _cell(experiment, topology, gpu, placement, vit), profile=profiler.spec()
-                )
+                spec = _cell(experiment, topology, gpu, placement, vit, profiler.spec())
                 key = spec.cell_hash()
                 if key not in cells:
                     cells[key] = spec
@@ -178,6 +171,7 @@ def _cell(
     gpu: Gpu | None,
     placement: Placement,
     vit: ViTConfig,
+    profile: ProfileSpec,
 ) -> RunSpec:
     test = effective_test(experiment.test, vit)
     if gpu is None:
@@ -192,6 +186,7 @@ def _cell(
         test=resolve_test(test, topology),
         device=device,
         placement=placement,
+        profile=profile,
     )
 
 
@@ -243,14 +238,6 @@ def run_prefix(spec: RunSpec) -> str:
     if spec.test.compile_model:
         parts.append("compiled")
     return "_".join(parts)
-
-
-def estimate_s(run: RunSpec) -> float:
-    """Upper estimate of one run in seconds, to tell the user when to come back."""
-    compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
-    window = run.test.warmup_budget_s + run.test.time_budget_s
-    profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
-    return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:

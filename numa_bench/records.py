@@ -251,31 +251,10 @@ def make_record(
     The executor's verdict stands above the worker's: a worker that said "passed" and then died
     did not pass.
     """
-    memory = spec.placement.memory_nodes
     metrics = result.metrics if result is not None else {}
     return {
-        "schema_version": SCHEMA_VERSION,
-        "study": spec.study,
-        "run_id": spec.run_id,
-        "spec_hash": spec.cell_hash(),
-        "repeat": spec.repeat,
+        **_planned(spec),
         "host": host,
-        "device": spec.device.kind,
-        "gpu_id": spec.device.gpu_id,
-        "gpu_name": spec.device.gpu_name,
-        "gpu_uuid": spec.device.gpu_uuid,
-        "gpu_numa_node": spec.device.gpu_numa_node,
-        "numa_node": spec.placement.numa_node,
-        "memory_node": memory[0] if len(memory) == 1 else None,
-        "memory_nodes": list(memory),
-        "memory_policy": spec.placement.policy,
-        "placement": spec.placement.label,
-        "vit_name": spec.vit.name,
-        "vit_config": asdict(spec.vit),
-        "test_config": asdict(spec.test),
-        "compile_model": spec.test.compile_model,
-        "compile_mode": spec.test.compile_mode if spec.test.compile_model else None,
-        "precision": spec.test.precision,
         "status": execution.status.value,
         "success": execution.status is Status.PASSED,
         "exit_code": execution.exit_code,
@@ -292,9 +271,37 @@ def make_record(
         "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
         "stdout_log": execution.stdout_log,
         "stderr_log": execution.stderr_log,
-        "profiler": spec.profile.kind,
-        "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
         "nsys_report": execution.nsys_report,
         "nsys_sqlite": execution.nsys_sqlite,
         "torch_trace": execution.torch_trace,
+    }
+
+
+def _planned(spec: RunSpec) -> JsonDict:
+    """What a record says of the plan."""
+    memory = spec.placement.memory_nodes
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": spec.study,
+        "run_id": spec.run_id,
+        "spec_hash": spec.cell_hash(),
+        "repeat": spec.repeat,
+        "device": spec.device.kind,
+        "gpu_id": spec.device.gpu_id,
+        "gpu_name": spec.device.gpu_name,
+        "gpu_uuid": spec.device.gpu_uuid,
+        "gpu_numa_node": spec.device.gpu_numa_node,
+        "numa_node": spec.placement.numa_node,
+        "memory_node": memory[0] if len(memory) == 1 else None,
+        "memory_nodes": list(memory),
+        "memory_policy": spec.placement.policy,
+        "placement": spec.placement.label,
+        "vit_name": spec.vit.name,
+        "vit_config": asdict(spec.vit),
+        "test_config": asdict(spec.test),
+        "compile_model": spec.test.compile_model,
+        "compile_mode": spec.test.compile_mode if spec.test.compile_model else None,
+        "precision": spec.test.precision,
+        "profiler": spec.profile.kind,
+        "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
     }

@@ -292,11 +292,9 @@ def _note_placement(spec: RunSpec, buffers: list[tuple[int, int]], result: RunRe
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), **package_versions(PACKAGES)}
     torch = sys.modules.get("torch")
-    if torch is not None and torch.version.cuda:
-        found["cuda"] = torch.version.cuda
-    return found
+    cuda = {"cuda": torch.version.cuda} if torch is not None and torch.version.cuda else {}
+    return {"python": platform.python_version(), **package_versions(PACKAGES), **cuda}
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from numa_bench.config import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
+from numa_bench.estimate import estimate_s
 from numa_bench.machine import Gpu, Topology
 from numa_bench.planning import (
     Plan,
     build_plan,
-    estimate_s,
     resolve_devices,
     resolve_test,
     resolve_vit,
