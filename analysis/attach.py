@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from numa_bench.facts import PROJECT
-from numa_bench.jsonio import read_json
+from numa_bench.jsonio import read_object
 
 #: What a study keeps of its trackers (numa_bench/tracking/sync.py).
 STATE = "tracking.json"
@@ -20,7 +20,7 @@ def attach(study: Path, directory: Path) -> str | None:
 
     A tracker that does not take them costs a line, not the analysis.
     """
-    if not _is_tracked(study):
+    if not read_object(study / STATE).get("trackers"):
         return None
     files = [directory / "report.html", *sorted((directory / "plots").glob("*.png"))]
     argv = [sys.executable, "-m", "numa_bench.tracking", "attach", str(study), *map(str, files)]
@@ -40,11 +40,3 @@ def attach(study: Path, directory: Path) -> str | None:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         return f"tracking  the page was not logged: {lines[-1]}"
     return "tracking  page and plots are with the study"
-
-
-def _is_tracked(study: Path) -> bool:
-    try:
-        state = read_json(study / STATE)
-    except (OSError, ValueError):
-        return False
-    return isinstance(state, dict) and bool(state.get("trackers"))

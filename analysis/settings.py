@@ -11,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.load import Filters
-from numa_bench.config_leaves import doc, help_text
-from numa_bench.errors import ConfigError, UnknownKeyError
+from numa_bench.config_leaves import doc, help_text, typed
+from numa_bench.errors import ConfigError
 
 
 @dataclass(kw_only=True, slots=True)
@@ -88,12 +88,7 @@ def directory_name(experiment_name: str, results: Any, compare: Any) -> str:
 
 def check(node: DictConfig, overrides: Sequence[str]) -> Settings:
     """The settings of a composed configuration. Raises ConfigError or UnknownKeyError."""
-    try:
-        config = OmegaConf.to_object(node)
-    except AttributeError as error:  # what +typo=1 does to a class with slots
-        name = str(error).split("attribute '")[-1].split("'")[0]
-        keys = [override.partition("=")[0].lstrip("+") for override in overrides]
-        raise UnknownKeyError(next((k for k in keys if k.endswith(name)), name)) from error
+    config = typed(node, overrides)
     assert isinstance(config, AnalysisConfig)
     compare = _texts("compare", config.compare)
     if compare and len(compare) != 2:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as MANDATORY
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.errors import UnknownKeyError
 
 T = TypeVar("T")
 #: Shown as the default of a setting that every experiment file must give.
@@ -59,6 +62,21 @@ def all_keys(cls: type) -> list[str]:
     """Full keys of all settings, those that an entry of a list may override included."""
     own = [leaf.key for leaf in leaves(cls)]
     return own + [leaf.key for leaf in leaves(cls, twins=True) if leaf.key not in own]
+
+
+def typed(node: DictConfig, overrides: Sequence[str]) -> Any:
+    """A composed node as an object of its schema. Raises UnknownKeyError for a key of none."""
+    try:
+        return OmegaConf.to_object(node)
+    except AttributeError as error:  # what +typo=1 does to a class with slots
+        raise UnknownKeyError(_added_key(str(error), overrides)) from error
+
+
+def _added_key(message: str, overrides: Sequence[str]) -> str:
+    """The key that the command line added, from "... has no attribute 'typo'"."""
+    name = message.split("attribute '")[-1].split("'")[0]
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    return next((key for key in keys if key.rsplit(".", 1)[-1] == name), name)
 
 
 def help_text(schema: type) -> str:

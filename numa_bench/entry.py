@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import RunnerConfig
-from numa_bench.errors import ConfigError, MachineError, StoreError, UnknownKeyError
+from numa_bench.config_leaves import typed
+from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.jsonio import read_json
 from numa_bench.machine import Gpu, Topology
 from numa_bench.planning import Plan
@@ -31,10 +32,7 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     """
     if node.resume_from:
         node = _resumed(Path(node.resume_from), overrides)
-    try:
-        config = OmegaConf.to_object(node)
-    except AttributeError as error:  # what +typo=1 does to a class with slots
-        raise UnknownKeyError(_unknown_override(str(error), overrides)) from error
+    config = typed(node, overrides)
     assert isinstance(config, RunnerConfig)
     validate(config)
     return config
@@ -90,13 +88,6 @@ def discover(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
         return replace(topology, gpus=gpus), gpus
     topology = live_topology()
     return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _unknown_override(message: str, overrides: Sequence[str]) -> str:
-    """The key that the command line added, from "... has no attribute 'typo'"."""
-    name = message.split("attribute '")[-1].split("'")[0]
-    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
-    return next((key for key in keys if key.rsplit(".", 1)[-1] == name), name)
 
 
 def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:

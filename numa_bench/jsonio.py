@@ -50,3 +50,12 @@ def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
 def read_json(path: Path) -> Any:
     """The file's data. Raises OSError, or ValueError when it is not JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that may be missing, broken or something else, which all count as empty."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

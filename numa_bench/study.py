@@ -19,7 +19,7 @@ from numa_bench.errors import StudyFailed
 from numa_bench.exports import Exporter
 from numa_bench.facts import PROJECT
 from numa_bench.interrupts import Interrupts
-from numa_bench.jsonio import read_json
+from numa_bench.jsonio import read_object
 from numa_bench.machine import Topology
 from numa_bench.planning import Plan
 from numa_bench.records import JsonDict, Status
@@ -236,8 +236,5 @@ def shown_path(path: Path) -> Path:
 
 def _earlier_environments(summary: Path) -> JsonDict:
     """The environments of a study that is resumed, from its summary; empty when there is none."""
-    try:
-        found = read_json(summary).get("environments", {})
-    except (OSError, ValueError, AttributeError):
-        return {}
+    found = read_object(summary).get("environments", {})
     return found if isinstance(found, dict) else {}

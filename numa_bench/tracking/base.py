@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,9 +29,14 @@ class RunView:
     end_s: float
     params: dict[str, Any]
     metrics: dict[str, float]
-    series: dict[str, list[tuple[int, float]]]
+    read_series: Callable[[], dict[str, list[tuple[int, float]]]]
     tags: dict[str, str]
     files: tuple[Path, ...] = ()
+
+    @property
+    def series(self) -> dict[str, list[tuple[int, float]]]:
+        """Read when it is asked for: raw samples are large, and most runs were logged before."""
+        return self.read_series()
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,6 @@ class StudyView:
     title: str
     experiment: str
     started_s: float
-    finished: bool
     metrics: dict[str, float]
     params: dict[str, Any]
     tags: dict[str, str]

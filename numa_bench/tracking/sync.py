@@ -7,13 +7,12 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from numa_bench.jsonio import read_json, write_json
+from numa_bench.jsonio import read_object, write_json
 from numa_bench.records import JsonDict
 from numa_bench.tracking.base import StudyView, Tracker, TrackingError
 from numa_bench.tracking.view import STATE, read_study, sweep_root
@@ -54,7 +53,7 @@ class Syncer:
         (time.monotonic()).
         """
         seen = self._seen(tracker)
-        study = self._study(seen["runs"])
+        study = self._study()
         if tracker.name not in self._open:
             self.connect(tracker)
         logged = 0
@@ -74,7 +73,7 @@ class Syncer:
     def missing(self, tracker: Tracker) -> int:
         """How many runs a tracker has not got."""
         runs = self._seen(tracker)["runs"]
-        return sum(runs.get(run.run_id) != run.fingerprint for run in self._study(runs).runs)
+        return sum(runs.get(run.run_id) != run.fingerprint for run in self._study().runs)
 
     def attach(self, tracker: Tracker, files: tuple[Path, ...], below: str) -> None:
         """Keep files with the parent. Raises what the tracker raises."""
@@ -89,10 +88,8 @@ class Syncer:
             with contextlib.suppress(Exception):
                 tracker.close()
 
-    def _study(self, seen: Mapping[str, str] | None = None) -> StudyView:
-        return read_study(
-            self.directory, points=self._points, max_file_mb=self._max_file_mb, seen=seen
-        )
+    def _study(self) -> StudyView:
+        return read_study(self.directory, points=self._points, max_file_mb=self._max_file_mb)
 
     def _seen(self, tracker: Tracker) -> JsonDict:
         found = _state(self.directory).get("trackers", {}).get(_slot(tracker), {})
@@ -126,11 +123,7 @@ def _mark(study: StudyView) -> str:
 
 
 def _state(directory: Path) -> JsonDict:
-    try:
-        found: Any = read_json(directory / STATE)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(directory / STATE)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from numa_bench.errors import StoreError
-from numa_bench.jsonio import read_json
+from numa_bench.jsonio import read_json, read_object
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict
 from numa_bench.tracking.base import RunView, StudyView
@@ -32,16 +33,13 @@ _STAGES = ("h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
 _OWN_FILES = ("results.json", "experiment_summary.json", "topology.json", "experiment.log")
 
 
-def read_study(
-    directory: Path, *, points: int, max_file_mb: float, seen: Mapping[str, str] | None = None
-) -> StudyView:
+def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView:
     """A study as its trackers see it. Raises StoreError when it is none.
 
-    `points`: most values of a per-batch series; `max_file_mb`: larger files stay where they are;
-    `seen`: fingerprints of runs whose raw samples need not be read again.
+    `points`: most values of a per-batch series; `max_file_mb`: larger files stay where they are.
     """
     records = _records(directory / "results.json")
-    summary = _optional(directory / "experiment_summary.json")
+    summary = read_object(directory / "experiment_summary.json")
     root = sweep_root(directory)
     jobs = [directory]
     if root != directory:
@@ -61,7 +59,7 @@ def read_study(
         "directory": str(root),
     }
     common = {name: tags[name] for name in ("git_commit", "hydra.overrides") if tags[name]}
-    runs = [_run(directory, record, points, max_file_mb, seen or {}) for record in records]
+    runs = [_run(directory, record, points, max_file_mb) for record in records]
     return StudyView(
         directory=directory,
         root=root,
@@ -69,7 +67,6 @@ def read_study(
         title=_title(root, study),
         experiment=study,
         started_s=_seconds(summary.get("started")),
-        finished=True,
         metrics=_study_metrics(everything),
         params=_flat(_resolved(directory)) if root == directory else {},
         tags={name: value for name, value in tags.items() if value},
@@ -89,15 +86,9 @@ def sweep_root(directory: Path) -> Path:
     return above if directory.name.isdigit() and (above / "multirun.yaml").is_file() else directory
 
 
-def _run(
-    directory: Path, record: JsonDict, points: int, max_file_mb: float, seen: Mapping[str, str]
-) -> RunView:
+def _run(directory: Path, record: JsonDict, points: int, max_file_mb: float) -> RunView:
     told = {key: value for key, value in record.items() if key not in _VOLATILE}
     text = json.dumps(told, sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    result: JsonDict = {}
-    if seen.get(record["run_id"]) != fingerprint:
-        result = _optional(directory / "runs" / record["run_id"] / "result.json")
     start_s = _seconds(record["start_time"])
     metrics: JsonDict = {name: record.get(name) for name in METRICS}
     metrics["duration_s"] = record["duration_s"]
@@ -112,13 +103,13 @@ def _run(
         params |= _flat({name.removesuffix("_config"): record[name]})
     return RunView(
         run_id=record["run_id"],
-        fingerprint=fingerprint,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         status=record["status"],
         start_s=start_s,
         end_s=start_s + record["duration_s"],
         params=params,
         metrics={name: float(v) for name, v in metrics.items() if _is_number(v)},
-        series=_series(result.get("samples", {}), points),
+        read_series=partial(_series, directory / "runs" / record["run_id"], points),
         tags=_run_tags(record),
         files=tuple(_files(directory, record, max_file_mb)),
     )
@@ -145,8 +136,9 @@ def _files(directory: Path, record: JsonDict, max_file_mb: float) -> list[Path]:
     return [path for path in paths if path.is_file() and path.stat().st_size <= max_file_mb * 1e6]
 
 
-def _series(samples: Mapping[str, list[float]], points: int) -> dict[str, list[tuple[int, float]]]:
+def _series(run: Path, points: int) -> dict[str, list[tuple[int, float]]]:
     """At most `points` batches of every stage, evenly spaced; the step is the batch's number."""
+    samples = read_object(run / "result.json").get("samples", {})
     found = {}
     for name in _STAGES:
         values = samples.get(name, [])
@@ -204,7 +196,7 @@ def _key(root: Path, summary: JsonDict, study: str) -> str:
     """The same for ever, also when the directory is moved: name and first moment of the study."""
     if (root / "multirun.yaml").is_file():
         return f"sweep/{study}/{root.name}"
-    first = _optional(root / STATE).get("key")
+    first = read_object(root / STATE).get("key")
     return str(first or f"study/{study}/{summary.get('started') or root.name}")
 
 
@@ -247,14 +239,6 @@ def _records(path: Path) -> list[JsonDict]:
     if not isinstance(found, list) or not all(isinstance(r, dict) and "run_id" in r for r in found):
         raise StoreError(f"{path} is no study's results: not an array of records")
     return found
-
-
-def _optional(path: Path) -> JsonDict:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _is_number(value: object) -> bool:
