@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from numa_bench.facts import PROJECT
 from numa_bench.jsonio import read_object
+from numa_bench.versions import PROJECT
 
 #: What a study keeps of its trackers (numa_bench/tracking/sync.py).
 STATE = "tracking.json"

@@ -11,7 +11,7 @@ from analysis.load import Filters, Loaded, load
 from analysis.profiles import profile_table
 from analysis.settings import Settings
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
-from numa_bench.facts import package_versions
+from numa_bench.versions import package_versions
 
 PACKAGES = ("numpy", "pandas", "scipy", "matplotlib")
 

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.studies import Problem, Study, expand, find_results, read_records, read_study
-from numa_bench.disturbance import marks
 from numa_bench.errors import StoreError
+from numa_bench.marks import marks
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, TestSpec, VitSpec
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis import plots_shape as shape
 from analysis import style
 from analysis.plots_runs import RATE
-from numa_bench.disturbance import KINDS
+from numa_bench.marks import KINDS
 
 #: Change of a sensor over a study, as a fraction, from which it is worth a picture.
 VARIED = 0.03

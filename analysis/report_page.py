@@ -17,7 +17,7 @@ from analysis.report_blocks import Block, Headline, Pick, Picture, Section
 from analysis.report_columns import Record
 from analysis.report_links import Links
 from analysis.report_runs import runs_table
-from numa_bench.disturbance import KINDS, code_of
+from numa_bench.marks import KINDS, code_of
 
 if TYPE_CHECKING:
     from analysis.assemble import Analysis

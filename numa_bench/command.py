@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.binding import numactl_argv
-from numa_bench.facts import PROJECT
 from numa_bench.profilers import Profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, RunSpec
 from numa_bench.store import RunPaths
+from numa_bench.versions import PROJECT
 
 #: What hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")

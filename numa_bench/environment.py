@@ -19,10 +19,12 @@ from typing import Any
 
 import psutil
 
-from numa_bench.facts import kernel_setting, package_versions, result_variables
 from numa_bench.machine import Topology
 from numa_bench.nvml import nvml_session
 from numa_bench.records import JsonDict
+from numa_bench.redaction import result_variables
+from numa_bench.sysfs import kernel_setting
+from numa_bench.versions import package_versions
 
 PACKAGES = (
     "torch",

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from numa_bench.facts import has_credentials, is_secret
+from numa_bench.redaction import has_credentials, is_secret
 
 REFUSED = 125
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # include/uapi/linux/sched.h

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.facts import PROJECT
+from numa_bench.versions import PROJECT
 
 INSTALL = (
     "install it with tools/install_nsys.sh (Debian), or NVIDIA's nsight-systems-cli "

@@ -14,9 +14,10 @@ from pathlib import Path
 from numa_bench import nsys
 from numa_bench.config import ProfilerConfig
 from numa_bench.errors import MachineError
-from numa_bench.facts import PROJECT, has_credentials, is_secret, result_variables
 from numa_bench.hiding import can_hide, exposed_secrets, wrapped
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
+from numa_bench.redaction import has_credentials, is_secret, result_variables
+from numa_bench.versions import PROJECT
 
 #: Variables that Python and a compiler may need, beside those that change results.
 _NEEDED = (

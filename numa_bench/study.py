@@ -13,14 +13,13 @@ from pathlib import Path
 from numa_bench.attempt import Host, attempt_run, now
 from numa_bench.conditions import check_conditions
 from numa_bench.console import Reporter, make_reporter, print_results
-from numa_bench.disturbance import legend
 from numa_bench.environment import describe_environment
 from numa_bench.errors import StudyFailed
 from numa_bench.exports import Exporter
-from numa_bench.facts import PROJECT
 from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_object
 from numa_bench.machine import Topology
+from numa_bench.marks import legend
 from numa_bench.planning import Plan
 from numa_bench.records import JsonDict, Status
 from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore
@@ -28,6 +27,7 @@ from numa_bench.summary import rows
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer
+from numa_bench.versions import PROJECT
 
 logger = logging.getLogger("numa_bench")
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numa_bench.disturbance import marks
+from numa_bench.marks import marks
 from numa_bench.records import DeviceSpec, JsonDict, RunSpec, TestSpec, VitSpec
 
 _METRIC = "throughput_samples_per_s"

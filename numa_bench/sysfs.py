@@ -113,6 +113,16 @@ class Tree:
         )
 
 
+def kernel_setting(path: Path) -> str | None:
+    """A kernel setting; of `always [madvise] never` the chosen word. None where it is not told."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    chosen = re.search(r"\[(\S+)\]", text)
+    return chosen[1] if chosen else text
+
+
 def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
     """The online nodes, and the CPUs that are present but not online.
 

@@ -12,10 +12,10 @@ import pytest
 
 from numa_bench.command import Command, worker_command
 from numa_bench.config import ProfilerConfig
-from numa_bench.facts import PROJECT
 from numa_bench.profilers import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
 from numa_bench.store import StudyStore
+from numa_bench.versions import PROJECT
 from tests.specs import make_spec
 
 PATHS = StudyStore(Path("/study")).paths("a")

@@ -23,8 +23,8 @@ from analysis.attach import attach
 from numa_bench.config import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.entry import save_resolved
 from numa_bench.errors import MachineError
-from numa_bench.facts import has_credentials, redact
 from numa_bench.jsonio import read_json, write_json
+from numa_bench.redaction import has_credentials, redact
 from numa_bench.study import run_study
 from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView

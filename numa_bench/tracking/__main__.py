@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from numa_bench.config import RunnerConfig
 from numa_bench.errors import NumaBenchError, StoreError
-from numa_bench.facts import redact
+from numa_bench.redaction import redact
 from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.sync import Syncer, known_place, study_directories

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from numa_bench.errors import MachineError
-from numa_bench.facts import redact
+from numa_bench.redaction import redact
 from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.sync import Syncer
 

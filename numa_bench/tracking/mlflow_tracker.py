@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from numa_bench.facts import redact
+from numa_bench.redaction import redact
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
 
 if TYPE_CHECKING:

@@ -1,14 +1,10 @@
-"""Small facts that several parts record or pass on, found out in one way."""
+"""What must not be stored or passed on: credentials in texts, secrets by name of a variable."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping
 
-PROJECT = Path(__file__).resolve().parent.parent
 #: Environment variables that change results.
 _VARIABLES = re.compile(
     r"(OMP|GOMP|KMP|MKL|OPENBLAS|CUDA|CUBLAS|CUDNN|NVIDIA|NCCL|PYTORCH|TORCH|TORCHINDUCTOR"
@@ -46,22 +42,3 @@ def result_variables(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in sorted(environ.items())
         if _VARIABLES.fullmatch(name) and not is_secret(name) and not has_credentials(value)
     }
-
-
-def kernel_setting(path: Path) -> str | None:
-    """A kernel setting; of `always [madvise] never` the chosen word. None where it is not told."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    chosen = re.search(r"\[(\S+)\]", text)
-    return chosen[1] if chosen else text
-
-
-def package_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions; a package that is not installed is left out."""
-    found = {}
-    for package in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
