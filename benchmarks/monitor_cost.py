@@ -18,10 +18,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from numa_bench.environment import describe_environment  # noqa: E402
+from numa_bench.machine.environment import describe_environment  # noqa: E402
+from numa_bench.machine.topology import live_topology  # noqa: E402
 from numa_bench.monitor import Monitor  # noqa: E402
 from numa_bench.records import DeviceSpec, RunSpec  # noqa: E402
-from numa_bench.topology import live_topology  # noqa: E402
 from tests.specs import make_spec  # noqa: E402
 
 

@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one timed loop")
     args = parser.parse_args()
-    from numa_bench.environment import describe_environment
+    from numa_bench.machine.environment import describe_environment
 
     found = {
         "environment": describe_environment(PROJECT),

@@ -19,9 +19,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from numa_bench.environment import describe_environment  # noqa: E402
 from numa_bench.jsonio import read_json, write_json  # noqa: E402
-from numa_bench.topology import live_topology  # noqa: E402
+from numa_bench.machine.environment import describe_environment  # noqa: E402
+from numa_bench.machine.topology import live_topology  # noqa: E402
 from numa_bench.tracking.__main__ import make_syncer  # noqa: E402
 from tests.fake_scenarios import write_kind  # noqa: E402
 

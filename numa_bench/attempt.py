@@ -17,7 +17,7 @@ from numa_bench.disturbance import of_monitor, of_samples
 from numa_bench.executor import Ended, execute
 from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.machine import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.nsys import why_no_report
 from numa_bench.planning import Plan

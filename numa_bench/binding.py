@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from numa_bench.machine.topology import format_cpu_list
 from numa_bench.records import Placement
-from numa_bench.topology import format_cpu_list
 
 
 def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:

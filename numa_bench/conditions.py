@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from numa_bench.machine import Topology
-from numa_bench.nvml import NvmlUnavailableError, nvml_session
+from numa_bench.machine.model import Topology
+from numa_bench.machine.nvml import NvmlUnavailableError, nvml_session
 from numa_bench.records import RunSpec
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.

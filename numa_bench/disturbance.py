@@ -8,8 +8,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from numa_bench.machine.sensors import throttle_names
 from numa_bench.records import JsonDict
-from numa_bench.sensors import throttle_names
 
 #: Interquartile range of a batch's stage time over its median.
 SPREAD = 0.10

@@ -84,7 +84,7 @@ def _not_a_study(path: Path) -> str:
 
 
 def _gpu_count() -> int:
-    from numa_bench.topology import live_topology, visible_gpus
+    from numa_bench.machine.topology import live_topology, visible_gpus
 
     return len(visible_gpus(live_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
 

@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.nvml import nvml_session
+from numa_bench.machine.nvml import nvml_session
+from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
 from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
-from numa_bench.sensors import GpuSensors, Reading, SystemSensors
 
 logger = logging.getLogger("numa_bench")
 #: Longest wait for the last reading when a run has ended.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numa_bench.config import HardwareConfig
 from numa_bench.errors import ConfigError
-from numa_bench.machine import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.records import Placement
 from numa_bench.validation import MEMORY_WORDS, NODE_WORDS, IdList, id_list
 

@@ -23,8 +23,8 @@ from numa_bench.config import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
+from numa_bench.machine.topology import parse_cpu_list
 from numa_bench.redaction import has_credentials, is_secret, redact
-from numa_bench.topology import parse_cpu_list
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
 MEMORY_WORDS = ("all", "local", "remote", "same")

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 from numa_bench.executor import Ended
-from numa_bench.machine import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec, Status
 
 _BOUND = ("bind",)

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numa_bench import placement
 from numa_bench.capture import Recorder, make_recorder
 from numa_bench.checks import check_output, note_graphs, prove_compiled
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.lifeline import die_with_starter, tell_started, wait_for_lock
+from numa_bench.machine import page_placement as placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
 

@@ -17,7 +17,7 @@ from analysis.comparison import compare
 from analysis.load import load
 from analysis.report import Report, write_report
 from numa_bench.config import ViTConfig
-from numa_bench.machine import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine
 from tests.fake_scenarios import HOSTILE, desktop, experiment, models, one_gpu, server8

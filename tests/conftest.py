@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench import hydra_app, nsys
 from numa_bench.config import RunnerConfig
 from numa_bench.entry import load_config
-from numa_bench.machine import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.overrides import dotted, touched_models
 from numa_bench.planning import Plan, build_plan
 from tests.machines import laptop

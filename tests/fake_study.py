@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from numa_bench.config import ExperimentConfig, RunnerConfig
-from numa_bench.environment import environment_id
 from numa_bench.jsonio import write_json
+from numa_bench.machine.environment import environment_id
 from numa_bench.planning import Plan, build_plan
 from numa_bench.profilers import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record

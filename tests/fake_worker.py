@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.lifeline import die_with_starter, tell_started
-from numa_bench.machine import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from numa_bench import conditions
 from numa_bench.conditions import check_conditions, needed_mb, node_memory
-from numa_bench.machine import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
 from tests.fake_sysfs import write

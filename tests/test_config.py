@@ -28,7 +28,7 @@ from numa_bench.config_leaves import all_keys
 from numa_bench.entry import discover, load_config, save_resolved
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.executor import Ended
-from numa_bench.machine import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.overrides import dotted
 from numa_bench.planning import Plan, build_plan
@@ -466,7 +466,7 @@ def test_gpu_ids_by_the_number_of_gpus(
 def test_the_gpu_count_is_that_of_this_process(
     compose_node: Composes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("numa_bench.topology.live_topology", server)
+    monkeypatch.setattr("numa_bench.machine.topology.live_topology", server)
     node = compose_node("experiment.max_gpus=${gpu_count:}")
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

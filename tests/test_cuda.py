@@ -86,7 +86,7 @@ def test_compiled_runs_pass(mode: str) -> None:
 
 
 def test_registered_pages_can_be_located() -> None:
-    from numa_bench import placement
+    from numa_bench.machine import page_placement as placement
 
     buffer = HostBuffer((1 << 22,), torch.uint8, register=True)
     seen = placement.observe([(buffer.address, buffer.nbytes)])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.environment import (
+from numa_bench.machine.environment import (
     describe_environment,
     environment_id,
     git_commit,
     kernel_settings,
 )
-from numa_bench.machine import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from tests.fake_sysfs import write
 
 TOPOLOGY = Topology(

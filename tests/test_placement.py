@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from numa_bench import placement
 from numa_bench.buffers import HostBuffer
+from numa_bench.machine import page_placement as placement
 from numa_bench.records import Placement
 
 BIND_1 = Placement(1, (1,), "bind", "local", cpus=(4, 5))

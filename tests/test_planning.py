@@ -21,7 +21,7 @@ from numa_bench.config import (
 )
 from numa_bench.errors import ConfigError
 from numa_bench.estimate import estimate_s
-from numa_bench.machine import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.planning import (
     Plan,
     build_plan,

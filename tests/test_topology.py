@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numa_bench.errors import MachineError
-from numa_bench.machine import Gpu, Topology
-from numa_bench.topology import (
+from numa_bench.machine.model import Gpu, Topology
+from numa_bench.machine.topology import (
     format_cpu_list,
     live_topology,
     parse_cpu_list,
@@ -49,7 +49,7 @@ def only(rows: list[dict[str, object]], keys: str) -> list[dict[str, object]]:
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "numa_bench.topology", *arguments],
+        [sys.executable, "-m", "numa_bench.machine.topology", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -582,7 +582,7 @@ def test_program_tells_an_error_in_one_line(tmp_path: Path) -> None:
 
 
 def test_import_loads_neither_nvml_nor_rich() -> None:
-    code = "import sys, numa_bench.topology; print({'pynvml', 'rich', 'torch'} & set(sys.modules))"
+    code = "import sys, numa_bench.machine.topology; print({'pynvml', 'rich', 'torch'} & set(sys.modules))"
 
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True

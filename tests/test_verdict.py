@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from numa_bench.executor import Ended
-from numa_bench.machine import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import Placement, RunResult, RunSpec, Status
 from numa_bench.verdict import classify
 from tests.specs import make_spec

@@ -16,10 +16,10 @@ import pytest
 
 from numa_bench.binding import numactl_argv
 from numa_bench.config import HardwareConfig
-from numa_bench.machine import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
+from numa_bench.machine.topology import parse_cpu_list, read_topology
 from numa_bench.nodes import resolve_placements
 from numa_bench.records import Placement
-from numa_bench.topology import parse_cpu_list, read_topology
 from tests.numa.probe import Order, Report
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -2,7 +2,7 @@
 
     numactl ... python -m tests.numa.probe '{"placement": {...}, "mb": 32, ...}'
 
-What numa_bench.placement says stands beside what others say of the same process: the kernel's
+What numa_bench.machine.page_placement says stands beside what others say of the same process: the kernel's
 numa_maps, sched_getcpu(3) of every thread, and `numactl --show` of a child, which inherits both
 affinity and policy. The answer is one JSON object on stdout.
 """
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numa_bench import placement
+from numa_bench.machine import page_placement as placement
 from numa_bench.records import Placement
 
 THREADS = 3

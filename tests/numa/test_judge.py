@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench import placement
+from numa_bench.machine import page_placement as placement
 from numa_bench.records import Placement
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

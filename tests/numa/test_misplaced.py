@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from numa_bench.topology import format_cpu_list
+from numa_bench.machine.topology import format_cpu_list
 from tests.numa.machine import Machine, placed, run_probe
 from tests.numa.probe import PAGE, Order
 

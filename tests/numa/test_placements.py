@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from numa_bench.machine.topology import parse_cpu_list
 from numa_bench.records import Placement
-from numa_bench.topology import parse_cpu_list
 from tests.numa.machine import Machine, placed, run_probe
 from tests.numa.probe import PAGE, Order, Report
 

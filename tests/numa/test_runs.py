@@ -12,10 +12,10 @@ import pytest
 
 from numa_bench.command import worker_command
 from numa_bench.config import ProfilerConfig
+from numa_bench.machine.topology import format_cpu_list
 from numa_bench.profilers import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec
 from numa_bench.store import StudyStore
-from numa_bench.topology import format_cpu_list
 from tests.numa.machine import PROJECT, Machine, placed, run_cli
 from tests.specs import make_spec
 

@@ -3,7 +3,7 @@
 Everything is read below a root directory, which is an argument: `sysfs.py` does that. Only the
 live GPUs come from NVML. As a program it prints what it found:
 
-    python -m numa_bench.topology [--json] [--root DIR]
+    python -m numa_bench.machine.topology [--json] [--root DIR]
 
 PCI files: Documentation/ABI/testing/sysfs-bus-pci of the Linux kernel.
 """
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.machine import Gpu, NumaNode, Topology
-from numa_bench.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
+from numa_bench.machine.model import Gpu, NumaNode, Topology
+from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
 __all__ = ["format_cpu_list", "live_topology", "parse_cpu_list", "read_topology", "visible_gpus"]
 
@@ -251,7 +251,7 @@ def _print_tables(topology: Topology) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; gives its exit code: 0, or 2 when the tree cannot be read."""
     parser = argparse.ArgumentParser(
-        prog="python -m numa_bench.topology",
+        prog="python -m numa_bench.machine.topology",
         description="Show NUMA nodes, their CPUs, memory and distances, and each GPU's node.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON (bytes, not GB)")

@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from numa_bench.machine.sysfs import kernel_setting
+from numa_bench.machine.topology import format_cpu_list, parse_cpu_list
 from numa_bench.records import JsonDict, Placement
-from numa_bench.sysfs import kernel_setting
-from numa_bench.topology import format_cpu_list, parse_cpu_list
 
 #: Least fraction of buffer pages on the requested node(s) for a valid run.
 LEAST_FRACTION = 0.99

@@ -19,11 +19,11 @@ from typing import Any
 
 import psutil
 
-from numa_bench.machine import Topology
-from numa_bench.nvml import nvml_session
+from numa_bench.machine.model import Topology
+from numa_bench.machine.nvml import nvml_session
+from numa_bench.machine.sysfs import kernel_setting
 from numa_bench.records import JsonDict
 from numa_bench.redaction import result_variables
-from numa_bench.sysfs import kernel_setting
 from numa_bench.versions import package_versions
 
 PACKAGES = (
