@@ -94,11 +94,11 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     """The same for one model: each round goes bare, copies, pipeline, copies, bare."""
     import torch
 
-    from numa_bench.buffers import SamplePool
     from numa_bench.config import ViTConfig
-    from numa_bench.models import build_model, input_shape, output_shape
-    from numa_bench.pipeline import CpuPipeline
     from numa_bench.planning import resolve_vit
+    from numa_bench.worker.buffers import SamplePool
+    from numa_bench.worker.models import build_model, input_shape, output_shape
+    from numa_bench.worker.pipeline import CpuPipeline
     from tests.specs import make_spec
 
     vit = resolve_vit(ViTConfig(depth=depth, dim=dim))

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.lifeline import die_with_starter, tell_started
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec
+from numa_bench.worker.lifeline import die_with_starter, tell_started
 
 if TYPE_CHECKING:
     from numa_bench.command import Command
@@ -180,7 +180,7 @@ class FakeRun:
         try:
             write_json(self._result, result.to_dict())
         except OSError:
-            from numa_bench import worker
+            from numa_bench.worker import __main__ as worker
 
             worker.Files(self._result, self._spare).write(result)
         return 0

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from numa_bench import worker
-from numa_bench.capture import NO_MARKS
 from numa_bench.jsonio import read_json
-from numa_bench.lifeline import wait_for_lock
 from numa_bench.records import RUN_TOKEN, STAGES, ProfileSpec, RunResult
+from numa_bench.worker import __main__ as worker
+from numa_bench.worker.lifeline import wait_for_lock
+from numa_bench.worker.recorder import NO_MARKS
 from tests.conftest import PROJECT
 from tests.fake_worker import carriers, wait_until
 from tests.specs import make_spec
@@ -44,8 +44,8 @@ class Tape:
 def test_every_stage_of_every_batch_is_marked() -> None:
     import torch
 
-    from numa_bench.buffers import SamplePool
-    from numa_bench.pipeline import CpuPipeline
+    from numa_bench.worker.buffers import SamplePool
+    from numa_bench.worker.pipeline import CpuPipeline
 
     pool = SamplePool((2, 3), torch.float32, nbytes=1000, seed=0, register=False)
     tape = Tape()
@@ -129,7 +129,7 @@ def test_ranges_that_cannot_be_made_are_told(
 
 
 def test_without_a_profiler_nothing_is_marked() -> None:
-    from numa_bench.capture import make_recorder
+    from numa_bench.worker.recorder import make_recorder
 
     recorder = make_recorder(ProfileSpec(), None, None)
 
@@ -175,7 +175,7 @@ def test_a_held_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 real(held, fcntl.LOCK_UN)  # the export ends
             real(file, how)
 
-        monkeypatch.setattr("numa_bench.lifeline.fcntl.flock", flock)
+        monkeypatch.setattr("numa_bench.worker.lifeline.fcntl.flock", flock)
         assert wait_for_lock(lock) > 0
     assert refused == [True]
 
@@ -189,7 +189,7 @@ def test_a_worker_dies_with_its_starter(under_profiler: bool, tmp_path: Path) ->
     """Also where a profiler stands between them, which goes on living for a while."""
     name = f"NUMA_BENCH_TEST_{uuid.uuid4().hex}"
     child = (
-        "import os, signal, pathlib; from numa_bench.lifeline import die_with_starter\n"
+        "import os, signal, pathlib; from numa_bench.worker.lifeline import die_with_starter\n"
         f"die_with_starter(under_profiler={under_profiler})\n"
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "while True: signal.pause()"

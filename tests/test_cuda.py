@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from numa_bench import worker
-from numa_bench.buffers import HostBuffer, SamplePool
-from numa_bench.cuda_pipeline import CudaPipeline
 from numa_bench.records import VitSpec
+from numa_bench.worker import __main__ as worker
+from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.cuda_pipeline import CudaPipeline
 from tests.specs import NO_OP, make_spec
 
 pytestmark = [

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from numa_bench.models import build_model, input_shape, output_shape
+from numa_bench.worker.models import build_model, input_shape, output_shape
 from tests.specs import NO_OP, VIT, make_spec
 
 CPU = torch.device("cpu")

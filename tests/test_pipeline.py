@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numa_bench.buffers import HostBuffer, SamplePool
-from numa_bench.metrics import overlap_efficiency, percentile, window_metrics
-from numa_bench.pipeline import CpuPipeline, Window
+from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.metrics import overlap_efficiency, percentile, window_metrics
+from numa_bench.worker.pipeline import CpuPipeline, Window
 
 SHAPE = (2, 3, 8, 8)
 

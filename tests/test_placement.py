@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from numa_bench.buffers import HostBuffer
 from numa_bench.machine import page_placement as placement
 from numa_bench.records import Placement
+from numa_bench.worker.buffers import HostBuffer
 
 BIND_1 = Placement(1, (1,), "bind", "local", cpus=(4, 5))
 

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis import questions
 from analysis.flops import vit_flop
 from analysis.load import load_runs
-from numa_bench.models import build_model
 from numa_bench.records import VitSpec
+from numa_bench.worker.models import build_model
 from tests.fake_pipeline import Machine, Noise
 from tests.fake_scenarios import experiment, models, one_gpu, write_kind
 from tests.fake_study import Scenario, write_study

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from numa_bench.pipeline import Window
-from numa_bench.warmup import has_settled, warm_up
+from numa_bench.worker.pipeline import Window
+from numa_bench.worker.warmup import has_settled, warm_up
 
 
 class ScriptedPipeline:

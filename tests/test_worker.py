@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from numa_bench import worker
 from numa_bench.records import METRICS, Placement, RunResult, RunSpec
+from numa_bench.worker import __main__ as worker
 from tests.specs import NO_OP, make_spec
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def test_a_spec_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numa_bench.pipeline import CpuPipeline
+    from numa_bench.worker.pipeline import CpuPipeline
 
     honest = CpuPipeline.last_output
     monkeypatch.setattr(CpuPipeline, "last_output", lambda self: honest(self) * 1.01)
@@ -124,7 +124,7 @@ def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_output_that_is_not_finite_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numa_bench.pipeline import CpuPipeline
+    from numa_bench.worker.pipeline import CpuPipeline
 
     honest = CpuPipeline.last_output
     monkeypatch.setattr(CpuPipeline, "last_output", lambda self: honest(self) * float("nan"))

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import torch
 
-from numa_bench.buffers import HostBuffer, SamplePool
-from numa_bench.capture import NO_MARKS, Marks
-from numa_bench.pipeline import Model, Window
 from numa_bench.records import STAGES
+from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.pipeline import Model, Window
+from numa_bench.worker.recorder import NO_MARKS, Marks
 
 #: Fewest batches of a window, so that percentiles and overlap mean something.
 LEAST_BATCHES = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 
-from numa_bench.pipeline import Pipeline, Window
 from numa_bench.records import JsonDict
+from numa_bench.worker.pipeline import Pipeline, Window
 
 #: Warm-up has settled when the median stage time of a block is within this of the block before.
 TOLERANCE = 0.05

@@ -20,7 +20,7 @@ def check_output(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: 
     """
     import torch
 
-    from numa_bench.models import output_shape
+    from numa_bench.worker.models import output_shape
 
     reference = model(pipeline.pool.last().to(device)).float().cpu()
     output = pipeline.last_output().float()

@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numa_bench.capture import Recorder, make_recorder
-from numa_bench.checks import check_output, note_graphs, prove_compiled
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.lifeline import die_with_starter, tell_started, wait_for_lock
 from numa_bench.machine import page_placement as placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
+from numa_bench.worker.lifeline import die_with_starter, tell_started, wait_for_lock
+from numa_bench.worker.output_checks import check_output, note_graphs, prove_compiled
+from numa_bench.worker.recorder import Recorder, make_recorder
 
 if TYPE_CHECKING:
-    from numa_bench.pipeline import Pipeline, Window
+    from numa_bench.worker.pipeline import Pipeline, Window
 
 PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
 
@@ -106,8 +106,8 @@ def _measure(spec: RunSpec, files: Files, result: RunResult) -> None:
     """Place, warm up, time, and only then profile; fills `result` in as it goes."""
     import torch
 
-    from numa_bench.models import build_model
-    from numa_bench.warmup import warm_up
+    from numa_bench.worker.models import build_model
+    from numa_bench.worker.warmup import warm_up
 
     test = spec.test
     device = _device(spec, result)
@@ -139,8 +139,8 @@ def _measure(spec: RunSpec, files: Files, result: RunResult) -> None:
 
 
 def _note_window(spec: RunSpec, window: Window, warm: Window, result: RunResult) -> None:
-    from numa_bench.metrics import window_metrics
-    from numa_bench.models import DTYPES, input_shape, output_shape
+    from numa_bench.worker.metrics import window_metrics
+    from numa_bench.worker.models import DTYPES, input_shape, output_shape
 
     test = spec.test
     item = DTYPES[test.precision].itemsize
@@ -208,10 +208,10 @@ def _device(spec: RunSpec, result: RunResult) -> Any:
 
 
 def _pipeline(spec: RunSpec, model: Any, device: Any) -> Any:
-    from numa_bench.buffers import SamplePool
-    from numa_bench.cuda_pipeline import CudaPipeline
-    from numa_bench.models import DTYPES, input_shape, output_shape
-    from numa_bench.pipeline import CpuPipeline
+    from numa_bench.worker.buffers import SamplePool
+    from numa_bench.worker.cuda_pipeline import CudaPipeline
+    from numa_bench.worker.models import DTYPES, input_shape, output_shape
+    from numa_bench.worker.pipeline import CpuPipeline
 
     test = spec.test
     pool = SamplePool(

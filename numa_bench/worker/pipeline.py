@@ -15,9 +15,9 @@ from typing import Protocol
 
 import torch
 
-from numa_bench.buffers import HostBuffer, SamplePool
-from numa_bench.capture import NO_MARKS, Marks
 from numa_bench.records import STAGES
+from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.recorder import NO_MARKS, Marks
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 

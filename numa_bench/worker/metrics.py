@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from numa_bench.pipeline import Window
+from numa_bench.worker.pipeline import Window
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
