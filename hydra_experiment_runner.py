@@ -14,9 +14,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from numa_bench import hydra_app
-from numa_bench.entry import check_directory, discover, load_config, save_resolved
-from numa_bench.overrides import rewrite_command_line, touched_models
+from numa_bench.config import hydra_app
+from numa_bench.config.loading import check_directory, discover, load_config, save_resolved
+from numa_bench.config.overrides import rewrite_command_line, touched_models
 from numa_bench.planning import build_plan
 from numa_bench.preflight import check_binding
 from numa_bench.profilers import find_profiler

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis import settings
 from analysis.settings import AnalysisConfig, Settings
-from numa_bench import hydra_guard
+from numa_bench.config import hydra_guard
 from numa_bench.errors import NumaBenchError
 
 settings.register()

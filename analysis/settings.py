@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.load import Filters
-from numa_bench.config_leaves import doc, help_text, typed
+from numa_bench.config.settings import doc, help_text, typed
 from numa_bench.errors import ConfigError
 
 

@@ -94,7 +94,7 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     """The same for one model: each round goes bare, copies, pipeline, copies, bare."""
     import torch
 
-    from numa_bench.config import ViTConfig
+    from numa_bench.config.schema import ViTConfig
     from numa_bench.planning import resolve_vit
     from numa_bench.worker.buffers import SamplePool
     from numa_bench.worker.models import build_model, input_shape, output_shape

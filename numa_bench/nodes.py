@@ -6,11 +6,11 @@ itself, the node its threads run on.
 
 from __future__ import annotations
 
-from numa_bench.config import HardwareConfig
+from numa_bench.config.schema import HardwareConfig
+from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, IdList, id_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.records import Placement
-from numa_bench.validation import MEMORY_WORDS, NODE_WORDS, IdList, id_list
 
 NODES_KEY = "experiment.hardware.numa_nodes"
 MEMORY_KEY = "experiment.hardware.memory_nodes"

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from numa_bench.config import (
+from numa_bench.config.schema import (
     ExperimentConfig,
     OutputConfig,
     ProfilerConfig,
@@ -17,13 +17,13 @@ from numa_bench.config import (
     TrackingConfig,
     ViTConfig,
 )
+from numa_bench.config.validation import effective_test, id_list
 from numa_bench.errors import ConfigError
 from numa_bench.estimate import estimate_s
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.nodes import NODES_KEY, resolve_placements
 from numa_bench.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
-from numa_bench.validation import effective_test, id_list
 
 GPU_KEY = "experiment.hardware.gpu_ids"
 LEAST_POOL_MB = 256

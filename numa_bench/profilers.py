@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench import nsys
-from numa_bench.config import ProfilerConfig
+from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.hiding import can_hide, exposed_secrets, wrapped
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec

@@ -16,7 +16,7 @@ from analysis.assemble import Analysis, assemble
 from analysis.comparison import compare
 from analysis.load import load
 from analysis.report import Report, write_report
-from numa_bench.config import ViTConfig
+from numa_bench.config.schema import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine

@@ -19,11 +19,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench import hydra_app, nsys
-from numa_bench.config import RunnerConfig
-from numa_bench.entry import load_config
+from numa_bench import nsys
+from numa_bench.config import hydra_app
+from numa_bench.config.loading import load_config
+from numa_bench.config.overrides import dotted, touched_models
+from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.model import Topology
-from numa_bench.overrides import dotted, touched_models
 from numa_bench.planning import Plan, build_plan
 from tests.machines import laptop
 
@@ -142,7 +143,7 @@ def runner(
 
     def run(*arguments: str, machine: Topology | None = None) -> Outcome:
         found = machine or laptop()
-        monkeypatch.setattr("numa_bench.entry.live_topology", lambda: found)
+        monkeypatch.setattr("numa_bench.config.loading.live_topology", lambda: found)
         studies.clear()
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [str(RUNNER), *arguments])

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from numa_bench.config import ExperimentConfig, RunnerConfig
+from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.machine.environment import environment_id
 from numa_bench.planning import Plan, build_plan

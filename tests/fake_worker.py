@@ -264,7 +264,7 @@ def make_plan(
     models: Sequence[str], *, repeats: int = 1, timeout_s: float = 300.0, **output: Any
 ) -> Plan:
     """Unbound runs of these models, one after the other; `output` are OutputConfig settings."""
-    from numa_bench.config import OutputConfig
+    from numa_bench.config.schema import OutputConfig
     from numa_bench.planning import Plan
     from tests.specs import VIT, make_spec
 
@@ -291,7 +291,7 @@ def make_plan(
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
     from numa_bench import attempt, study
-    from numa_bench.hydra_app import run_app
+    from numa_bench.config.hydra_app import run_app
 
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)

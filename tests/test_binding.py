@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from numa_bench.binding import numactl_argv
-from numa_bench.config import POLICIES, HardwareConfig
+from numa_bench.config.schema import POLICIES, HardwareConfig
 from numa_bench.nodes import resolve_placements
 from numa_bench.records import Placement
 from tests.machines import server, with_memoryless_node

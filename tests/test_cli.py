@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from numa_bench.config import RunnerConfig
-from numa_bench.config_leaves import all_keys, leaves
+from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.settings import all_keys, leaves
 from numa_bench.planning import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
@@ -330,7 +330,7 @@ def test_a_real_error_keeps_its_traceback(runner: Runner, monkeypatch: pytest.Mo
     def broken(_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("numa_bench.entry.validate", broken)
+    monkeypatch.setattr("numa_bench.config.loading.validate", broken)
 
     with pytest.raises(TypeError, match="a bug"):
         runner("experiment=quick_test")

@@ -14,9 +14,11 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench import config as cfg
 from numa_bench.command import Command, worker_command
-from numa_bench.config import (
+from numa_bench.config import schema as cfg
+from numa_bench.config.loading import discover, load_config, save_resolved
+from numa_bench.config.overrides import dotted
+from numa_bench.config.schema import (
     ExperimentConfig,
     HardwareConfig,
     OutputConfig,
@@ -24,20 +26,18 @@ from numa_bench.config import (
     TestConfig,
     ViTConfig,
 )
-from numa_bench.config_leaves import all_keys
-from numa_bench.entry import discover, load_config, save_resolved
+from numa_bench.config.settings import all_keys
+from numa_bench.config.validation import check_experiment, id_list, validate
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.executor import Ended
 from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
-from numa_bench.overrides import dotted
 from numa_bench.planning import Plan, build_plan
 from numa_bench.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
 from numa_bench.study import run_study
 from numa_bench.tracking.factory import make_trackers
-from numa_bench.validation import check_experiment, id_list, validate
 from tests.conftest import PROJECT, without_hydra
 from tests.fake_sysfs import FakeNode, build_tree
 from tests.machines import laptop, server
@@ -456,7 +456,7 @@ def test_cuda_visible_devices_as_gpu_ids(
 def test_gpu_ids_by_the_number_of_gpus(
     plan: Plans, monkeypatch: pytest.MonkeyPatch, count: int, wanted: set[int]
 ) -> None:
-    monkeypatch.setattr("numa_bench.hydra_app._gpu_count", lambda: count)
+    monkeypatch.setattr("numa_bench.config.hydra_app._gpu_count", lambda: count)
 
     planned = plan(server(), "experiment.hardware.gpu_ids=${if_gpu_count_gt_2:[0,2],[0]}")
 

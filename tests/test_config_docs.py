@@ -10,18 +10,18 @@ from string import Template
 
 import pytest
 
-from numa_bench.config import RunnerConfig, TestConfig, ViTConfig
-from numa_bench.config_docs import markdown
-from numa_bench.config_leaves import all_keys, help_text, leaves
+from numa_bench.config.docs import markdown
+from numa_bench.config.schema import RunnerConfig, TestConfig, ViTConfig
+from numa_bench.config.settings import all_keys, help_text, leaves
 from tests.conftest import PROJECT
 
 LEAVES = list(leaves(RunnerConfig))
 
 
 def test_the_page_is_what_the_program_writes() -> None:
-    """Out of step? python -m numa_bench.config_docs > docs/configuration.md"""
+    """Out of step? python -m numa_bench.config.docs > docs/configuration.md"""
     printed = subprocess.run(
-        [sys.executable, "-m", "numa_bench.config_docs"],
+        [sys.executable, "-m", "numa_bench.config.docs"],
         cwd=PROJECT,
         capture_output=True,
         text=True,

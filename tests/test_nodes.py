@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config import POLICIES, HardwareConfig
+from numa_bench.config.schema import POLICIES, HardwareConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.nodes import resolve_placements

@@ -20,7 +20,7 @@ import pytest
 
 from numa_bench import nsys
 from numa_bench.command import Command, worker_command
-from numa_bench.config import ProfilerConfig
+from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.hiding import can_hide
 from numa_bench.jsonio import read_json

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from numa_bench.overrides import dotted, rewrite_command_line, touched_models
+from numa_bench.config.overrides import dotted, rewrite_command_line, touched_models
 
 
 @pytest.mark.parametrize(

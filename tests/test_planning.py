@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config import (
+from numa_bench.config.schema import (
     ExperimentConfig,
     HardwareConfig,
     RunnerConfig,

@@ -9,7 +9,7 @@ import pytest
 
 from numa_bench import nsys
 from numa_bench.command import worker_command
-from numa_bench.config import ProfilerConfig
+from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.executor import Ended
 from numa_bench.nsys import NsysError

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from analysis.attach import attach
-from numa_bench.config import MlflowConfig, RunnerConfig, TrackingConfig
-from numa_bench.entry import save_resolved
+from numa_bench.config.loading import save_resolved
+from numa_bench.config.schema import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.redaction import has_credentials, redact

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from numa_bench.config import RunnerConfig
+from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.redaction import redact
 from numa_bench.store import RESOLVED_CONFIG

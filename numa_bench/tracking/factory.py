@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from numa_bench.config import TrackingConfig
+from numa_bench.config.schema import TrackingConfig
 from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.mlflow_tracker import MlflowTracker
 from numa_bench.tracking.tensorboard_tracker import TensorboardTracker

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from numa_bench.binding import numactl_argv
-from numa_bench.config import HardwareConfig
+from numa_bench.config.schema import HardwareConfig
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.machine.topology import parse_cpu_list, read_topology
 from numa_bench.nodes import resolve_placements

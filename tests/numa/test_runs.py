@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from numa_bench.command import worker_command
-from numa_bench.config import ProfilerConfig
+from numa_bench.config.schema import ProfilerConfig
 from numa_bench.machine.topology import format_cpu_list
 from numa_bench.profilers import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec

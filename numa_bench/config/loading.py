@@ -11,15 +11,15 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config import RunnerConfig
-from numa_bench.config_leaves import typed
+from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.settings import typed
+from numa_bench.config.validation import validate
 from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.jsonio import read_json
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
 from numa_bench.planning import Plan
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER
-from numa_bench.validation import validate
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, get_type_hints  # noqa: U
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from numa_bench.config_leaves import doc
+from numa_bench.config.settings import doc
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")

@@ -1,17 +1,17 @@
 """The documentation that the config fields carry, as --help text and as docs/configuration.md.
 
-Write the page: python -m numa_bench.config_docs > docs/configuration.md
+Write the page: python -m numa_bench.config.docs > docs/configuration.md
 """
 
 from __future__ import annotations
 
-from numa_bench.config import RunnerConfig, ViTConfig
-from numa_bench.config_leaves import leaves
+from numa_bench.config.schema import RunnerConfig, ViTConfig
+from numa_bench.config.settings import leaves
 
 _HEAD = """# Configuration
 
-Every setting of `hydra_experiment_runner.py`. Generated from `numa_bench/config.py`; do not edit,
-run `python -m numa_bench.config_docs > docs/configuration.md` (a test keeps it in step).
+Every setting of `hydra_experiment_runner.py`. Generated from `numa_bench/config/schema.py`; do not edit,
+run `python -m numa_bench.config.docs > docs/configuration.md` (a test keeps it in step).
 
 On the command line: `key=value`, lists as `[0,1]`, entries of a list as
 `experiment.vit_configs[0].depth=8`. `--cfg job` prints the composed configuration.

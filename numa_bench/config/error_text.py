@@ -19,7 +19,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from numa_bench.config_leaves import UNSET, all_keys, leaves
+from numa_bench.config.settings import UNSET, all_keys, leaves
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
 MODELS = "experiment.vit_configs"

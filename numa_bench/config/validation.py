@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from numa_bench import config as cfg
-from numa_bench.config import (
+from numa_bench.config import schema as cfg
+from numa_bench.config.schema import (
     ExperimentConfig,
     OutputConfig,
     ProfilerConfig,

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from numa_bench import hydra_guard
-from numa_bench.config import RunnerConfig, register_configs
-from numa_bench.config_leaves import help_text
+from numa_bench.config import hydra_guard
+from numa_bench.config.schema import RunnerConfig, register_configs
+from numa_bench.config.settings import help_text
+from numa_bench.config.validation import check_name, check_root, check_uri
 from numa_bench.errors import ConfigError
 from numa_bench.store import STUDY_MARKER
-from numa_bench.validation import check_name, check_root, check_uri
 
 MOST_GPUS = 16
 

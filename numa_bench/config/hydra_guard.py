@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from numa_bench.error_text import one_line, our_error
+from numa_bench.config.error_text import one_line, our_error
 from numa_bench.errors import NumaBenchError
 
 #: Set beside HYDRA_FULL_ERROR by `run_app`: a launcher's process then knows that the user did not.
