@@ -19,7 +19,7 @@ from numa_bench.config.loading import check_directory, discover, load_config, sa
 from numa_bench.config.overrides import rewrite_command_line, touched_models
 from numa_bench.planning import build_plan
 from numa_bench.preflight import check_binding
-from numa_bench.profilers import find_profiler
+from numa_bench.profiling.profilers import find_profiler
 
 hydra_app.setup()
 

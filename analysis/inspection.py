@@ -89,7 +89,7 @@ def _readable(path: Path) -> Iterator[Path]:
     if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         yield beside
         return
-    from numa_bench import nsys  # needed for these files only
+    from numa_bench.profiling import nsys  # needed for these files only
 
     executable = nsys.find()
     if executable is None:

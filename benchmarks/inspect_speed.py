@@ -23,9 +23,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from numa_bench import nsys  # noqa: E402
 from numa_bench.machine.environment import describe_environment  # noqa: E402
 from numa_bench.machine.topology import live_topology  # noqa: E402
+from numa_bench.profiling import nsys  # noqa: E402
 from tests.nsys_files import many_kernels, write_report  # noqa: E402
 
 REPORTS = ("gpukernsum", "gpumemtimesum", "gpumemsizesum")

@@ -22,7 +22,7 @@ from numa_bench.errors import ConfigError
 from numa_bench.estimate import estimate_s
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.nodes import NODES_KEY, resolve_placements
-from numa_bench.profilers import Profiler
+from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
 GPU_KEY = "experiment.hardware.gpu_ids"

@@ -19,13 +19,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench import nsys
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import load_config
 from numa_bench.config.overrides import dotted, touched_models
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.model import Topology
 from numa_bench.planning import Plan, build_plan
+from numa_bench.profiling import nsys
 from tests.machines import laptop
 
 #: nsys as a user of this machine would get it; None where there is none.

@@ -12,7 +12,7 @@ import pytest
 
 from numa_bench.command import Command, worker_command
 from numa_bench.config.schema import ProfilerConfig
-from numa_bench.profilers import Profiler
+from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT

@@ -33,7 +33,7 @@ from numa_bench.executor import Ended
 from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
 from numa_bench.planning import Plan, build_plan
-from numa_bench.profilers import find_profiler
+from numa_bench.profiling.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
 from numa_bench.study import run_study
@@ -709,8 +709,8 @@ class Observer:
         self.intervals: list[float] = []
         self.studies = 0
         self.exports: list[str] = []
-        monkeypatch.setattr("numa_bench.nsys.find", lambda name: f"/fake/{name}")
-        monkeypatch.setattr("numa_bench.nsys.version", lambda _: "2099.1")
+        monkeypatch.setattr("numa_bench.profiling.nsys.find", lambda name: f"/fake/{name}")
+        monkeypatch.setattr("numa_bench.profiling.nsys.version", lambda _: "2099.1")
         monkeypatch.setattr("numa_bench.study.Exporter", lambda *_: self)
         monkeypatch.setattr("numa_bench.attempt.execute", self.fail)
         monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit, ___: Fed([], limit))

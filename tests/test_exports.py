@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.exports import Exporter
+from numa_bench.profiling.exports import Exporter
 
 Told = list[tuple[str, str | None]]
 

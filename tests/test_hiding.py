@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.hiding import REFUSED, can_hide, exposed_secrets, wrapped
+from numa_bench.profiling.hiding import REFUSED, can_hide, exposed_secrets, wrapped
 from tests.conftest import PROJECT
 from tests.fake_worker import wait_until
 

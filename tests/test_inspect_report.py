@@ -14,8 +14,8 @@ import pytest
 
 from analysis.inspect_report import main
 from analysis.pcie import GENERATIONS, link_of_run, parse_link
-from numa_bench import nsys
 from numa_bench.errors import ReportError
+from numa_bench.profiling import nsys
 from tests.conftest import NSYS, PROJECT
 from tests.nsys_files import MS, Copy, Gpu, Kernel, Range, Timeline, pipeline, write_report
 
@@ -284,7 +284,7 @@ def test_help_and_exit_code_of_the_script(pipe: Path, tmp_path: Path) -> None:
 def test_a_nsys_rep_without_nsys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("numa_bench.nsys.find", lambda: None)
+    monkeypatch.setattr("numa_bench.profiling.nsys.find", lambda: None)
     report = tmp_path / "r.nsys-rep"
     report.write_bytes(b"x")
 

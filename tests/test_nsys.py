@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from numa_bench import nsys
 from numa_bench.command import Command, worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
-from numa_bench.hiding import can_hide
 from numa_bench.jsonio import read_json
-from numa_bench.nsys import NsysError
 from numa_bench.planning import Plan
-from numa_bench.profilers import Profiler
+from numa_bench.profiling import nsys
+from numa_bench.profiling.hiding import can_hide
+from numa_bench.profiling.nsys import NsysError
+from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import JsonDict, RunSpec
 from numa_bench.store import RunPaths, StudyStore
 from numa_bench.study import run_study

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench import nsys
 from numa_bench.command import worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.executor import Ended
-from numa_bench.nsys import NsysError
-from numa_bench.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
+from numa_bench.profiling import nsys
+from numa_bench.profiling.nsys import NsysError
+from numa_bench.profiling.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
 from numa_bench.store import StudyStore
 from numa_bench.verdict import workers_end
@@ -32,7 +32,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nsys, "find", lambda name: f"/bin/{name}")
     monkeypatch.setattr(nsys, "version", lambda _: "2099.1")
     monkeypatch.setattr(nsys, "probe", lambda *_: None)
-    monkeypatch.setattr("numa_bench.profilers.can_hide", lambda _: True)
+    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: True)
 
 
 def broken(*_: object) -> None:
@@ -88,8 +88,8 @@ def test_secrets_of_other_processes_are_not_recorded_unasked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """nsys keeps every environment that it may read; a container may forbid hiding them."""
-    monkeypatch.setattr("numa_bench.profilers.can_hide", lambda _: False)
-    monkeypatch.setattr("numa_bench.profilers.exposed_secrets", lambda: ["HF_TOKEN"])
+    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: False)
+    monkeypatch.setattr("numa_bench.profiling.profilers.exposed_secrets", lambda: ["HF_TOKEN"])
 
     unasked, by_name = (
         find_profiler(ProfilerConfig(kind=k), probe=False) for k in ("auto", "nsys")
@@ -105,7 +105,7 @@ def test_hiding_stands_before_nsys() -> None:
 
     argv = nsys_argv(hidden, SPEC, Path("r"))
 
-    assert argv[1:5] == ["-m", "numa_bench.hiding", "/opt/nsys", "profile"]
+    assert argv[1:5] == ["-m", "numa_bench.profiling.hiding", "/opt/nsys", "profile"]
 
 
 # --- its command line and environment

@@ -1,6 +1,6 @@
 """Starts nsys where it cannot read the environments of other processes.
 
-    python -m numa_bench.hiding COMMAND...
+    python -m numa_bench.profiling.hiding COMMAND...
 
 nsys (2023.4, watched with strace) reads /proc/PID/environ of every process that it may read and
 keeps what it finds in its report: the tokens in a user's shell, and for root everybody's. COMMAND
@@ -27,7 +27,7 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # include/uapi/linux/m
 
 def wrapped(argv: list[str]) -> list[str]:
     """The command that runs `argv` so."""
-    return [sys.executable, "-m", "numa_bench.hiding", *argv]
+    return [sys.executable, "-m", "numa_bench.profiling.hiding", *argv]
 
 
 def can_hide(project: Path) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench import nsys
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
-from numa_bench.hiding import can_hide, exposed_secrets, wrapped
+from numa_bench.profiling import nsys
+from numa_bench.profiling.hiding import can_hide, exposed_secrets, wrapped
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
 from numa_bench.redaction import has_credentials, is_secret, result_variables
 from numa_bench.versions import PROJECT

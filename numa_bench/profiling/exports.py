@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from numa_bench.nsys import NsysError, export_sqlite
+from numa_bench.profiling.nsys import NsysError, export_sqlite
 
 logger = logging.getLogger("numa_bench")
 _LOOK_S = 0.2
