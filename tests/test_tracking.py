@@ -30,7 +30,7 @@ from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
-from numa_bench.tracking.mlflow_tracker import MlflowTracker
+from numa_bench.tracking.mlflow import MlflowTracker
 from numa_bench.tracking.sync import Syncer, study_directories
 from numa_bench.tracking.view import STATE, read_study
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan, wait_until

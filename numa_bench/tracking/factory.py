@@ -7,9 +7,9 @@ from pathlib import Path
 
 from numa_bench.config.schema import TrackingConfig
 from numa_bench.tracking.base import Tracker
-from numa_bench.tracking.mlflow_tracker import MlflowTracker
-from numa_bench.tracking.tensorboard_tracker import TensorboardTracker
-from numa_bench.tracking.wandb_tracker import WandbTracker
+from numa_bench.tracking.mlflow import MlflowTracker
+from numa_bench.tracking.tensorboard import TensorboardTracker
+from numa_bench.tracking.wandb import WandbTracker
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
