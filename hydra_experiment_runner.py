@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import check_directory, discover, load_config, save_resolved
 from numa_bench.config.overrides import rewrite_command_line, touched_models
-from numa_bench.planning import build_plan
+from numa_bench.plan.plan import build_plan
 from numa_bench.preflight import check_binding
 from numa_bench.profiling.profilers import find_profiler
 

@@ -95,7 +95,7 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     import torch
 
     from numa_bench.config.schema import ViTConfig
-    from numa_bench.planning import resolve_vit
+    from numa_bench.plan.plan import resolve_vit
     from numa_bench.worker.buffers import SamplePool
     from numa_bench.worker.models import build_model, input_shape, output_shape
     from numa_bench.worker.pipeline import CpuPipeline

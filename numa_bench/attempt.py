@@ -19,7 +19,7 @@ from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
-from numa_bench.planning import Plan
+from numa_bench.plan.plan import Plan
 from numa_bench.profiling.nsys import why_no_report
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, make_record
 from numa_bench.store import RunPaths, StudyStore

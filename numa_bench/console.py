@@ -23,8 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.estimate import estimate_s
-from numa_bench.planning import Plan
+from numa_bench.plan.estimate import estimate_s
+from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, RunSpec
 from numa_bench.summary import (
     Row,

@@ -19,7 +19,7 @@ from numa_bench.jsonio import read_object
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.marks import legend
-from numa_bench.planning import Plan
+from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import JsonDict, Status
 from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore

@@ -24,7 +24,7 @@ from numa_bench.config.loading import load_config
 from numa_bench.config.overrides import dotted, touched_models
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.model import Topology
-from numa_bench.planning import Plan, build_plan
+from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling import nsys
 from tests.machines import laptop
 

@@ -20,7 +20,7 @@ import numpy as np
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.machine.environment import environment_id
-from numa_bench.planning import Plan, build_plan
+from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
 from tests.fake_pipeline import Machine, Noise, measured, sensors, stages_ms

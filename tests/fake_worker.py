@@ -26,7 +26,7 @@ from numa_bench.worker.lifeline import die_with_starter, tell_started
 
 if TYPE_CHECKING:
     from numa_bench.command import Command
-    from numa_bench.planning import Plan
+    from numa_bench.plan.plan import Plan
     from numa_bench.store import RunPaths
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -265,7 +265,7 @@ def make_plan(
 ) -> Plan:
     """Unbound runs of these models, one after the other; `output` are OutputConfig settings."""
     from numa_bench.config.schema import OutputConfig
-    from numa_bench.planning import Plan
+    from numa_bench.plan.plan import Plan
     from tests.specs import VIT, make_spec
 
     cells = [

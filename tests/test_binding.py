@@ -9,7 +9,7 @@ import pytest
 
 from numa_bench.binding import numactl_argv
 from numa_bench.config.schema import POLICIES, HardwareConfig
-from numa_bench.nodes import resolve_placements
+from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement
 from tests.machines import server, with_memoryless_node
 

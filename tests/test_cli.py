@@ -18,7 +18,7 @@ import yaml
 
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import all_keys, leaves
-from numa_bench.planning import Plan
+from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
 from tests.machines import laptop, server

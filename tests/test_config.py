@@ -32,7 +32,7 @@ from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyEr
 from numa_bench.executor import Ended
 from numa_bench.machine.model import Topology
 from numa_bench.monitor import Monitor
-from numa_bench.planning import Plan, build_plan
+from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore

@@ -27,7 +27,7 @@ RUNNERS = {
     "numa_bench.executor",
     "numa_bench.study",
     "numa_bench.store",
-    "numa_bench.planning",
+    "numa_bench.plan.plan",
     "analysis",
 }
 HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
@@ -221,7 +221,7 @@ def test_the_analysis_reads_files_and_knows_nothing_of_the_runner(path: Path) ->
             "numa_bench.worker",
         ),
         *(
-            "numa_bench.planning",
+            "numa_bench.plan.plan",
             "numa_bench.config.loading",
             "numa_bench.config.hydra_app",
             "numa_bench.store",

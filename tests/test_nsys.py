@@ -22,7 +22,7 @@ from numa_bench.command import Command, worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json
-from numa_bench.planning import Plan
+from numa_bench.plan.plan import Plan
 from numa_bench.profiling import nsys
 from numa_bench.profiling.hiding import can_hide
 from numa_bench.profiling.nsys import NsysError

@@ -20,9 +20,9 @@ from numa_bench.config.schema import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
-from numa_bench.estimate import estimate_s
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.planning import (
+from numa_bench.plan.estimate import estimate_s
+from numa_bench.plan.plan import (
     Plan,
     build_plan,
     resolve_devices,

@@ -18,7 +18,7 @@ from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.jsonio import read_json
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
-from numa_bench.planning import Plan
+from numa_bench.plan.plan import Plan
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).

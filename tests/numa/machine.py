@@ -18,7 +18,7 @@ from numa_bench.binding import numactl_argv
 from numa_bench.config.schema import HardwareConfig
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.machine.topology import parse_cpu_list, read_topology
-from numa_bench.nodes import resolve_placements
+from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement
 from tests.numa.probe import Order, Report
 

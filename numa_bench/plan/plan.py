@@ -19,9 +19,9 @@ from numa_bench.config.schema import (
 )
 from numa_bench.config.validation import effective_test, id_list
 from numa_bench.errors import ConfigError
-from numa_bench.estimate import estimate_s
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.nodes import NODES_KEY, resolve_placements
+from numa_bench.plan.estimate import estimate_s
+from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
