@@ -18,8 +18,8 @@ from numa_bench.config import hydra_app
 from numa_bench.config.loading import check_directory, discover, load_config, save_resolved
 from numa_bench.config.overrides import rewrite_command_line, touched_models
 from numa_bench.plan.plan import build_plan
-from numa_bench.preflight import check_binding
 from numa_bench.profiling.profilers import find_profiler
+from numa_bench.runner.preflight import check_binding
 
 hydra_app.setup()
 
@@ -42,9 +42,9 @@ def run(node: DictConfig) -> None:
     if here:
         check_binding(run.placement for run in plan.runs)
     # Imported late: --cfg job and errors of configuration do not need them.
-    from numa_bench.conditions import check_conditions
-    from numa_bench.console import print_matrix
-    from numa_bench.study import run_study
+    from numa_bench.runner.conditions import check_conditions
+    from numa_bench.runner.console import print_matrix
+    from numa_bench.runner.study import run_study
 
     if plan.dry_run:
         conditions = check_conditions(plan.runs, topology) if here else []

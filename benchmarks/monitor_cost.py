@@ -20,8 +20,8 @@ sys.path.insert(0, str(PROJECT))
 
 from numa_bench.machine.environment import describe_environment  # noqa: E402
 from numa_bench.machine.topology import live_topology  # noqa: E402
-from numa_bench.monitor import Monitor  # noqa: E402
 from numa_bench.records import DeviceSpec, RunSpec  # noqa: E402
+from numa_bench.runner.monitor import Monitor  # noqa: E402
 from tests.specs import make_spec  # noqa: E402
 
 

@@ -25,8 +25,8 @@ from numa_bench.records import RunResult, RunSpec
 from numa_bench.worker.lifeline import die_with_starter, tell_started
 
 if TYPE_CHECKING:
-    from numa_bench.command import Command
     from numa_bench.plan.plan import Plan
+    from numa_bench.runner.command import Command
     from numa_bench.store import RunPaths
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -251,7 +251,7 @@ def fake_argv(behaviour: str, paths: RunPaths) -> tuple[str, ...]:
 
 def fake_command(behaviours: dict[str, str]) -> Callable[..., Command]:
     """What to put in place of `attempt.worker_command`: a model's name chooses the behaviour."""
-    from numa_bench.command import worker_command
+    from numa_bench.runner.command import worker_command
 
     def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
         real = worker_command(spec, paths, *rest)
@@ -290,8 +290,8 @@ def make_plan(
 
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
-    from numa_bench import attempt, study
     from numa_bench.config.hydra_app import run_app
+    from numa_bench.runner import attempt, study
 
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)

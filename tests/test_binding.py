@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from numa_bench.binding import numactl_argv
 from numa_bench.config.schema import POLICIES, HardwareConfig
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement
+from numa_bench.runner.numactl import numactl_argv
 from tests.machines import server, with_memoryless_node
 
 

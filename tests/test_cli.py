@@ -444,7 +444,7 @@ def test_a_failed_study_in_a_sweep_is_told_and_counts(
         if plan.cells[0].test.seed == 1:
             raise StudyFailed("not every run passed: 1 failed")
 
-    monkeypatch.setattr("numa_bench.study.run_study", study)
+    monkeypatch.setattr("numa_bench.runner.study.run_study", study)
 
     out = runner("-m", "experiment=quick_test", "experiment.test.seed=0,1,2")
 
@@ -461,7 +461,7 @@ def test_an_interrupted_sweep_ends_with_130(
         ran.append(plan.cells[0].test.seed)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("numa_bench.study.run_study", study)
+    monkeypatch.setattr("numa_bench.runner.study.run_study", study)
 
     out = runner("-m", "experiment=quick_test", "experiment.test.seed=0,1,2")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.command import Command, worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
+from numa_bench.runner.command import Command, worker_command
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.specs import make_spec

@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from numa_bench import conditions
-from numa_bench.conditions import check_conditions, needed_mb, node_memory
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
+from numa_bench.runner import conditions
+from numa_bench.runner.conditions import check_conditions, needed_mb, node_memory
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
 from tests.fake_sysfs import write
 from tests.specs import make_spec

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.command import Command, worker_command
 from numa_bench.config import schema as cfg
 from numa_bench.config.loading import discover, load_config, save_resolved
 from numa_bench.config.overrides import dotted
@@ -29,14 +28,15 @@ from numa_bench.config.schema import (
 from numa_bench.config.settings import all_keys
 from numa_bench.config.validation import check_experiment, id_list, validate
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
-from numa_bench.executor import Ended
 from numa_bench.machine.model import Topology
-from numa_bench.monitor import Monitor
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
+from numa_bench.runner.command import Command, worker_command
+from numa_bench.runner.monitor import Monitor
+from numa_bench.runner.process import Ended
+from numa_bench.runner.study import run_study
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
-from numa_bench.study import run_study
 from numa_bench.tracking.factory import make_trackers
 from tests.conftest import PROJECT, without_hydra
 from tests.fake_sysfs import FakeNode, build_tree
@@ -711,10 +711,12 @@ class Observer:
         self.exports: list[str] = []
         monkeypatch.setattr("numa_bench.profiling.nsys.find", lambda name: f"/fake/{name}")
         monkeypatch.setattr("numa_bench.profiling.nsys.version", lambda _: "2099.1")
-        monkeypatch.setattr("numa_bench.study.Exporter", lambda *_: self)
-        monkeypatch.setattr("numa_bench.attempt.execute", self.fail)
-        monkeypatch.setattr("numa_bench.study.Feeder", lambda _, __, limit, ___: Fed([], limit))
-        monkeypatch.setattr("numa_bench.attempt.Monitor", self.monitor)
+        monkeypatch.setattr("numa_bench.runner.study.Exporter", lambda *_: self)
+        monkeypatch.setattr("numa_bench.runner.attempt.execute", self.fail)
+        monkeypatch.setattr(
+            "numa_bench.runner.study.Feeder", lambda _, __, limit, ___: Fed([], limit)
+        )
+        monkeypatch.setattr("numa_bench.runner.attempt.Monitor", self.monitor)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:
         """The effect of these overrides on top of BASE."""
@@ -751,9 +753,11 @@ class Observer:
         for kind in ("mlflow", "wandb", "tensorboard"):
             getattr(everything, kind).enabled = True
         settings = [vars(tracker) for tracker in make_trackers(everything, Path("outputs"))]
-        self.monkeypatch.setattr("numa_bench.study.Syncer", lambda *given: made.append(given[1:]))
         self.monkeypatch.setattr(
-            "numa_bench.study.Feeder", lambda _, __, limit, ___: Fed(made, limit)
+            "numa_bench.runner.study.Syncer", lambda *given: made.append(given[1:])
+        )
+        self.monkeypatch.setattr(
+            "numa_bench.runner.study.Feeder", lambda _, __, limit, ___: Fed(made, limit)
         )
         self.studies += 1
         with pytest.raises(StudyFailed):

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from numa_bench.disturbance import of_monitor, of_samples, trend
 from numa_bench.marks import KINDS, code_of, legend, marks
+from numa_bench.runner.disturbance import of_monitor, of_samples, trend
 
 SETTLED = {"settled": True, "batches": 6, "seconds": 0.5}
 

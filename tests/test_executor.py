@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from numa_bench import executor
-from numa_bench.command import PROJECT, Command, worker_environment
-from numa_bench.executor import Ended, execute
-from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json
 from numa_bench.records import RUN_TOKEN
+from numa_bench.runner import process as executor
+from numa_bench.runner.command import PROJECT, Command, worker_environment
+from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.process import Ended, execute
 from numa_bench.store import StudyStore
 from tests.fake_worker import (
     GOT_SIGTERM,

@@ -24,8 +24,8 @@ RUNNERS = {
     "filelock",
     "rich",
     "numa_bench.config.schema",
-    "numa_bench.executor",
-    "numa_bench.study",
+    "numa_bench.runner.process",
+    "numa_bench.runner.study",
     "numa_bench.store",
     "numa_bench.plan.plan",
     "analysis",
@@ -216,8 +216,8 @@ def test_the_analysis_reads_files_and_knows_nothing_of_the_runner(path: Path) ->
         *("torch", "nvtx", "mlflow", "pynvml", "psutil", "filelock"),
         *(
             "numa_bench.config.schema",
-            "numa_bench.executor",
-            "numa_bench.study",
+            "numa_bench.runner.process",
+            "numa_bench.runner.study",
             "numa_bench.worker",
         ),
         *(

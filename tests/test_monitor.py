@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench import monitor as module
 from numa_bench.machine.sensors import GpuSensors, SystemSensors, throttle_names
-from numa_bench.monitor import Monitor, summarise
 from numa_bench.records import DeviceSpec, RunSpec
+from numa_bench.runner import monitor as module
+from numa_bench.runner.monitor import Monitor, summarise
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
 from tests.specs import make_spec
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from numa_bench.command import Command, worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json
@@ -28,8 +27,9 @@ from numa_bench.profiling.hiding import can_hide
 from numa_bench.profiling.nsys import NsysError
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import JsonDict, RunSpec
+from numa_bench.runner.command import Command, worker_command
+from numa_bench.runner.study import run_study
 from numa_bench.store import RunPaths, StudyStore
-from numa_bench.study import run_study
 from tests.conftest import NSYS, PROJECT, RUNNER
 from tests.fake_worker import READY, TOPOLOGY, carriers, fake_argv, make_plan, wait_until
 
@@ -77,7 +77,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
         own = [*fake_argv(spec.vit.name, paths), "--started", str(paths.started)]
         return replace(real, argv=(*real.argv[:at], *own))
 
-    monkeypatch.setattr("numa_bench.attempt.worker_command", command)
+    monkeypatch.setattr("numa_bench.runner.attempt.worker_command", command)
 
 
 def run_all(plan: Plan, directory: Path) -> list[JsonDict]:

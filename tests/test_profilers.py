@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.command import worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
-from numa_bench.executor import Ended
 from numa_bench.profiling import nsys
 from numa_bench.profiling.nsys import NsysError
 from numa_bench.profiling.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
+from numa_bench.runner.command import worker_command
+from numa_bench.runner.outcome import workers_end
+from numa_bench.runner.process import Ended
 from numa_bench.store import StudyStore
-from numa_bench.verdict import workers_end
 from tests.specs import make_spec
 
 PATHS = StudyStore(Path("/study")).paths("a")

@@ -31,8 +31,8 @@ from numa_bench.records import (
     Status,
     make_record,
 )
+from numa_bench.runner.study import run_study
 from numa_bench.store import SUMMARY, StudyStore
-from numa_bench.study import run_study
 from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
 from tests.specs import make_spec
 
@@ -469,7 +469,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
 ) -> None:
     directory = tiny_disk / "study"
     behaviours = {"m0": "good", "m1": "fills_disk", "m2": "good"}
-    monkeypatch.setattr("numa_bench.attempt.worker_command", fake_command(behaviours))
+    monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
     plan = make_plan(["m0", "m1", "m2"])
     with pytest.raises(StudyFailed, match="could not take the results") as caught:
         run_study(plan, TOPOLOGY, directory)
@@ -489,7 +489,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
 
     (directory / "filler").unlink()
     monkeypatch.setattr(
-        "numa_bench.attempt.worker_command", fake_command(dict.fromkeys(behaviours, "good"))
+        "numa_bench.runner.attempt.worker_command", fake_command(dict.fromkeys(behaviours, "good"))
     )
     run_study(plan, TOPOLOGY, directory)
     found = {

@@ -18,13 +18,13 @@ from typing import Any
 import pexpect
 import pytest
 
-from numa_bench.attempt import last_lines
-from numa_bench.command import PROJECT
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import METRICS, JsonDict, Status
+from numa_bench.runner.attempt import last_lines
+from numa_bench.runner.command import PROJECT
+from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
-from numa_bench.study import run_study
 from tests.fake_worker import (
     GO,
     LIMIT_S,
@@ -68,7 +68,7 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def choose(*behaviours: str) -> None:
         names = model_names(len(behaviours))
         command = fake_command(dict(zip(names, behaviours, strict=True)))
-        monkeypatch.setattr("numa_bench.attempt.worker_command", command)
+        monkeypatch.setattr("numa_bench.runner.attempt.worker_command", command)
 
     return choose
 
@@ -81,7 +81,9 @@ def records_in(directory: Path) -> list[JsonDict]:
 def test_every_ending_becomes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("numa_bench.attempt.worker_command", fake_command({n: n for n in ENDINGS}))
+    monkeypatch.setattr(
+        "numa_bench.runner.attempt.worker_command", fake_command({n: n for n in ENDINGS})
+    )
     plan = make_plan(list(ENDINGS))
     with pytest.raises(StudyFailed, match="not every run passed: 3 passed, 13 failed, 1 waived"):
         run_study(plan, TOPOLOGY, tmp_path)
@@ -248,7 +250,7 @@ def test_a_result_that_cannot_be_moved_is_told_where_it_is(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     behave("spare_result")
-    monkeypatch.setattr("numa_bench.attempt.write_json", no_space)
+    monkeypatch.setattr("numa_bench.runner.attempt.write_json", no_space)
     plan = make_plan(["m0"])
     run_study(plan, TOPOLOGY, tmp_path)
     spare = StudyStore(tmp_path).paths(plan.runs[0].run_id).spare_result
@@ -490,7 +492,7 @@ def test_statuses_of_the_table_are_all_there_are() -> None:
     ],
 )
 def test_the_resume_command_can_be_pasted(name: str, word: str) -> None:
-    from numa_bench.study import resume_command
+    from numa_bench.runner.study import resume_command
 
     command = resume_command(Path(name))
     assert command.split(" ", 2)[2] == word

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from numa_bench.records import DeviceSpec, JsonDict, Placement, RunSpec
-from numa_bench.summary import Row, memory_text, model_text, node_text, rows, varied_settings
+from numa_bench.runner.summary import Row, memory_text, model_text, node_text, rows, varied_settings
 from tests.specs import VIT, make_spec
 
 LOCAL = Placement(0, (0,), "bind", "local", cpus=(0, 1))

@@ -25,7 +25,7 @@ from numa_bench.config.schema import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.redaction import has_credentials, redact
-from numa_bench.study import run_study
+from numa_bench.runner.study import run_study
 from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers
@@ -43,7 +43,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Fake workers by model name."""
 
     def choose(**behaviours: str) -> None:
-        monkeypatch.setattr("numa_bench.attempt.worker_command", fake_command(behaviours))
+        monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
 
     return choose
 
@@ -314,7 +314,7 @@ class Stub:
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch, fake: Callable[..., None]) -> Callable[..., None]:
     def use(*stubs: Stub) -> None:
-        monkeypatch.setattr("numa_bench.study.make_trackers", lambda *_: list(stubs))
+        monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: list(stubs))
 
     fake(m0="good", m1="good")
     return use

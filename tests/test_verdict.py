@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from numa_bench.executor import Ended
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import Placement, RunResult, RunSpec, Status
-from numa_bench.verdict import classify
+from numa_bench.runner.outcome import classify
+from numa_bench.runner.process import Ended
 from tests.specs import make_spec
 
 TOPOLOGY = Topology(

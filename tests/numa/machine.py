@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from numa_bench.binding import numactl_argv
 from numa_bench.config.schema import HardwareConfig
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.machine.topology import parse_cpu_list, read_topology
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement
+from numa_bench.runner.numactl import numactl_argv
 from tests.numa.probe import Order, Report
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from numa_bench.command import worker_command
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.machine.topology import format_cpu_list
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec
+from numa_bench.runner.command import worker_command
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, run_cli
 from tests.specs import make_spec

@@ -26,7 +26,7 @@ from rich.table import Table
 from numa_bench.plan.estimate import estimate_s
 from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, RunSpec
-from numa_bench.summary import (
+from numa_bench.runner.summary import (
     Row,
     by_cell,
     device_text,

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import psutil
 
-from numa_bench.command import Command
-from numa_bench.interrupts import Interrupts
 from numa_bench.records import RUN_TOKEN
+from numa_bench.runner.command import Command
+from numa_bench.runner.interrupts import Interrupts
 
 #: How long to wait for the end of a process that got SIGKILL. A process that hangs in a driver does
 #: not end, and freeing much pinned memory takes long.

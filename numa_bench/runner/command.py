@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench.binding import numactl_argv
 from numa_bench.profiling.profilers import Profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, RunSpec
+from numa_bench.runner.numactl import numactl_argv
 from numa_bench.store import RunPaths
 from numa_bench.versions import PROJECT
 

@@ -10,11 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from numa_bench.attempt import Host, attempt_run, now
-from numa_bench.conditions import check_conditions
-from numa_bench.console import Reporter, make_reporter, print_results
 from numa_bench.errors import StudyFailed
-from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_object
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
@@ -22,8 +18,12 @@ from numa_bench.marks import legend
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import JsonDict, Status
+from numa_bench.runner.attempt import Host, attempt_run, now
+from numa_bench.runner.conditions import check_conditions
+from numa_bench.runner.console import Reporter, make_reporter, print_results
+from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.summary import rows
 from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore
-from numa_bench.summary import rows
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from numa_bench.command import worker_command
-from numa_bench.disturbance import of_monitor, of_samples
-from numa_bench.executor import Ended, execute
-from numa_bench.interrupts import Interrupts
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import Topology
-from numa_bench.monitor import Monitor
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.nsys import why_no_report
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, make_record
+from numa_bench.runner.command import worker_command
+from numa_bench.runner.disturbance import of_monitor, of_samples
+from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.monitor import Monitor
+from numa_bench.runner.outcome import classify, workers_end
+from numa_bench.runner.process import Ended, execute
 from numa_bench.store import RunPaths, StudyStore
-from numa_bench.verdict import classify, workers_end
 
 logger = logging.getLogger("numa_bench")
 _TAIL_BYTES = 16_384

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from numa_bench.executor import Ended
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec, Status
+from numa_bench.runner.process import Ended
 
 _BOUND = ("bind",)
 

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-from numa_bench.binding import numactl_argv
 from numa_bench.errors import MachineError
 from numa_bench.records import Placement
+from numa_bench.runner.numactl import numactl_argv
 
 INSTALL = "install it (Debian/Ubuntu: apt-get install numactl; Fedora/RHEL: dnf install numactl)"
 UNBOUND = "or measure without binding: experiment.hardware.numa_nodes=unbound"
