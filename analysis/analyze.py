@@ -18,8 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from analysis import settings
-from analysis.settings import AnalysisConfig, Settings
+from numa_bench.analysis import settings
+from numa_bench.analysis.settings import AnalysisConfig, Settings
 from numa_bench.config import hydra_guard
 from numa_bench.errors import NumaBenchError
 
@@ -49,10 +49,10 @@ def analyse(wanted: Settings, directory: Path) -> None:
     Raises RegressionFound when throughput fell by more than `fail_on_regression` percent.
     """
     # Imported late: --cfg job, --help and mistakes do not wait for numpy, pandas and matplotlib.
-    from analysis.attach import attach
-    from analysis.gather import gather
-    from analysis.report import write_report
-    from analysis.terminal import print_analysis
+    from numa_bench.analysis.inputs import gather
+    from numa_bench.analysis.report.files import write_report
+    from numa_bench.analysis.report.terminal import print_analysis
+    from numa_bench.analysis.tracker_files import attach
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     analysis = gather(wanted, created=created, command=" ".join(["analyze.py", *sys.argv[1:]]))
@@ -63,7 +63,7 @@ def analyse(wanted: Settings, directory: Path) -> None:
     if wanted.config.track and len(roots) == 1 and (told := attach(Path(*roots), directory)):
         print(told)
     if analysis.comparison is not None and analysis.comparison.regressed:
-        from analysis.gather import RegressionFound
+        from numa_bench.analysis.inputs import RegressionFound
 
         raise RegressionFound(analysis.comparison.text)
 

@@ -18,8 +18,8 @@ if __name__ == "__main__":
     # Run as a script, Python looks in analysis/ first: its modules would shadow others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from analysis.inspection import Inspection, inspect
-from analysis.pcie import Link, parse_link
+from numa_bench.analysis.profiles.inspection import Inspection, inspect
+from numa_bench.analysis.profiles.pcie import Link, parse_link
 from numa_bench.errors import NumaBenchError, ReportError
 
 PICTURE = ".timeline.png"
@@ -96,7 +96,7 @@ def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspe
 
 
 def _plot(found: Inspection, target: Path) -> None:
-    from analysis.timeline import draw  # matplotlib takes a while to import
+    from numa_bench.analysis.plots.timeline import draw  # matplotlib takes a while to import
 
     try:
         draw(found, target)
@@ -106,7 +106,7 @@ def _plot(found: Inspection, target: Path) -> None:
 
 
 def _show(found: Inspection, first: bool) -> None:
-    from analysis.inspect_view import console, show  # JSON and CSV do not wait for rich
+    from numa_bench.analysis.profiles.view import console, show  # JSON and CSV do not wait for rich
 
     screen = console()
     if not first:
@@ -115,8 +115,8 @@ def _show(found: Inspection, first: bool) -> None:
 
 
 def _compare(a: Inspection, b: Inspection) -> None:
-    from analysis.inspect_compare import compare
-    from analysis.inspect_view import console
+    from numa_bench.analysis.profiles.compare import compare
+    from numa_bench.analysis.profiles.view import console
 
     compare(console(), a, b)
 

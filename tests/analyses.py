@@ -12,10 +12,10 @@ from unittest import mock
 
 import pandas as pd
 
-from analysis.assemble import Analysis, assemble
-from analysis.comparison import compare
-from analysis.load import load
-from analysis.report import Report, write_report
+from numa_bench.analysis.read.runs import load
+from numa_bench.analysis.report.files import Report, write_report
+from numa_bench.analysis.stats.compare import compare
+from numa_bench.analysis.stats.study_analysis import Analysis, assemble
 from numa_bench.config.schema import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
@@ -140,7 +140,7 @@ def reported(kind: str, pictures: bool = False) -> Report:
     directory = Path(_ROOT.name) / "analysis" / f"{kind}-{pictures}"
     if pictures:
         return write_report(analysed(kind), directory)
-    with mock.patch("analysis.report.figures", return_value=iter(())):
+    with mock.patch("numa_bench.analysis.report.files.figures", return_value=iter(())):
         return write_report(analysed(kind), directory)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.contrasts import Contrasts, contrast
-from analysis.drift import remove_drift
-from analysis.robust import Array
+from numa_bench.analysis.stats.contrasts import Contrasts, contrast
+from numa_bench.analysis.stats.drift import remove_drift
+from numa_bench.analysis.stats.robust import Array
 from tests.fake_pipeline import Noise
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.settings import AnalysisConfig
+from numa_bench.analysis.settings import AnalysisConfig
 from tests.conftest import PROJECT
 from tests.fake_scenarios import write_kind
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analysis.contrasts import repeats_for
+from numa_bench.analysis.stats.contrasts import repeats_for
 from tests.fake_families import CLEAN, Design, judge, outcome, simulate
 from tests.fake_pipeline import Noise
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis.inspect_report import main
-from analysis.pcie import GENERATIONS, link_of_run, parse_link
+from numa_bench.analysis.profiles.pcie import GENERATIONS, link_of_run, parse_link
 from numa_bench.errors import ReportError
 from numa_bench.profiling import nsys
 from tests.conftest import NSYS, PROJECT
@@ -266,7 +266,7 @@ def test_run_as_a_script_nothing_is_shadowed(pipe: Path) -> None:
 
     loaded = json.loads(done.stderr)
     assert json.loads(done.stdout)[0]["devices"]
-    assert "analysis.nsys" in loaded
+    assert "numa_bench.analysis.profiles.nsys_export" in loaded
     assert not {"nsys", "activity", "timeline"} & set(loaded)
     assert not {"pandas", "matplotlib", "torch", "hydra", "rich"} & set(loaded)
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from analysis.activity import Int
-from analysis.intervals import (
+from numa_bench.analysis.profiles.activity import Int
+from numa_bench.analysis.profiles.intervals import (
     EMPTY,
     Cover,
     clip,

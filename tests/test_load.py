@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import studies
-from analysis.grouping import differences, excluded, excluded_counts, groups
-from analysis.load import Filters, find_results, load, load_runs
-from analysis.stats import cell_table
+from numa_bench.analysis.read import studies
+from numa_bench.analysis.read.groups import differences, excluded, excluded_counts, groups
+from numa_bench.analysis.read.runs import Filters, find_results, load, load_runs
+from numa_bench.analysis.stats.tables import cell_table
 from numa_bench.errors import StoreError
 from numa_bench.records import Status
 from tests.fake_scenarios import HOSTILE, KINDS, numa_study, one_gpu, server8, write_kind

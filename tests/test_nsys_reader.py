@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.nsys import read_sqlite
-from analysis.profile_data import DeviceMetrics, ProfileMetrics
-from analysis.profile_metrics import measure
-from analysis.windows import choose
+from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.metrics import DeviceMetrics, ProfileMetrics
+from numa_bench.analysis.profiles.nsys_export import read_sqlite
+from numa_bench.analysis.profiles.windows import choose
 from numa_bench.errors import ReportError
 from tests.conftest import NSYS
 from tests.nsys_files import (
@@ -286,7 +286,7 @@ def test_text_where_a_number_belongs(tmp_path: Path) -> None:
 
 
 def test_rows_of_all_pieces_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.sqlite_columns.CHUNK", 7)
+    monkeypatch.setattr("numa_bench.analysis.profiles.sqlite_columns.CHUNK", 7)
     kernels = [Kernel(10 * i, 10 * i + 5, f"k{i % 3}", i) for i in range(1, 101)]
     path = write_report(tmp_path / "r.sqlite", Timeline(kernels=kernels))
     with closing(sqlite3.connect(path)) as base, base:

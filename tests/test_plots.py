@@ -18,8 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from analysis import plots_effects, plots_machine, plots_shape, style
-from analysis.plots import figures
+from numa_bench.analysis.plots import effects as plots_effects
+from numa_bench.analysis.plots import machine as plots_machine
+from numa_bench.analysis.plots import shape as plots_shape
+from numa_bench.analysis.plots import style
+from numa_bench.analysis.plots.figures import figures
 from tests import machines
 from tests.analyses import KINDS, analysed
 from tests.fake_scenarios import server8

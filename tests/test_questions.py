@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from analysis import questions
-from analysis.flops import vit_flop
-from analysis.load import load_runs
+from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats import questions
+from numa_bench.analysis.stats.flops import vit_flop
 from numa_bench.records import VitSpec
 from numa_bench.worker.models import build_model
 from tests.fake_pipeline import Machine, Noise

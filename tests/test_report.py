@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 
-from analysis.load import Loaded, Problem
-from analysis.report import write_report
-from analysis.report_links import Links
-from analysis.report_page import headlines
-from analysis.report_runs import MOST_RUNS, runs_table
+from numa_bench.analysis.read.runs import Loaded, Problem
+from numa_bench.analysis.report.files import write_report
+from numa_bench.analysis.report.links import Links
+from numa_bench.analysis.report.page import headlines
+from numa_bench.analysis.report.runs import MOST_RUNS, runs_table
 from numa_bench.errors import StoreError
 from tests.analyses import KINDS, analysed, reported
 from tests.fake_scenarios import HOSTILE
@@ -212,7 +212,7 @@ def test_what_was_skipped_is_said(tmp_path: Path) -> None:
     problem = Problem("outputs/x/results.json", "cannot be read: <broken>")
     loaded = Loaded(analysis.loaded.frame, [problem], analysis.loaded.studies)
 
-    with mock.patch("analysis.report.figures", return_value=iter(())):
+    with mock.patch("numa_bench.analysis.report.files.figures", return_value=iter(())):
         report = write_report(replace(analysis, loaded=loaded), tmp_path / "new" / "report")
 
     assert "cannot be read: <broken>" in Page(report.page).text

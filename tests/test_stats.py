@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from analysis.comparison import compare
-from analysis.drift import remove_drift
-from analysis.load import load_runs
-from analysis.permutation import fit, holm, null_statistics, p_values
-from analysis.robust import location, median, prior
-from analysis.stats import CELL_COLUMNS, EFFECT_COLUMNS, cell_table, effect_table
-from analysis.verdicts import Verdict, change_text, study_verdicts, verdicts
+from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats.compare import compare
+from numa_bench.analysis.stats.drift import remove_drift
+from numa_bench.analysis.stats.permutation import fit, holm, null_statistics, p_values
+from numa_bench.analysis.stats.robust import location, median, prior
+from numa_bench.analysis.stats.tables import CELL_COLUMNS, EFFECT_COLUMNS, cell_table, effect_table
+from numa_bench.analysis.stats.verdicts import Verdict, change_text, study_verdicts, verdicts
 from numa_bench.errors import StoreError
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine, Noise

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from analysis.activity import Activity
-from analysis.profile_metrics import measure
-from analysis.torch_trace import read_trace
-from analysis.windows import choose
+from numa_bench.analysis.profiles.activity import Activity
+from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.torch_trace import read_trace
+from numa_bench.analysis.profiles.windows import choose
 from numa_bench.errors import ReportError
 
 Event = dict[str, Any]

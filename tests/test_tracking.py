@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from analysis.attach import attach
+from numa_bench.analysis.tracker_files import attach
 from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.errors import MachineError
@@ -251,7 +251,9 @@ def test_a_tracker_that_does_not_take_the_page_costs_a_line(
     study: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory, _ = study
-    monkeypatch.setattr("analysis.attach.PROJECT", tmp_path)  # nothing can be imported from there
+    monkeypatch.setattr(
+        "numa_bench.analysis.tracker_files.PROJECT", tmp_path
+    )  # nothing can be imported from there
     monkeypatch.chdir(tmp_path)
 
     told = attach(directory, tmp_path)

@@ -1,0 +1,77 @@
+"""From settings to an Analysis: what is read, and what a comparison reads twice."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from numa_bench.analysis.profiles.table import profile_table
+from numa_bench.analysis.read.runs import Filters, Loaded, load
+from numa_bench.analysis.settings import Settings
+from numa_bench.analysis.stats.compare import Comparison, compare
+from numa_bench.analysis.stats.study_analysis import Analysis, assemble
+from numa_bench.errors import ConfigError, NumaBenchError, StoreError
+from numa_bench.versions import package_versions
+
+PACKAGES = ("numpy", "pandas", "scipy", "matplotlib")
+
+
+class RegressionFound(NumaBenchError):  # noqa: N818 - an outcome, not a mistake
+    """Throughput fell by more than was allowed. The page is written."""
+
+    exit_code = 1
+
+
+def gather(wanted: Settings, *, created: str, command: str) -> Analysis:
+    """Load and compute. Raises StoreError or ConfigError when there is nothing to analyse."""
+    config = wanted.config
+    comparison: Comparison | None = None
+    if wanted.compare:
+        before, after = (_one_of_two(side, config.root, wanted.filters) for side in wanted.compare)
+        limit = config.fail_on_regression
+        comparison = compare(
+            before.frame,
+            after.frame,
+            fail_on_regression=None if limit is None else limit / 100,
+            seed=config.seed,
+        )
+        loaded, name = after, " against ".join(reversed(wanted.compare))
+    else:
+        name = "selection" if wanted.results else config.experiment_name
+        loaded = load(wanted.results or config.root, config.experiment_name, wanted.filters)
+        _something(loaded)
+    return assemble(
+        name,
+        loaded,
+        profiles=profile_table(loaded.frame, config.profiles),
+        target=config.target_percent / 100,
+        seed=config.seed,
+        created=created,
+        command=command,
+        comparison=comparison,
+        versions={"python": platform.python_version(), **package_versions(PACKAGES)},
+    )
+
+
+def _one_of_two(side: str, root: str, filters: Filters) -> Loaded:
+    """One side of a comparison: a path where there is one, else a study's name."""
+    path = Path(side)
+    try:
+        loaded = load([path], "all", filters) if path.exists() else load(root, side, filters)
+    except StoreError as error:
+        raise ConfigError("compare", side, str(error)) from error
+    if loaded.frame.empty:
+        raise ConfigError("compare", side, "holds no run that the filters keep")
+    return loaded
+
+
+def _something(loaded: Loaded) -> None:
+    if not loaded.frame.empty:
+        return
+    runs = sum(study.recorded for study in loaded.studies)
+    if runs:
+        raise StoreError(
+            f"no run is left of {runs}: loosen date_from, date_to, hosts, gpus, models"
+        )
+    told = "; ".join(f"{p.path}: {p.reason}" for p in loaded.problems[:3])
+    raise StoreError(f"no run to analyse{': ' + told if told else ', the studies are empty'}")

@@ -1,0 +1,261 @@
+"""What placement changes: the map of GPUs and nodes, and every effect with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from numa_bench.analysis.plots import shape, style
+from numa_bench.analysis.plots.shape import Part
+
+#: Slower is orange, faster is blue; the sign stands in the cell, for those who print it in grey.
+_SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff", "#56B4E9"])
+_LEAST_SCALE = 0.02
+_ROWS = 40
+
+
+@style.styled
+def heatmap(part: Part) -> Figure | None:
+    """Change against local for every device and node; None where there is only one place."""
+    cells = _with_change(part)
+    if cells["column"].nunique() < 2:
+        return None
+    models, note = shape.shown(part.cells, part.effects)
+    columns = list(cells.sort_values("column_order")["column"].unique())
+    rows = list(cells.sort_values("row_order")["row"].unique())
+    across = 3 if len(columns) <= 5 else 2 if len(columns) <= 9 else 1
+    lines = max(c.count("\n") for c in columns) + 1
+    height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
+    n = int(cells["n"].mode().iloc[0])
+    title = part.head("Throughput against local placement")
+    figure, panels = style.panels(len(models), title, height=height, columns=across)
+    scale = max(_LEAST_SCALE, float(cells["change"].abs().fillna(0).max()))
+    for axes, model in zip(panels, models, strict=True):
+        mine = cells[cells["model_text"] == model]
+        axes.set_title(style.short(model, style.PANEL_TITLE if across == 3 else 50))
+        for row in mine.itertuples():
+            _heat_cell(axes, row, columns.index(row.column), rows.index(row.row), scale, n)
+        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    for axes in panels[-min(across, len(panels)) :]:
+        cpu = (part.cells["device_text"] == "CPU").all()
+        axes.set_xlabel("NUMA node of the memory" if cpu else "NUMA node of CPUs and memory")
+    handles = [
+        Patch(fc="white", ec=style.INK, lw=1.8, label=f"local (n = {n} in each cell)"),
+        Patch(fc="white", ec=style.QUIET, hatch="////", label="no difference shown"),
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, title=note or None)
+    return figure
+
+
+def _with_change(part: Part) -> pd.DataFrame:
+    """Cells with the change against their local one, and their row and column on the map.
+
+    Without a GPU the rows are the nodes of the threads, and the columns those of the memory.
+    """
+    effects = part.effects.drop_duplicates("cell").set_index("cell")
+    ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
+    devices, places = shape.devices(part.cells), shape.places(part.cells)
+    rows = []
+    for cell in part.cells.to_dict("records"):
+        cpus, _, memory = cell["placement_text"].partition(", ")
+        if cell["device_text"] == "CPU":
+            row = f"CPUs of {cpus}" if cpus != "any" else "any CPU"
+            column = memory or "any memory"
+            orders: tuple[object, object] = (row, column)
+        else:
+            row, column = cell["device_text"], shape.place_name(cell["placement_text"])
+            orders = (devices.index(row), places.index(cell["placement_text"]))
+        change = float(ratio.get(cell["cell"], math.nan)) - 1
+        claimed = bool(claims.get(cell["cell"], False))
+        more = {"row": row, "column": column, "row_order": orders[0], "column_order": orders[1]}
+        rows.append(cell | more | {"change": change, "claimed": claimed})
+    found: pd.DataFrame = pd.DataFrame(rows)
+    return found
+
+
+def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) -> None:
+    change, local = float(row.change), row.placement == "local"  # type: ignore[attr-defined]
+    known = math.isfinite(change)
+    color = _SLOW_FAST(0.5 + change / scale / 2) if known else (1.0, 1.0, 1.0, 1.0)
+    unsure = known and not row.claimed  # type: ignore[attr-defined]
+    box = Rectangle(
+        (x - 0.47, y - 0.46), 0.94, 0.92, facecolor=color, hatch="////" if unsure else "",
+        edgecolor="#bbbbbb" if unsure else "#eeeeee", linewidth=0.6,
+    )  # fmt: skip
+    axes.add_patch(box)
+    text = "local" if local and not known else style.percent(change) if known else "no local"
+    if int(row.n) != n:  # type: ignore[attr-defined]
+        text += f"\nn={row.n}"  # type: ignore[attr-defined]
+    if local:
+        edge = {"fill": False, "edgecolor": style.INK, "linewidth": 1.8}
+        axes.add_patch(Rectangle((x - 0.46, y - 0.45), 0.92, 0.9, **edge))  # type: ignore[arg-type]
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0} if unsure else None
+    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=behind, linespacing=1.05)
+
+
+@style.styled
+def effects(part: Part) -> Figure | None:
+    """Every comparison with local, its interval, and what the study could have seen."""
+    table = part.effects
+    table = table[np.isfinite(table["ratio"].astype(float))]
+    if table.empty:
+        return None
+    title = part.head(f"Change of throughput against local, {_counted(table)}")
+    if len(table) <= _ROWS:
+        return _forest(table, part, title)
+    return _many(table, part, title)
+
+
+def _counted(table: pd.DataFrame) -> str:
+    return f"n = {shape.counts(table['n'])} × {shape.counts(table['n_base'])} runs"
+
+
+def _forest(table: pd.DataFrame, part: Part, title: str) -> Figure:
+    """One row per comparison, models together."""
+    rank = {model: i for i, model in enumerate(shape.models(part.cells))}
+    table = table.assign(rank=table["model_text"].map(rank))
+    table = table.sort_values(["rank", "device_text", "numa_node"], kind="stable")
+    figure = style.canvas(1.5 + 0.27 * len(table), title=title)
+    axes = figure.add_subplot()
+    for y, row in enumerate(table.to_dict("records")):
+        _effect(axes, y, row, height=0.8)
+        text = style.percent(row["ratio"] - 1)
+        if math.isfinite(row["low"]):
+            low, high = style.percent(row["low"] - 1), style.percent(row["high"] - 1)
+            text += f" ({low} to {high})"
+        axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    axes.set_yticks(range(len(table)), _row_names(table))
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    _percent_axis(axes)
+    _legend(figure, table)
+    return figure
+
+
+def _row_names(table: pd.DataFrame) -> list[str]:
+    """What tells a row from the others."""
+    several = {c: table[c].nunique() > 1 for c in ("model_text", "device_text")}
+    names = []
+    for row in table.to_dict("records"):
+        parts = [style.short(row["model_text"], 34)] if several["model_text"] else []
+        parts += [str(row["device_text"])] if several["device_text"] else []
+        place = shape.place_name(row["placement_text"]).replace("\n", ", ")
+        label = str(row["placement"])
+        parts.append(label if place == label else f"{label} ({place})")
+        names.append("  ".join(parts))
+    return names
+
+
+def _many(table: pd.DataFrame, part: Part, title: str) -> Figure:
+    """A panel for every model, a band for every device, its places one below the other."""
+    models, note = shape.shown(part.cells, table)
+    names = shape.devices(table)
+    order = shape.places(table)
+    most = int(table.groupby(["model_text", "device_text"]).size().max())
+    height = 0.7 + max(1.2, len(names) * (0.15 * most + 0.08))
+    figure, panels = style.panels(len(models), title, height=height, share_x=True)
+    for axes, model in zip(panels, models, strict=True):
+        axes.set_title(style.short(model, style.PANEL_TITLE))
+        for d, device in enumerate(names):
+            mine = table[(table["model_text"] == model) & (table["device_text"] == device)]
+            mine = mine.sort_values("placement_text", key=lambda s: s.map(order.index))
+            if d:
+                axes.axhline(d - 0.5, color=style.FAINT, linewidth=0.7)
+            for i, row in enumerate(mine.to_dict("records")):
+                y = d + (i + 0.5) / most * 0.86 - 0.43
+                _effect(axes, y, row, height=0.8 * 0.86 / most, small=True)
+        axes.set_yticks(range(len(names)), [shape.device_name(n) for n in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+    for axes in panels[-min(3, len(panels)) :]:
+        _percent_axis(axes)
+    for axes in panels:
+        axes.axvline(0, color=style.INK, linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))
+        axes.grid(axis="x")
+    _legend(figure, table, note)
+    return figure
+
+
+def _effect(
+    axes: Axes, y: float, row: Mapping[Any, Any], height: float, small: bool = False
+) -> None:
+    """One comparison: the band of what could not have been seen, the interval, the estimate."""
+    look = style.look(str(row["placement"]))
+    change, low, high, unseen = (
+        100 * float(row[k]) - shift
+        for k, shift in (("ratio", 100), ("low", 100), ("high", 100), ("detectable", 0))
+    )
+    if math.isfinite(unseen):
+        axes.add_patch(
+            Rectangle((-unseen, y - height / 2), 2 * unseen, height, color="#e4e4e4", linewidth=0)
+        )
+        axes.update_datalim([(-unseen, y), (unseen, y)])
+    if math.isfinite(low) and math.isfinite(high):
+        axes.plot([low, high], [y, y], color=style.INK, linewidth=1 if small else 1.6, zorder=2)
+    claimed = bool(row["claimed"])
+    axes.plot(
+        change, y, look.marker, color=look.color if claimed else "white", zorder=3,
+        markersize=4.5 if small else 7, markeredgecolor=look.color if not claimed else style.INK,
+        markeredgewidth=1.2 if not claimed else 0.6,
+    )  # fmt: skip
+    axes.autoscale_view(scaley=False)
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.axvline(0, color=style.INK, linewidth=1)
+    axes.set_xlabel("change of throughput against local (%)")
+    axes.grid(axis="x")
+
+
+def _legend(figure: Figure, table: pd.DataFrame, note: str = "") -> None:
+    labels = style.placement_order(table["placement"])
+    handles = [style.key(label, style.look(label)) for label in labels]
+    if not table["claimed"].astype(bool).all():
+        handles.append(style.key("hollow: no difference shown", style.Look("white", "o", "")))
+    band = Patch(color="#e4e4e4", label="too small for this study to see")
+    figure.legend(
+        handles=[*handles, *([band] if np.isfinite(table["detectable"]).any() else [])],
+        loc="outside lower left",
+        ncols=5,
+        title=note or None,
+        alignment="left",
+    )
+
+
+@style.styled
+def comparison(table: pd.DataFrame, title: str) -> Figure | None:
+    """After against before for every cell that both studies have (`numa_bench.analysis.stats.compare`)."""
+    table = table[np.isfinite(table["ratio"].astype(float))] if len(table) else table
+    if table.empty:
+        return None
+    table = table.reindex((table["ratio"] - 1).abs().sort_values(ascending=False).index)
+    extra = len(table) - _ROWS
+    table = table.head(_ROWS)
+    figure = style.canvas(1.5 + 0.27 * len(table), title=title)
+    axes = figure.add_subplot()
+    for y, row in enumerate(table.to_dict("records")):
+        _effect(axes, y, row, height=0.8)
+        axes.text(
+            1.015, y, style.percent(row["ratio"] - 1), transform=axes.get_yaxis_transform(),
+            va="center", fontsize=8.5,
+        )  # fmt: skip
+    axes.set_yticks(range(len(table)), _row_names(table))
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.axvline(0, color=style.INK, linewidth=1)
+    axes.set_xlabel("change of throughput, after against before (%)")
+    axes.grid(axis="x")
+    _legend(figure, table, f"the {_ROWS} largest changes, {extra} more in the table" * (extra > 0))
+    return figure

@@ -1,0 +1,244 @@
+"""What was measured: every run as a dot, stage times, latency percentiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from numa_bench.analysis.plots import shape, style
+from numa_bench.analysis.plots.shape import Part
+
+RATE = "throughput_samples_per_s"
+#: Greatest over least from which an axis is logarithmic.
+WIDE = 30.0
+#: Least over greatest below which an axis starts at 0.
+_NEAR_ZERO = 0.5
+_PERCENTILES = (("latency_p50_ms", "o"), ("latency_p95_ms", "^"), ("latency_p99_ms", "s"))
+
+
+@style.styled
+def throughput(part: Part) -> Figure | None:
+    """A panel for every model, every run a dot, medians as bars."""
+    runs = part.runs
+    if runs.empty:
+        return None
+    models, note = shape.shown(part.cells, part.effects)
+    names, order = shape.devices(runs), shape.places(runs)
+    many = len(names) > 1
+    title = part.head(f"Throughput, n = {shape.counts(part.cells['n'])} in each cell")
+    across = 3 if len(names) * len(order) <= 40 else 2
+    figure, panels = style.panels(len(models), title, height=2.7, columns=across)
+    for axes, model in zip(panels, models, strict=True):
+        mine = runs[runs["model_text"] == model]
+        axes.set_title(style.short(model, style.PANEL_TITLE))
+        for (device, place), cell in mine.groupby(["device_text", "placement_text"]):
+            at, width = _spot(names.index(str(device)), order.index(str(place)), len(order), many)
+            _dots(axes, cell, at, width, small=many)
+        _device_axis(axes, names, order, runs, many)
+        rate_axis(axes, mine[RATE])
+    labels = style.placement_order(runs["placement"])
+    handles = [style.key(label, style.look(label)) for label in labels]
+    handles.append(style.key("median", style.Look(style.INK, "_", "")))
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=8, title=note or None, alignment="left"
+    )
+    return figure
+
+
+def _spot(device: int, place: int, places: int, many: bool) -> tuple[float, float]:
+    """Where a cell stands on the x axis, and how wide it may be."""
+    if not many:
+        return float(place), 0.5
+    width = 0.84 / places
+    return device - 0.42 + (place + 0.5) * width, 0.8 * width
+
+
+def _dots(axes: Axes, cell: pd.DataFrame, at: float, width: float, *, small: bool) -> None:
+    look = style.look(str(cell["placement"].iloc[0]))
+    values = cell.sort_values("start_time")[RATE].to_numpy(float)
+    spread = np.linspace(-0.5, 0.5, len(values)) if len(values) > 1 else np.zeros(1)
+    axes.scatter(
+        at + spread * width * 0.8, values, s=7 if small else 30, marker=look.marker,
+        color=look.color, edgecolors=style.INK, linewidths=0.3, zorder=3,
+    )  # fmt: skip
+    axes.hlines(
+        float(np.median(values)),
+        at - width / 2,
+        at + width / 2,
+        color=style.INK,
+        lw=1.6,
+        zorder=4 if small else 2,
+    )
+
+
+def _device_axis(
+    axes: Axes, names: Sequence[str], order: Sequence[str], runs: pd.DataFrame, many: bool
+) -> None:
+    if many:
+        axes.set_xticks(range(len(names)), [_bare(shape.device_name(n)) for n in names])
+        axes.set_xlabel("GPU (within each: placements by node)")
+        for i in range(1, len(names)):
+            axes.axvline(i - 0.5, color=style.FAINT, linewidth=0.7)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        return
+    axes.set_xticks(range(len(order)), place_labels(runs, order))
+    axes.set_xlabel(f"placement ({names[0].replace(' (', ' on ').rstrip(')')})")
+    axes.set_xlim(-0.6, len(order) - 0.4)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("GPU ")
+
+
+def place_labels(table: pd.DataFrame, order: Sequence[str]) -> list[str]:
+    """Tick labels: the placement's label, and its nodes where that says more."""
+    kinds = dict(zip(table["placement_text"], table["placement"], strict=True))
+    most = 18 if len(order) <= 4 else 12
+    found = []
+    for text in order:
+        name, label = shape.place_name(text), str(kinds[text])
+        lines = [label] if name == label else [label, *name.split("\n")]
+        found.append("\n".join(style.short(line, most) for line in lines))
+    return found
+
+
+def rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> None:
+    """A throughput axis: logarithmic when values are far apart, never with an offset."""
+    low, high = float(values.min()), float(values.max())
+    if low > 0 and high / low > WIDE:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        pad = 0.08 * (high - low) or 0.1 * high
+        # Zero is near enough to be shown, or so far that it would hide the differences.
+        axes.set_ylim(0 if low < _NEAR_ZERO * high else low - pad, high + pad)
+    axes.set_ylabel(f"throughput ({unit})")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.tick(v)))
+    axes.grid(axis="y")
+
+
+@style.styled
+def stages(part: Part) -> Figure | None:
+    """Stage times of one batch, one bar per placement; they may overlap in time."""
+    runs = part.runs
+    runs = runs[np.isfinite(runs[list(style.STAGES)].to_numpy(float)).all(axis=1)]
+    if runs.empty:
+        return None
+    models, note = shape.shown(part.cells, part.effects)
+    models = [m for m in models if (runs["model_text"] == m).any()]
+    labels = style.placement_order(runs["placement"])
+    title = part.head("Stage times of one batch, medians over runs")
+    height = 1.05 + 0.33 * len(labels)
+    figure, panels = style.panels(len(models), title, height=height)
+    for axes, model in zip(panels, models, strict=True):
+        mine = runs[runs["model_text"] == model]
+        axes.set_title(style.short(model, style.PANEL_TITLE))
+        _stage_bars(axes, mine, labels)
+        axes.set_xlabel("time of a batch (ms)")
+    handles = [
+        Patch(fc=look.color, hatch=look.hatch, ec=style.INK, lw=0.6, label=name)
+        for name, look in style.STAGES.values()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, title=note or None)
+    return figure
+
+
+def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
+    names = []
+    most = 0.0
+    for y, label in enumerate(labels):
+        mine = runs[runs["placement"] == label]
+        names.append(f"{label} (n={len(mine)})")
+        left = 0.0
+        for column, (_, look) in style.STAGES.items():
+            if mine.empty:
+                continue
+            value = float(mine[column].median())
+            axes.barh(
+                y, value, left=left, height=0.66, color=look.color, hatch=look.hatch,
+                edgecolor=style.INK, linewidth=0.6,
+            )  # fmt: skip
+            left += value
+        most = max(most, left)
+    axes.set_yticks(range(len(labels)), names)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    style.zero_based(axes, "x", most)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="x")
+
+
+@style.styled
+def latency(part: Part) -> Figure | None:
+    """Percentiles of a batch's latency by placement."""
+    columns = [c for c, _ in _PERCENTILES]
+    runs = part.runs
+    runs = runs[np.isfinite(runs[columns].to_numpy(float)).any(axis=1)]
+    if runs.empty:
+        return None
+    models, note = shape.shown(part.cells, part.effects)
+    models = [m for m in models if (runs["model_text"] == m).any()]
+    labels = style.placement_order(runs["placement"])
+    title = part.head("Latency of a batch, medians over runs")
+    figure, panels = style.panels(len(models), title, height=2.5)
+    for axes, model in zip(panels, models, strict=True):
+        mine = runs[runs["model_text"] == model]
+        axes.set_title(style.short(model, style.PANEL_TITLE))
+        cells = part.latency[part.latency["model_text"] == model]
+        _percentiles(axes, mine, cells, labels)
+    handles = [
+        style.key(column[8:11], style.Look("#888888", marker, ""))
+        for column, marker in _PERCENTILES
+    ]
+    if np.isfinite(part.latency[["low", "high"]].to_numpy(float)).any():
+        handles.append(style.key("95 % interval of p95 (several cells: their range)", _BAR))
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, title=note or None)
+    return figure
+
+
+_BAR = style.Look(style.INK, "|", "")
+
+
+def _percentiles(
+    axes: Axes, runs: pd.DataFrame, cells: pd.DataFrame, labels: Sequence[str]
+) -> None:
+    most = 0.0
+    for x, label in enumerate(labels):
+        mine, look = runs[runs["placement"] == label], style.look(label)
+        values = [float(mine[c].median()) if len(mine) else math.nan for c, _ in _PERCENTILES]
+        spots = [x - 0.14, x, x + 0.14]
+        axes.plot(spots, values, color=style.QUIET, linewidth=1, zorder=2)
+        for at, (_, marker), value in zip(spots, _PERCENTILES, values, strict=True):
+            axes.plot(
+                at, value, marker, color=look.color, markersize=7, markeredgecolor=style.INK,
+                markeredgewidth=0.6, zorder=3,
+            )  # fmt: skip
+        low, high = _interval(cells[cells["placement"] == label])
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([x + 0.32] * 2, [low, high], "-", color=style.INK, lw=1.2, marker="_", ms=6)
+        most = max([most, *(v for v in (*values, high) if math.isfinite(v))])
+    counts = [int((runs["placement"] == label).sum()) for label in labels]
+    ticks = [f"{label}\nn={count}" for label, count in zip(labels, counts, strict=True)]
+    if len(labels) > 3:
+        ticks = [t.replace("_", "_\n") for t in ticks]
+    axes.set_xticks(range(len(labels)), ticks, fontsize=9 if len(labels) <= 4 else 7.5)
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_xlabel("placement")
+    axes.set_ylabel("latency (ms)")
+    style.zero_based(axes, "y", most)
+    axes.grid(axis="y")
+
+
+def _interval(cells: pd.DataFrame) -> tuple[float, float]:
+    """The interval of the one cell, or the range of the medians of several."""
+    if len(cells) == 1:
+        return float(cells["low"].iloc[0]), float(cells["high"].iloc[0])
+    if cells.empty:
+        return math.nan, math.nan
+    return float(cells["median"].min()), float(cells["median"].max())

@@ -1,0 +1,88 @@
+"""Pure: which rows, columns and panels a plot has, and what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from numa_bench.analysis.plots import style
+
+
+@dataclass(frozen=True)
+class Part:
+    """What belongs together on a picture: the tables of one group, which is never pooled with
+    another. `title` names it where there are several.
+    """
+
+    frame: pd.DataFrame
+    cells: pd.DataFrame
+    latency: pd.DataFrame
+    effects: pd.DataFrame
+    title: str = ""
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The runs that are in the statistics."""
+        found: pd.DataFrame = self.frame[self.frame["in_statistics"].astype(bool)]
+        return found
+
+    def head(self, text: str) -> str:
+        """A figure's title."""
+        return f"{text}, {self.title}" if self.title else text
+
+
+def models(cells: pd.DataFrame) -> list[str]:
+    """Models, the one with the most samples per second first."""
+    order = cells.groupby("model_text", sort=True)["median"].median()
+    return list(order.sort_values(ascending=False, kind="stable").index)
+
+
+def shown(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
+    """The models that get a panel, and what to say when not all do: the largest changes stay."""
+    every = models(cells)
+    if len(every) <= style.PANELS:
+        return every, ""
+    if effects.empty:
+        kept = set(every[: style.PANELS])
+    else:
+        change = (effects["ratio"] - 1).abs().groupby(effects["model_text"]).max()
+        change = change.reindex(every).fillna(-1.0)
+        kept = set(change.sort_values(ascending=False, kind="stable").index[: style.PANELS])
+    return [m for m in every if m in kept], f"{style.PANELS} of {len(every)} models"
+
+
+def devices(table: pd.DataFrame) -> list[str]:
+    """Devices in the order of their numbers."""
+    columns = table[["gpu_id", "device_text"]].drop_duplicates("device_text")
+    return list(columns.sort_values(["gpu_id", "device_text"], na_position="last")["device_text"])
+
+
+def device_name(device: str) -> str:
+    """ "GPU 3" for "GPU 3 (node 2)"."""
+    return device.partition(" (")[0]
+
+
+def places(table: pd.DataFrame) -> list[str]:
+    """Placements as people see them, by node; those that are not bound come last."""
+    columns = table[["numa_node", "memory_node", "placement_text"]]
+    columns = columns.drop_duplicates("placement_text")
+    order = ["numa_node", "memory_node", "placement_text"]
+    return list(columns.sort_values(order, na_position="last")["placement_text"])
+
+
+def place_name(text: str) -> str:
+    """A placement in few words: "node 2" where memory is there too, else on two lines."""
+    if text == "any":
+        return "unbound"
+    cpus, _, memory = text.partition(", ")
+    if memory.removeprefix("memory ") == cpus.removeprefix("node "):
+        return cpus
+    cpus = "any CPU" if cpus == "node any" else f"CPUs {cpus.removeprefix('node ')}"
+    return f"{cpus}\n{memory}" if memory else cpus
+
+
+def counts(values: pd.Series[int]) -> str:
+    """ "5" or "3–5"."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}–{high}"

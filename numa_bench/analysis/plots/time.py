@@ -1,0 +1,159 @@
+"""How steady the study was: throughput over its time, clocks, temperature, disturbances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from numa_bench.analysis.plots import shape, style
+from numa_bench.analysis.plots.runs import RATE
+from numa_bench.marks import KINDS
+
+#: Change of a sensor over a study, as a fraction, from which it is worth a picture.
+VARIED = 0.03
+_STUDIES = 3
+#: Runs of the running median, at least.
+_WINDOW = 5
+_SENSORS = (
+    ("monitor_sm_mhz_median", "GPU clock (MHz)"),
+    ("monitor_temperature_c_median", "GPU temperature (°C)"),
+    ("monitor_cpu_mhz_median", "CPU clock (MHz)"),
+)
+
+
+@style.styled
+def drift(runs: pd.DataFrame) -> Figure | None:
+    """Every run against the median of its cell, over the time of its study."""
+    table = runs.assign(minutes=_minutes(runs), rate=runs[RATE])
+    count = table.groupby("cell")["rate"].transform("size")
+    table = table[(count > 1) & np.isfinite(table["minutes"])]
+    if table.empty:
+        return None
+    table = table.assign(change=100 * (table["rate"] / _median(table) - 1))
+    studies = _largest(table)
+    title = "Each run against the median of its cell, over the study"
+    figure, panels = style.panels(len(studies), title, height=2.6, columns=1)
+    figure.set_figwidth(style.WIDTH)
+    for axes, study in zip(panels, studies, strict=True):
+        mine = table[table["study_dir"] == study].sort_values("minutes")
+        _drift_panel(axes, mine, style.short(study, 80) if len(studies) > 1 else "")
+    labels = style.placement_order(table["placement"])
+    handles = [style.key(label, style.look(label)) for label in labels]
+    if table["study_dir"].value_counts().iloc[0] >= 4 * _WINDOW:
+        handles.append(style.key("running median", style.Look(style.INK, "", ""), line=True))
+    if (table["marks"] != "").any():
+        handles.append(style.key("ringed: the run carries a mark", _RING))
+    style.legend(figure, handles)
+    return figure
+
+
+_RING = style.Look("#ffffff", "o", "")
+
+
+def _median(table: pd.DataFrame) -> pd.Series[float]:
+    found: pd.Series[float] = table.groupby("cell")["rate"].transform("median")
+    return found
+
+
+def _drift_panel(axes: Axes, runs: pd.DataFrame, title: str) -> None:
+    axes.set_title(title)
+    for label in style.placement_order(runs["placement"]):
+        mine, look = runs[runs["placement"] == label], style.look(label)
+        axes.scatter(
+            mine["minutes"], mine["change"], s=16, marker=look.marker, color=look.color,
+            edgecolors=style.INK, linewidths=0.3, zorder=3,
+        )  # fmt: skip
+    marked = runs[runs["marks"] != ""]
+    axes.scatter(
+        marked["minutes"], marked["change"], s=90, facecolors="none", edgecolors=style.INK,
+        linewidths=1.2, zorder=4,
+    )  # fmt: skip
+    window = max(_WINDOW, len(runs) // 10)
+    if len(runs) >= 4 * window:
+        middle = runs["change"].rolling(window, center=True).median()
+        axes.plot(runs["minutes"], middle, color=style.INK, linewidth=1.8, zorder=5)
+    axes.axhline(0, color=style.QUIET, linewidth=0.8)
+    axes.set_xlabel("time from the first run (min)")
+    axes.set_ylabel("throughput against\ncell median (%)")
+    axes.grid(axis="y")
+
+
+def _minutes(runs: pd.DataFrame) -> pd.Series[float]:
+    """Start of each run from the first of its study, in minutes."""
+    start = pd.to_datetime(runs["start_time"], errors="coerce", utc=True, format="ISO8601")
+    first = start.groupby(runs["study_dir"]).transform("min")
+    found: pd.Series[float] = (start - first).dt.total_seconds() / 60
+    return found
+
+
+def _largest(runs: pd.DataFrame) -> list[str]:
+    """The studies with the most runs, in the order of their names."""
+    return sorted(runs["study_dir"].value_counts(sort=True).index[:_STUDIES])
+
+
+@style.styled
+def sensors(frame: pd.DataFrame) -> Figure | None:
+    """Clocks, temperature and marks over the largest study's time; None when it was calm."""
+    if frame.empty:
+        return None
+    study = frame["study_dir"].value_counts(sort=True).index[0]
+    runs = frame[frame["study_dir"] == study]
+    runs = runs.assign(minutes=_minutes(runs)).sort_values("minutes")
+    runs = runs[np.isfinite(runs["minutes"])]
+    found = [(c, unit) for c, unit in _SENSORS if c in runs and runs[c].notna().any()]
+    if len(found) > 1:  # with a GPU, CPU clocks are shown only when they say something
+        found = [(c, u) for c, u in found if c != "monitor_cpu_mhz_median" or _varied(runs, c)]
+    marks = sorted(set("".join(runs["marks"])))
+    if not found or runs.empty or not (marks or any(_varied(runs, c) for c, _ in found)):
+        return None
+    ratios = [1.6] * len(found) + ([0.3 + 0.22 * len(marks)] if marks else [])
+    figure = style.canvas(1.6 + sum(ratios), title="Clocks, temperature and disturbances")
+    rows = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    names = shape.devices(runs)[: len(style.SERIES)]
+    for axes, (column, label) in zip(rows, found, strict=False):
+        _sensor_panel(axes, runs, column, label, names)
+    if marks:
+        _marks_panel(rows[-1], runs, marks)
+    rows[-1].set_xlabel("time from the first run (min)")
+    handles = [
+        style.key(shape.device_name(name), look, line=True)
+        for name, look in zip(names, style.SERIES, strict=False)
+    ]
+    style.legend(figure, handles, columns=8)
+    return figure
+
+
+def _varied(runs: pd.DataFrame, column: str) -> bool:
+    values = runs.groupby("device_text")[column].agg(["min", "max"]).astype(float)
+    return bool(((values["max"] - values["min"]) > VARIED * values["max"].abs()).any())
+
+
+def _sensor_panel(
+    axes: Axes, runs: pd.DataFrame, column: str, label: str, names: Sequence[str]
+) -> None:
+    for name, look in zip(names, style.SERIES, strict=False):
+        mine = runs[(runs["device_text"] == name) & runs[column].notna()]
+        axes.plot(
+            mine["minutes"], mine[column].astype(float), color=look.color, linestyle=look.line,
+            marker=look.marker, markersize=4, linewidth=1, markevery=max(1, len(mine) // 12),
+        )  # fmt: skip
+    axes.set_ylabel(label.replace(" (", "\n("))
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.margins(y=0.15)
+    axes.grid(axis="y")
+
+
+def _marks_panel(axes: Axes, runs: pd.DataFrame, marks: Sequence[str]) -> None:
+    codes = {kind.mark: code.replace("_", " ") for code, kind in reversed(KINDS.items())}
+    for y, mark in enumerate(marks):
+        mine = runs[runs["marks"].str.contains(mark, regex=False)]
+        axes.plot(mine["minutes"], [y] * len(mine), "|", color=style.INK, markersize=10, mew=1.6)
+    names = [f"{m} {codes[m] if m != 'N' else 'note'}" for m in marks]
+    axes.set_yticks(range(len(marks)), names)
+    axes.set_ylim(len(marks) - 0.4, -0.6)
+    axes.set_ylabel("mark")
+    axes.grid(axis="y")

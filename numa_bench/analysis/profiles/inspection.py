@@ -1,0 +1,104 @@
+"""One file, looked at: read, window chosen, figures made, link found."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from numa_bench.analysis.profiles.activity import Activity
+from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.metrics import ProfileMetrics
+from numa_bench.analysis.profiles.nsys_export import read_sqlite
+from numa_bench.analysis.profiles.pcie import Link, link_of_run
+from numa_bench.analysis.profiles.windows import Window, choose
+from numa_bench.errors import ReportError
+
+REPORT = ".nsys-rep"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One report and what is said of it."""
+
+    path: Path
+    activity: Activity
+    window: Window
+    metrics: ProfileMetrics
+    link: Link | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; times in the units that the names say."""
+        source, link = self.activity.source, self.link
+        return {
+            "file": str(self.path),
+            "tool": source.tool,
+            "tool_version": source.version,
+            "gpu_activity": self.activity.has_gpu_work,
+            "gpus": [asdict(gpu) for gpu in self.activity.gpus],
+            "pcie": None if link is None else {**asdict(link), "limit_gb_per_s": link.gb_per_s},
+            **self.metrics.to_dict(),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Flat rows, one for each GPU that worked, or one without GPU figures."""
+        head = {
+            "file": str(self.path),
+            "tool": self.activity.source.tool,
+            "tool_version": self.activity.source.version,
+            "window": self.metrics.window,
+            "window_s": self.metrics.window_s,
+            "pcie_limit_gb_per_s": self.link.gb_per_s if self.link else None,
+        }
+        return [{**head, **device.flat()} for device in self.metrics.devices] or [head]
+
+
+def inspect(path: Path, window: str | None = None, link: Link | None = None) -> Inspection:
+    """Read a .nsys-rep (exporting it), an exported SQLite file or a torch trace.
+
+    Raises NumaBenchError, in one line with the file.
+    """
+    with _readable(path) as file:
+        activity = read_activity(file)
+    chosen = choose(activity, window)
+    return Inspection(path, activity, chosen, measure(activity, chosen), link or link_of_run(path))
+
+
+def read_activity(path: Path) -> Activity:
+    """The activity of an exported SQLite file or of a torch trace."""
+    # Imported here: who reads nsys's files does not wait for json and gzip.
+    from numa_bench.analysis.profiles.torch_trace import is_trace, read_trace
+
+    return read_trace(path) if is_trace(path) else read_sqlite(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """The file itself, or the SQLite export of a .nsys-rep: beside it, where that can be written,
+    and kept there; else in a temporary directory."""
+    if path.suffix != REPORT:
+        yield path
+        return
+    if not path.is_file():
+        raise ReportError(f"{path}: no such file")
+    beside = path.with_suffix(".sqlite")
+    if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        yield beside
+        return
+    from numa_bench.profiling import nsys  # needed for these files only
+
+    executable = nsys.find()
+    if executable is None:
+        raise ReportError(f"{path}: nsys is needed to export a .nsys-rep; {nsys.INSTALL}")
+    if os.access(path.parent, os.W_OK):
+        nsys.export_sqlite(executable, path, beside)
+        yield beside
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / beside.name
+        nsys.export_sqlite(executable, path, target)
+        yield target

@@ -1,0 +1,74 @@
+"""Which call of the host caused which work on the GPU, by process and correlation id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from numa_bench.analysis.profiles.activity import Calls, Int, Ranges, Work
+from numa_bench.analysis.profiles.intervals import is_sorted
+
+
+@dataclass(frozen=True)
+class Launches:
+    """For every item of work the index of its call in `calls`, -1 where none is known: (n,)."""
+
+    calls: Calls
+    index: Int
+
+
+def link(work: Work, calls: Calls) -> Launches:
+    """Find each item's call. Of calls with the same id in one process the first one counts."""
+    if not len(calls) or not len(work):
+        return Launches(calls, np.full(len(work), -1, np.int64))
+    keys = _key(calls.process, calls.correlation)
+    order = None if is_sorted(keys) else np.argsort(keys, kind="stable")
+    if order is not None:
+        keys = keys[order]
+    wanted = _key(work.process, work.correlation)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    known = (keys[at] == wanted) & (work.correlation >= 0)
+    return Launches(calls, np.where(known, at if order is None else order[at], -1))
+
+
+def _key(process: Int, correlation: Int) -> Int:
+    """One number for both: correlation ids have 32 bits, pids less than 31."""
+    return (process << 32) | (correlation & 0xFFFFFFFF)
+
+
+def latencies_ns(work: Work, launches: Launches) -> Int:
+    """Start of the work minus start of its call; of one call's items (a CUDA graph) the first."""
+    known = launches.index >= 0
+    index, start = launches.index[known], work.start_ns[known]
+    if not (index[1:] > index[:-1]).all():
+        order = np.lexsort((start, index))
+        index, start = index[order], start[order]
+    first = np.concatenate([[True], index[1:] != index[:-1]]) if len(index) else index == 0
+    late: Int = start[first] - launches.calls.start_ns[index[first]]
+    return late
+
+
+def launched_in_ns(ranges: Ranges, launches: Launches, time_ns: Int) -> Int:
+    """GPU time, for each range, of the work whose call the range's thread made inside the range.
+
+    `time_ns` is the time of each item of work. Shape (ranges,). Nested ranges count it each.
+    """
+    found = np.zeros(len(ranges), np.int64)
+    if not len(ranges) or not len(launches.index):
+        return found
+    known = launches.index >= 0
+    index, calls = launches.index[known], launches.calls
+    # Sums of integers below 2^53: exact in the doubles that bincount adds.
+    per_call = np.bincount(index, time_ns[known], len(calls)).astype(np.int64)
+    for thread in np.unique(ranges.thread):
+        mine, own = ranges.thread == thread, calls.thread == thread
+        at, took = calls.start_ns[own], per_call[own]
+        if not is_sorted(at):
+            order = np.argsort(at, kind="stable")
+            at, took = at[order], took[order]
+        sums = np.concatenate([[0], np.cumsum(took)])
+        low = np.searchsorted(at, ranges.start_ns[mine])
+        high = np.searchsorted(at, ranges.end_ns[mine])
+        found[mine] = sums[high] - sums[low]
+    return found

@@ -1,0 +1,212 @@
+"""An exported nsys report (SQLite) as an Activity.
+
+Tables that would be empty do not exist in an export, and columns differ between versions, so
+everything is selected by name and after looking. Tried with exports of nsys 2022.4 to 2024.2.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from numa_bench.analysis.profiles.activity import (
+    NOTHING,
+    Activity,
+    Calls,
+    Copies,
+    Gpu,
+    Int,
+    Kernels,
+    Memsets,
+    Ranges,
+    Source,
+    Syncs,
+    named,
+)
+from numa_bench.analysis.profiles.sqlite_columns import ColumnError, Columns, Export, collect
+from numa_bench.errors import ReportError
+
+#: NVTX event types: push/pop and start/end ranges, of the library and of imported text.
+_RANGE_TYPES = "(59, 60, 70, 71)"
+_META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
+_SPAN = {"start_ns": "start", "duration": "end - start"}
+#: What kernels, copies and memsets have in common. The pid is inside globalPid.
+_WORK = {
+    **_SPAN,
+    "device": "deviceId",
+    "stream": "streamId",
+    "process": "(globalPid >> 24) & 16777215",
+    "correlation": "correlationId",
+}
+#: Columns that may be NULL or missing, and what stands for "not told" then.
+_OPTIONAL = {"globalPid": "0", "correlationId": "-1", "deviceId": "0", "streamId": "0"}
+_SYNC_NAMES = {
+    0: "unknown",
+    1: "event synchronize",
+    2: "stream waits for event",
+    3: "stream synchronize",
+    4: "context synchronize",
+}
+
+
+def read_sqlite(path: Path) -> Activity:
+    """The activity of an exported report. Raises ReportError, in one line that names the file."""
+    try:
+        with Export(path) as export:
+            if "StringIds" not in export.tables or not set(_META) & export.tables.keys():
+                raise ReportError(
+                    f"{path}: an SQLite file, but not exported by nsys; give a .nsys-rep, the file "
+                    "that `nsys export --type sqlite` makes of it, or a torch profiler trace"
+                )
+            return _read(export)
+    except sqlite3.Error as error:
+        raise ReportError(
+            f"{path}: damaged or cut short ({error}); export it again: "
+            "nsys export --type sqlite REPORT.nsys-rep"
+        ) from error
+    except ColumnError as error:
+        raise ReportError(f"{path}: {error}") from error
+
+
+def _read(export: Export) -> Activity:
+    """Everything at once: the large tables are fetched by other threads meanwhile."""
+    kernels = _start(export, "CUPTI_ACTIVITY_KIND_KERNEL", {**_WORK, "name": "demangledName"})
+    calls = _start(
+        export,
+        "CUPTI_ACTIVITY_KIND_RUNTIME",
+        {"start_ns": "start", "thread": "globalTid", "correlation": "correlationId"},
+        _kept_calls(export.tables.get("CUPTI_ACTIVITY_KIND_RUNTIME", set())),
+    )
+    copies = _start(
+        export, "CUPTI_ACTIVITY_KIND_MEMCPY", {**_WORK, "kind": "copyKind", "bytes": "bytes"}
+    )
+    memsets = _start(export, "CUPTI_ACTIVITY_KIND_MEMSET", {**_WORK, "bytes": "bytes"})
+    syncs = _start(export, "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", {**_SPAN, "kind": "syncType"})
+    return Activity(
+        source=_source(export),
+        ranges=_ranges(export),
+        gpus=_gpus(export),
+        kernels=_kernels(export, kernels()),
+        copies=Copies(**_span(copies())),
+        memsets=Memsets(**_span(memsets())),
+        syncs=_syncs(syncs()),
+        calls=_calls(calls()),
+    )
+
+
+def _start(
+    export: Export, table: str, columns: Mapping[str, str], where: str = "1"
+) -> Callable[[], Columns]:
+    """Begin to fetch; the result waits for it. Arrays of shape (0,) where there is no table."""
+    if table not in export.tables:
+        return lambda: dict.fromkeys(columns, NOTHING)
+    have = export.tables[table]
+    expressions = {name: _expression(table, have, c) for name, c in columns.items()}
+    return partial(collect, export.start(table, expressions, where), expressions)
+
+
+def _expression(table: str, have: set[str], column: str) -> str:
+    """A column with a number for "not told", also where this version has no such column."""
+    for name, missing in _OPTIONAL.items():
+        if name in column:
+            column = column.replace(name, f"ifnull({name}, {missing})" if name in have else missing)
+    bare = column.split()[0]
+    if bare.isidentifier() and bare not in have:
+        raise ColumnError(f"table {table} has no column {bare}: an nsys version not known here")
+    return column
+
+
+def _span(found: Columns) -> Columns:
+    """Start and end; the duration that was fetched instead of the end has fewer digits."""
+    found["end_ns"] = found["start_ns"] + found.pop("duration")
+    return found
+
+
+def _kernels(export: Export, found: Columns) -> Kernels:
+    name, names = _texts(export.base, found.pop("name"))
+    return Kernels(**_span(found), name=name, names=names)
+
+
+def _kept_calls(have: set[str]) -> str:
+    """Runtime and driver calls; other event classes repeat their correlation ids."""
+    told = "correlationId IS NOT NULL AND globalTid IS NOT NULL"
+    return f"{told} AND eventClass IN (0, 1)" if "eventClass" in have else told
+
+
+def _calls(found: Columns) -> Calls:
+    return Calls(**found, process=(found["thread"] >> 24) & 0xFFFFFF)
+
+
+def _syncs(found: Columns) -> Syncs:
+    kinds, index = np.unique(found.pop("kind"), return_inverse=True)
+    names = tuple(_SYNC_NAMES.get(int(kind), f"type {kind}") for kind in kinds)
+    return Syncs(**_span(found), name=index, names=names)
+
+
+def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
+    """Numbers of StringIds as numbers from 0 on, and the texts they count into."""
+    if not len(ids):
+        return ids, ()
+    low, high = int(ids.min()), int(ids.max())
+    if high - low > 10 * len(ids) + (1 << 20):
+        wanted, numbers = np.unique(ids, return_inverse=True)
+    else:  # without sorting a million of them
+        used = np.zeros(high - low + 1, np.bool_)
+        used[ids - low] = True
+        wanted, numbers = np.flatnonzero(used) + low, (np.cumsum(used) - 1)[ids - low]
+    found: dict[int, str] = {}
+    for i in range(0, len(wanted), 500):
+        some = [int(n) for n in wanted[i : i + 500]]
+        query = f"SELECT id, value FROM StringIds WHERE id IN ({','.join('?' * len(some))})"
+        found.update((n, _text(value) or "") for n, value in base.execute(query, some))
+    return numbers, tuple(found.get(int(n), f"[text {n}]") for n in wanted)
+
+
+def _text(value: object) -> str | None:
+    """Bytes that are not UTF-8 become U+FFFD."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else None
+
+
+def _ranges(export: Export) -> Ranges:
+    """Closed ranges. A name is in the row itself (torch) or in StringIds (the nvtx package)."""
+    if "NVTX_EVENTS" not in export.tables:
+        return Ranges.empty()
+    text_id = "e.textId" if "textId" in export.tables["NVTX_EVENTS"] else "NULL"
+    rows: Sequence[tuple[int, int, int, bytes | None]] = export.base.execute(
+        "SELECT e.start, e.end, ifnull(e.globalTid, 0), ifnull(e.text, s.value) FROM NVTX_EVENTS e "
+        f"LEFT JOIN StringIds s ON s.id = {text_id} "
+        f"WHERE e.end IS NOT NULL AND e.eventType IN {_RANGE_TYPES} ORDER BY e.start, e.end DESC"
+    ).fetchall()
+    start, end, thread = (np.array([row[i] for row in rows], np.int64) for i in range(3))
+    name, names = named(_text(row[3]) or "[no name]" for row in rows)
+    return Ranges(start, end, thread, name, names)
+
+
+def _gpus(export: Export) -> tuple[Gpu, ...]:
+    """The GPUs. Their `id` is the deviceId of kernels and copies, as in nsys's own reports."""
+    have = export.tables.get("TARGET_INFO_GPU", set())
+    if "id" not in have:
+        return ()
+    wanted = ("name", "busLocation", "totalMemory", "smCount", "uuid")
+    columns = ", ".join(name if name in have else "NULL" for name in wanted)
+    rows = export.base.execute(f"SELECT id, {columns} FROM TARGET_INFO_GPU ORDER BY 1").fetchall()
+    return tuple(
+        Gpu(n, _text(name), _text(pci), memory or None, sms or None, _text(uuid))
+        for n, name, pci, memory, sms, uuid in rows
+    )
+
+
+def _source(export: Export) -> Source:
+    """The version is that of the exporter; nsys may have recorded with an older one."""
+    table = next(name for name in _META if name in export.tables)
+    meta = dict(export.base.execute(f"SELECT name, value FROM {table}").fetchall())
+    epoch = None
+    if "utcEpochNs" in export.tables.get("TARGET_INFO_SESSION_START_TIME", ()):
+        query = "SELECT utcEpochNs FROM TARGET_INFO_SESSION_START_TIME"
+        row = export.base.execute(query).fetchone()
+        epoch = row[0] if row else None
+    return Source(export.path, "nsys", _text(meta.get(b"EXPORT_PRODUCT_VERSION")), epoch)

@@ -1,0 +1,152 @@
+"""A trace of torch's profiler (Kineto's Chrome trace, JSON or JSON.gz) as an Activity.
+
+Format: libkineto/src/output_json.cpp of pytorch/kineto. Complete events (`"ph": "X"`) have `ts` and
+`dur` in microseconds with three decimals, so nanoseconds come out exactly; `cat` says what it is.
+Operators (`cpu_op`) and their Python frames are not read: they are not work of the GPU.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numa_bench.analysis.profiles.activity import (
+    COPY_KINDS,
+    Activity,
+    Calls,
+    Copies,
+    Gpu,
+    Int,
+    Kernels,
+    Memsets,
+    Ranges,
+    Source,
+    Syncs,
+    named,
+)
+from numa_bench.errors import ReportError
+
+Event = dict[str, Any]  # one entry of traceEvents, as JSON gives it
+_GZIP = b"\x1f\x8b"
+_KINDS = {name: number for number, name in COPY_KINDS.items()}
+
+
+def read_trace(path: Path) -> Activity:
+    """The activity of a torch profiler trace. Raises ReportError, in one line with the file."""
+    data = _load(path)
+    events: dict[str, list[Event]] = defaultdict(list)
+    try:
+        for event in data["traceEvents"]:
+            if event.get("ph") == "X" and "dur" in event:
+                events[event.get("cat", "")].append(event)
+        calls = events["cuda_runtime"] + events["cuda_driver"]
+        ranges = events["user_annotation"]
+        threads, _ = named(f"{event.get('pid')}:{event.get('tid')}" for event in calls + ranges)
+        name, names = named(event["name"] for event in events["kernel"])
+        return Activity(
+            source=_source(path, data),
+            kernels=Kernels(**_work(events["kernel"]), name=name, names=names),
+            copies=_copies(events["gpu_memcpy"]),
+            memsets=Memsets(
+                **_work(events["gpu_memset"]), bytes=_argument(events["gpu_memset"], "bytes")
+            ),
+            syncs=Syncs(**_span(events["cuda_sync"]), **_named(events["cuda_sync"])),
+            calls=Calls(
+                _span(calls)["start_ns"],
+                threads[: len(calls)],
+                np.zeros(len(calls), np.int64),
+                _argument(calls, "correlation", -1),
+            ),
+            ranges=Ranges(**_span(ranges), thread=threads[len(calls) :], **_named(ranges)),
+            gpus=_gpus(data),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReportError(
+            f"{path}: not a trace of torch's profiler, or of a version not known here "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def is_trace(path: Path) -> bool:
+    """Whether the name says so: .json or .json.gz."""
+    return path.name.lower().endswith((".json", ".json.gz"))
+
+
+def _load(path: Path) -> Event:
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(_GZIP):
+            raw = gzip.decompress(raw)
+        data = json.loads(raw.decode(errors="replace"), strict=False)
+    except (EOFError, zlib.error) as error:
+        raise ReportError(f"{path}: damaged or cut short ({error})") from error
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ReportError(f"{path}: not JSON, or cut short ({error})") from error
+    if isinstance(data, dict) and isinstance(data.get("traceEvents"), list):
+        return data
+    raise ReportError(f"{path}: JSON, but no profiler trace (it has no list traceEvents)")
+
+
+def _nanoseconds(events: list[Event], key: str) -> Int:
+    values = np.array([event[key] for event in events], np.float64)
+    return np.rint(values * 1000).astype(np.int64)
+
+
+def _span(events: list[Event]) -> dict[str, Any]:
+    start = _nanoseconds(events, "ts")
+    return {"start_ns": start, "end_ns": start + _nanoseconds(events, "dur")}
+
+
+def _argument(events: list[Event], name: str, missing: int = 0) -> Int:
+    return np.array([int(event.get("args", {}).get(name, missing)) for event in events], np.int64)
+
+
+def _work(events: list[Event]) -> dict[str, Int]:
+    """A trace is of one process, whose number for everything here is 0."""
+    return {
+        **_span(events),
+        "device": _argument(events, "device"),
+        "stream": _argument(events, "stream"),
+        "process": np.zeros(len(events), np.int64),
+        "correlation": _argument(events, "correlation", -1),
+    }
+
+
+def _copies(events: list[Event]) -> Copies:
+    """The kind is in the name: "Memcpy HtoD (Pinned -> Device)"."""
+    kinds = []
+    for event in events:
+        found = re.match(r"Memcpy ([HDAP])to([HDAP])\b", event["name"])
+        kinds.append(_KINDS.get(f"{found[1]}2{found[2]}", 0) if found else 0)
+    return Copies(**_work(events), kind=np.array(kinds, np.int64), bytes=_argument(events, "bytes"))
+
+
+def _named(events: list[Event]) -> dict[str, Any]:
+    name, names = named(event["name"] for event in events)
+    return {"name": name, "names": names}
+
+
+def _gpus(data: Event) -> tuple[Gpu, ...]:
+    return tuple(
+        Gpu(
+            int(one["id"]),
+            one.get("name"),
+            memory_bytes=one.get("totalGlobalMem"),
+            sm_count=one.get("numSms"),
+        )
+        for one in data.get("deviceProperties", [])
+    )
+
+
+def _source(path: Path, data: Event) -> Source:
+    epoch = data.get("baseTimeNanoseconds")
+    return Source(path, "torch", data.get("torch_version"), int(epoch) if epoch else None)

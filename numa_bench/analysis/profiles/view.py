@@ -1,0 +1,296 @@
+"""The inspector's terminal view of one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from numa_bench.analysis.profiles.activity import Activity, Gpu
+from numa_bench.analysis.profiles.inspection import Inspection
+from numa_bench.analysis.profiles.metrics import (
+    DeviceMetrics,
+    Gaps,
+    Latency,
+    ProfileMetrics,
+    RangeMetrics,
+)
+from numa_bench.analysis.profiles.pcie import Link
+from numa_bench.analysis.profiles.windows import WHOLE
+
+TOP_KERNELS = 10
+TOP_RANGES = 12
+STREAMS = 8
+STAGES = ("H2D", "compute", "D2H")
+MANY = 48
+Row = tuple[str, ...]
+
+
+def number(value: float | None, unit: str = "", digits: int = 2) -> str:
+    """A figure with its unit; an en dash where there is none."""
+    if value is None:
+        return "–"
+    shown = f"{value:,.{digits}f}"
+    if value and not float(shown.replace(",", "")):
+        shown = f"{value:.1g}"
+    return f"{shown} {unit}".rstrip()
+
+
+def span(milliseconds: float | None) -> str:
+    """A time in the unit in which it has one to three digits before the point."""
+    if milliseconds is None:
+        return "–"
+    for unit, factor in (("s", 1e-3), ("ms", 1.0), ("us", 1e3)):
+        if abs(milliseconds) * factor >= 1:
+            return number(milliseconds * factor, unit)
+    return number(milliseconds * 1e6, "ns", 0)
+
+
+def percent(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.1 %" if 0 < value < 0.0005 else f"{value:.1%}".replace("%", " %")
+
+
+def show(console: Console, found: Inspection) -> None:
+    """Print everything about one report."""
+    console.print(Text(str(found.path), style="bold"), soft_wrap=True)
+    for line in head(found):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    metrics = found.metrics
+    if not metrics.devices:
+        console.print(f"  {_no_gpu(found.activity)}", style="yellow", highlight=False)
+    for device in metrics.devices:
+        if len(metrics.devices) > 1:
+            console.print(f"\n[bold]GPU {device.device}[/] {escape(device.name or '')}")
+        for part in _device(device, found.link):
+            console.print(part)
+    for part in _host(metrics):
+        console.print(part)
+
+
+def head(found: Inspection) -> Iterable[str]:
+    source, metrics = found.activity.source, found.metrics
+    yield f"{source.tool} {escape(source.version or '(version not told)')}"
+    gpus = found.activity.gpus
+    for gpu in gpus:
+        yield _gpu(gpu)
+    if metrics.devices and not gpus:
+        yield "the report does not describe its GPU"
+    length = number(metrics.window_s * 1e3, "ms")
+    if metrics.window == WHOLE:
+        yield f"window: the whole report, {length}"
+    else:
+        times = f", {metrics.window_count} ranges" if metrics.window_count > 1 else ""
+        yield f'window: range "{escape(metrics.window)}"{times}, {length} (all: --window all)'
+
+
+def _gpu(gpu: Gpu) -> str:
+    facts = [f"GPU {gpu.device}: {escape(gpu.name or 'name not told')}"]
+    if gpu.memory_bytes:
+        facts.append(f"{gpu.memory_bytes / 1e9:.1f} GB")
+    if gpu.sm_count:
+        facts.append(f"{gpu.sm_count} SMs")
+    if gpu.pci_address:
+        facts.append(f"PCI {escape(gpu.pci_address)}")
+    return ", ".join(facts)
+
+
+def _no_gpu(activity: Activity) -> str:
+    if activity.has_gpu_work:
+        return "no GPU activity in this window"
+    return "no GPU activity in this report: the figures below are the host's ranges only"
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Row], left: int = 1) -> Table:
+    """A table whose first `left` columns are text and the others numbers."""
+    made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    made.show_edge = False
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left)
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def _device(device: DeviceMetrics, link: Link | None) -> Iterable[RenderableType]:
+    yield _busy(device)
+    if device.copies:
+        yield _copies(device, link)
+    if device.copies and device.kernel_count:
+        yield _overlap(device)
+    yield _kernels(device)
+    yield _idle(device)
+    if len(device.streams) > 1:
+        yield _streams(device)
+
+
+def _busy(device: DeviceMetrics) -> Table:
+    counts = {"kernels": device.kernel_count, "memsets": device.memset_count}
+    counts.update({kind: copy.count for kind, copy in device.copies.items()})
+    rows = [
+        (
+            "all together" if kind == "any" else kind,
+            f"{counts[kind]:,}" if kind in counts else "",
+            number(busy.busy_ms, "ms"),
+            percent(busy.fraction_of_window),
+        )
+        for kind, busy in device.busy.items()
+    ]
+    return table("GPU busy", ("", "count", "time", "of window"), rows)
+
+
+def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
+    rows: list[Row] = []
+    for kind, copy in device.copies.items():
+        rate = copy.gb_per_s_of_busy_time
+        crosses = kind in ("H2D", "D2H") and link is not None and rate is not None
+        rows.append(
+            (
+                kind,
+                number(copy.bytes / 1e6, "MB"),
+                number(rate, "GB/s"),
+                percent(rate / link.gb_per_s) if crosses and link and rate else "–",
+                number(copy.gb_per_s_of_window, "GB/s"),
+            )
+        )
+    columns = ("", "moved", "while copying", "of link's limit", "over the window")
+    if link is None:
+        limit = (
+            "  PCIe link unknown: --pcie GENxWIDTH, such as --pcie 4x16, shows it beside its limit"
+        )
+    else:
+        limit = (
+            f"  limit: {link}, {link.gb_per_s:.2f} GB/s per direction before packet headers "
+            f"(from {link.source})"
+        )
+    return Group(table("Copies", columns, rows), Text(limit, style="dim"))
+
+
+def _overlap(device: DeviceMetrics) -> RenderableType:
+    found = device.overlap
+    pairs = (
+        ("H2D with compute", found.h2d_compute_ms),
+        ("D2H with compute", found.d2h_compute_ms),
+        ("H2D with D2H", found.h2d_d2h_ms),
+        ("all three", found.all_three_ms),
+    )
+    lengths = table("Overlap", ("", "time"), [(name, number(ms, "ms")) for name, ms in pairs])
+    if found.hidden_fraction is None:
+        return lengths
+    said = (
+        f"  {percent(found.hidden_fraction)} of the copy time is hidden behind compute; "
+        f"{span(found.exposed_copy_ms)} of {span(found.copies_busy_ms)} is exposed"
+    )
+    return Group(lengths, Text(said))
+
+
+def _kernels(device: DeviceMetrics) -> RenderableType:
+    rows = [
+        (
+            short(kernel.name),
+            f"{kernel.count:,}",
+            number(kernel.sum_ns / 1e6, "ms"),
+            number(kernel.mean_us, "us"),
+            percent(kernel.share),
+        )
+        for kernel in device.kernels[:TOP_KERNELS]
+    ]
+    if not rows:
+        return "\n  no kernels"
+    left_out = len(device.kernels) - len(rows)
+    title = "Top kernels" + (f" (of {len(device.kernels)})" if left_out else "")
+    return table(title, ("", "count", "sum", "mean", "of kernel time"), rows)
+
+
+def short(name: str) -> str:
+    """One line of a name that can be a page long: without result and argument types."""
+    name = name.removeprefix("void ")
+    if name.endswith(")") and "(" in name[1:]:
+        name = name[: name.index("(", 1)]
+    return name if len(name) <= MANY else name[: MANY - 1] + "…"
+
+
+def _idle(device: DeviceMetrics) -> RenderableType:
+    idle, late = device.idle_gaps, device.launch_latency
+    rows = [(one.gap, f"{one.count:,}", number(one.total_ms, "ms")) for one in idle.distribution]
+    lengths = table(
+        "Idle gaps of the GPU", ("length", "count", "sum"), [r for r in rows if r[1] != "0"]
+    )
+    lines = [
+        f"  {idle.count:,} gaps, {span(idle.total_ms)} in all; {_spread(idle)}"
+        if idle.count
+        else "  no gap: the GPU was never idle between its first and last work"
+    ]
+    if late is None:
+        lines.append("  launch latency: not recorded (no launch calls that belong to kernels)")
+    else:
+        lines.append(f"  launch latency, call to kernel start: {_spread(late)}")
+    title = Text("\nIdle gaps of the GPU", style="bold")
+    return Group(lengths if idle.count else title, Text("\n".join(lines)))
+
+
+def _spread(found: Gaps | Latency) -> str:
+    p50, p95, longest = (
+        span(None if us is None else us / 1e3) for us in (found.p50_us, found.p95_us, found.max_us)
+    )
+    return f"median {p50}, p95 {p95}, longest {longest}"
+
+
+def _streams(device: DeviceMetrics) -> Table:
+    rows = [
+        (
+            f"{s.stream}"
+            if len({o.process for o in device.streams}) == 1
+            else f"{s.process}:{s.stream}",
+            f"{s.kernels:,}",
+            number(s.kernel_busy_ms, "ms"),
+            f"{s.copies:,}",
+            number(s.copy_busy_ms, "ms"),
+            percent(s.fraction_of_window),
+        )
+        for s in sorted(device.streams, key=lambda s: -s.fraction_of_window)[:STREAMS]
+    ]
+    columns = ("stream", "kernels", "busy", "copies", "busy", "of window")
+    return table("Streams", columns, rows)
+
+
+def _host(metrics: ProfileMetrics) -> Iterable[RenderableType]:
+    """Ranges and waits of the host."""
+    if metrics.ranges:
+        yield _ranges(metrics.ranges)
+    if metrics.syncs:
+        rows = [(s.name, f"{s.count:,}", number(s.sum_ms, "ms")) for s in metrics.syncs]
+        yield table("Synchronisation", ("", "count", "sum"), rows)
+
+
+def _ranges(ranges: tuple[RangeMetrics, ...]) -> Table:
+    """The stages of the pipeline first, then the longest others."""
+    stages = sorted((r for r in ranges if r.name in STAGES), key=lambda r: STAGES.index(r.name))
+    others = [r for r in ranges if r.name not in STAGES]
+    shown = (stages + others)[:TOP_RANGES]
+    linked = any(r.kernel_sum_ms is not None or r.copy_sum_ms is not None for r in ranges)
+    rows: list[Row] = []
+    for one in shown:
+        row: Row = (short(one.name), f"{one.count:,}", number(one.total_ms, "ms"))
+        row += (span(one.p50_ms), span(one.p95_ms))
+        if linked:
+            row += (number(one.kernel_sum_ms, "ms"), number(one.copy_sum_ms, "ms"))
+        rows.append(row)
+    columns = ("", "count", "sum", "median", "p95")
+    title = "NVTX ranges, time on the host" + (
+        f" ({len(shown)} of {len(ranges)})" if len(shown) < len(ranges) else ""
+    )
+    return table(
+        title, columns + (("kernels asked for", "copies asked for") if linked else ()), rows
+    )
+
+
+def console(width: int | None = None) -> Console:
+    """Where the view goes: a terminal at its width, a file or pipe at 100 columns."""
+    found = Console(highlight=False, emoji=False)
+    return found if found.is_terminal else Console(width=width or 100, highlight=False, emoji=False)

@@ -1,0 +1,69 @@
+"""Which part of a report is looked at: all of it, or the NVTX ranges of one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from numa_bench.analysis.profiles.activity import Activity, Int, Mask
+from numa_bench.analysis.profiles.intervals import Cover, clip, covered, intersect, total, union
+from numa_bench.errors import ReportError
+
+#: Ranges that numa_bench's own recorder puts around whole phases of a run.
+PROFILED = "profiled window"
+PHASES = ("warmup", "timed window", PROFILED)
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a report's time. `name` is a range's, or WHOLE; `count` ranges make it up."""
+
+    name: str
+    cover: Cover
+    count: int = 1
+
+    @property
+    def length_ns(self) -> int:
+        return total(self.cover)
+
+    @property
+    def start_ns(self) -> int:
+        return int(self.cover.start[0]) if len(self.cover.start) else 0
+
+    def inside_ns(self, start: Int, end: Int) -> Int:
+        """How much of each interval lies in the window; shape (n,), ns."""
+        return covered(self.cover, start, end)
+
+    def part(self, cover: Cover) -> Cover:
+        """What of a cover lies in the window."""
+        if len(self.cover.start) == 1:
+            return clip(cover, int(self.cover.start[0]), int(self.cover.end[0]))
+        return intersect(cover, self.cover)
+
+    def holds(self, at: Int) -> Mask:
+        """Which points lie in the window."""
+        index = np.searchsorted(self.cover.start, at, side="right") - 1
+        inside: Mask = index >= 0
+        inside[inside] = at[inside] < self.cover.end[index[inside]]
+        return inside
+
+
+def choose(activity: Activity, name: str | None = None) -> Window:
+    """The window of that name; None: the recorder's profiled window if there is one, else all.
+
+    Raises ReportError when the report has no such range; the message names those it has.
+    """
+    ranges = activity.ranges
+    if name is None:
+        name = PROFILED if PROFILED in ranges.names else WHOLE
+    if name == WHOLE:
+        low, high = activity.span_ns()
+        # The last thing recorded may be an instant, and must lie inside.
+        return Window(WHOLE, union(np.array([low]), np.array([high])), 1)
+    if name not in ranges.names:
+        known = ", ".join(sorted(ranges.names)[:12]) or "no NVTX ranges at all"
+        raise ReportError(f"{activity.source.path}: no range {name!r}; it has {known}")
+    chosen = ranges.take(ranges.name == ranges.names.index(name))
+    return Window(name, union(chosen.start_ns, chosen.end_ns), len(chosen))

@@ -1,0 +1,113 @@
+"""What may be pooled, what differs between what may not, and what is not in the statistics."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+import pandas as pd
+
+from numa_bench.analysis.read.runs import Loaded
+from numa_bench.records import JsonDict
+
+_ENVIRONMENT = ("env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model", "env_git_commit")
+GROUP_COLUMNS = (
+    "group", "host", "device", "gpu_name", "environment", "profiler", "profiler_capture",
+    *_ENVIRONMENT, "runs", "passed", "studies",
+)  # fmt: skip
+EXCLUDED_COLUMNS = (
+    "study_dir", "run_id", "status", "error", "group", "vit_name", "model_text", "device_text",
+    "placement", "placement_text", "repeat", "stderr_log",
+)  # fmt: skip
+#: When and how a study was started, not what it ran on.
+_NOT_COMPARED = ("command", "id")
+
+
+def groups(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per group: runs of one host, GPU model, environment and profiler.
+
+    `runs` counts all, `passed` those in the statistics, `studies` directories.
+    """
+    if frame.empty:
+        return pd.DataFrame(columns=list(GROUP_COLUMNS))
+    members = frame.groupby("group", sort=False)
+    table = frame.drop_duplicates("group").set_index("group", drop=False)
+    table = table.assign(
+        runs=members.size(),
+        passed=members["in_statistics"].sum(),
+        studies=members["study_dir"].nunique(),
+    )
+    return table.reindex(columns=list(GROUP_COLUMNS)).reset_index(drop=True)
+
+
+def differences(loaded: Loaded) -> pd.DataFrame:
+    """What differs between the groups: `key`, and one column per group; no row when nothing does.
+
+    Values are texts; "" where a group does not know the key.
+    """
+    frame = loaded.frame
+    known = {k: v for study in loaded.studies for k, v in study.environments.items()}
+    columns: dict[str, dict[str, str]] = {}
+    for row in groups(frame).to_dict("records"):
+        told = flat(known.get(str(row["environment"]), {}))
+        told |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
+        told |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
+        columns[str(row["group"])] = told
+    return differing(columns)
+
+
+def differing(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The keys whose values are not the same in all columns."""
+    keys = list(dict.fromkeys(key for told in columns.values() for key in told))
+    rows = [{"key": key, **{c: told.get(key, "") for c, told in columns.items()}} for key in keys]
+    rows = [row for row in rows if len({row[c] for c in columns}) > 1]
+    return pd.DataFrame(rows, columns=["key", *columns])
+
+
+def flat(environment: JsonDict, prefix: str = "") -> dict[str, str]:
+    """An environment as dotted keys and texts, without how the study was started."""
+    found: dict[str, str] = {}
+    for key, value in environment.items():
+        if not prefix and key in _NOT_COMPARED:
+            continue
+        if key == "gpus" and isinstance(value, list):
+            found |= _gpus(value)
+        elif isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = _text(value)
+    return found
+
+
+def _gpus(gpus: list[JsonDict]) -> dict[str, str]:
+    names = Counter(str(gpu.get("name")) for gpu in gpus)
+    return {
+        "gpus": ", ".join(f"{count} x {name}" for name, count in names.items()),
+        "gpu_uuids": ", ".join(str(gpu.get("uuid")) for gpu in gpus),
+    }
+
+
+def excluded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that are not in the statistics, with the reason in `error`."""
+    if frame.empty:
+        return pd.DataFrame(columns=list(EXCLUDED_COLUMNS))
+    out = frame[~frame["in_statistics"].astype(bool)]
+    table = out.reindex(columns=list(EXCLUDED_COLUMNS)).reset_index(drop=True)
+    silent = (table["status"] == "passed") & table["error"].isna()
+    table["error"] = table["error"].astype(object).mask(silent, "passed, but has no throughput")
+    return table
+
+
+def excluded_counts(frame: pd.DataFrame) -> dict[str, int]:
+    """How many runs of each status are not in the statistics."""
+    counts = excluded(frame)["status"].value_counts()
+    return {str(status): int(count) for status, count in counts.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, sort_keys=True)
+    return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]

@@ -1,0 +1,267 @@
+"""From study directories to one table, one row per run.
+
+    from analysis.load import load_runs
+    runs = load_runs("outputs", "numa_study")
+    runs[runs.in_statistics].groupby("placement").throughput_samples_per_s.median()
+
+Columns: every key of a record (see numa_bench/records.py); `vit_*` and `test_*`, the model's and
+the test's settings; `monitor_<sensor>_median`; `env_*`, what experiment_summary.json says of the
+environment; and
+- `study_dir`: the directory, to which a record's paths are relative;
+- `in_statistics`: the run passed and has a throughput; `marks`: the letters of its warnings;
+- `group`: host, GPU model, environment and profiler; nothing is ever pooled across groups;
+- `setting`: group, device, model and test settings: all but placement and repeat;
+- `cell`: setting and placement; the runs of one cell are repeats of one another;
+- `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
+
+A metric that was not measured is NaN, other things that are not there are None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from sys import intern
+
+import numpy as np
+import pandas as pd
+
+from numa_bench.analysis.read.studies import (
+    Problem,
+    Study,
+    expand,
+    find_results,
+    read_records,
+    read_study,
+)
+from numa_bench.errors import StoreError
+from numa_bench.marks import marks
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import JsonDict, TestSpec, VitSpec
+
+__all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load", "load_runs"]
+
+_ENVIRONMENT = {
+    "env_kernel": "kernel",
+    "env_cpu_model": "cpu_model",
+    "env_nvidia_driver": "nvidia_driver",
+    "env_python": "python",
+    "env_git_commit": "git_commit",
+}
+#: Settings that differ between models without being what a study varies.
+_QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")
+_NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which runs to keep; what is empty or None keeps all. Texts must be equal.
+
+    `date_from` and `date_to` are days of `start_time` (UTC), "2026-01-31", both inclusive; `gpus`
+    are numbers, names or UUIDs, or "cpu".
+    """
+
+    date_from: str | None = None
+    date_to: str | None = None
+    hosts: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    def keep(self, record: JsonDict) -> bool:
+        day = record["start_time"][:10]
+        gpu = {str(record.get(key)) for key in ("gpu_id", "gpu_name", "gpu_uuid")}
+        gpu = gpu if record.get("device") == "cuda" else {"cpu"}
+        return (
+            (self.date_from is None or day >= self.date_from)
+            and (self.date_to is None or day <= self.date_to)
+            and (not self.hosts or record["host"] in self.hosts)
+            and (not self.gpus or bool(gpu & set(self.gpus)))
+            and (not self.models or record["vit_name"] in self.models)
+        )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All runs, what was skipped and why, and the studies they come from."""
+
+    frame: pd.DataFrame
+    problems: list[Problem] = field(default_factory=list)
+    studies: list[Study] = field(default_factory=list)
+
+
+def load_runs(
+    source: Path | str | Sequence[Path | str] = "outputs",
+    name: str = "all",
+    filters: Filters | None = None,
+) -> pd.DataFrame:
+    """One row per run, as the module says. For what was skipped, and why, use `load`.
+
+    `source` is an output root, of which studies called `name` are taken ("all": all of them), or a
+    list of results.json files or study directories. Raises StoreError when nothing is found.
+    """
+    return load(source, name, filters).frame
+
+
+def load(
+    source: Path | str | Sequence[Path | str] = "outputs",
+    name: str = "all",
+    filters: Filters | None = None,
+) -> Loaded:
+    """All runs with the studies they come from, and what could not be read.
+
+    Raises StoreError when there is no study, or a path that was named is not there.
+    """
+    single = isinstance(source, (str, Path))
+    if single and Path(source).is_dir():  # type: ignore[arg-type]
+        paths = find_results(source, name)  # type: ignore[arg-type]
+    else:
+        paths = expand([source] if single else source)  # type: ignore[list-item, arg-type]
+    wanted = filters or Filters()
+    _check_days(wanted)
+    rows: list[JsonDict] = []
+    problems: list[Problem] = []
+    studies: list[Study] = []
+    keys = _Keys()
+    for path in paths:
+        records, skipped = read_records(path)
+        problems += skipped
+        if not records and skipped:
+            continue
+        study, skipped = read_study(path, records)
+        problems += skipped
+        studies.append(study)
+        records.reverse()
+        while records:  # each is let go of as soon as it is a row: large studies fill memory
+            record = records.pop()
+            if wanted.keep(record):
+                rows.append(_row(record, study, keys))
+    return Loaded(_frame(rows), problems, studies)
+
+
+def _check_days(filters: Filters) -> None:
+    for key in ("date_from", "date_to"):
+        value = getattr(filters, key)
+        try:
+            good = value is None or f"{pd.Timestamp(value):%Y-%m-%d}" == value
+        except ValueError:
+            good = False
+        if not good:
+            raise StoreError(f"{key}={value}: not a day; write it as 2026-01-31")
+
+
+class _Keys:
+    """Short names for what must be equal: hashes of canonical JSON, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, *parts: object) -> str:
+        text = json.dumps(parts, sort_keys=True, default=str)
+        if text not in self._known:
+            self._known[text] = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return self._known[text]
+
+
+def _row(record: JsonDict, study: Study, keys: _Keys) -> JsonDict:
+    found = study.environments.get(str(record.get("environment")), {})
+    torch = (found.get("packages") or record.get("versions") or {}).get("torch")
+    profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
+    gpu = record.get("gpu_name")
+    group = keys.of(
+        record["host"], record.get("device"), gpu, record.get("environment"), torch, *profiler
+    )
+    device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
+    setting = keys.of(group, device, record["vit_config"], record["test_config"])
+    place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
+    nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
+    monitor = record.get("monitor") or {}
+    warnings = [str(w) for w in record.get("warnings") or ()]
+    rate = record.get("throughput_samples_per_s")
+    row = {k: v for k, v in record.items() if k not in nested}
+    for prefix, part in (("vit_", "vit_config"), ("test_", "test_config")):
+        row |= {intern(prefix + k): v for k, v in record[part].items()}
+    for sensor, summary in monitor.items():
+        if isinstance(summary, dict):
+            row[intern(f"monitor_{sensor}_median")] = summary.get("median")
+    row |= {column: found.get(key) for column, key in _ENVIRONMENT.items()}
+    return row | {
+        "profiler": profiler[0],
+        "profiler_capture": profiler[1],
+        "env_torch": torch,
+        "study_dir": study.directory,
+        "warnings": warnings,
+        "marks": marks(warnings),
+        "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
+        "device_text": _device_text(record),
+        "placement_text": _placement_text(record),
+        "memory_text": _memory_text(record),
+        "group": group,
+        "setting": setting,
+        "cell": keys.of(setting, place),
+    }
+
+
+def _device_text(record: JsonDict) -> str:
+    if record.get("device") != "cuda":
+        return "CPU"
+    node = record.get("gpu_numa_node")
+    return f"GPU {record.get('gpu_id')} (node {node if node is not None and node >= 0 else '?'})"
+
+
+def _memory_text(record: JsonDict) -> str:
+    nodes = ",".join(map(str, record.get("memory_nodes") or ())) or "any"
+    policy = record.get("memory_policy")
+    return nodes if policy in ("bind", "none", None) else f"{nodes} ({policy})"
+
+
+def _placement_text(record: JsonDict) -> str:
+    node, memory = record.get("numa_node"), _memory_text(record)
+    if node is None and memory == "any":
+        return "any"
+    return f"node {'any' if node is None else node}, memory {memory}"
+
+
+def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(list(rows))
+    for column in (*METRICS, *_NUMBERS):
+        values = frame[column] if column in frame else pd.Series(np.nan, frame.index)
+        numbers = pd.to_numeric(values, errors="coerce").astype(float)
+        frame[column] = numbers.astype("Int64") if column in _NUMBERS else numbers
+    frame["model_text"] = model_texts(frame)
+    return in_order(frame)
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Small models before large ones, GPU by GPU, node by node: the order of tables and plots."""
+    if frame.empty:
+        return frame
+    size = frame["vit_depth"] * frame["vit_dim"].astype(float) ** 2
+    keys = frame[["gpu_id", "numa_node", "memory_node", "repeat"]].assign(size=size)
+    order = keys.sort_values(
+        ["gpu_id", "size", "numa_node", "memory_node", "repeat"], kind="stable", na_position="first"
+    )
+    return frame.loc[order.index].reset_index(drop=True)
+
+
+def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
+    """A name for each run's model: its own, and the settings in which runs of this table differ."""
+    if frame.empty:
+        return pd.Series(dtype=str)
+    parts = frame["vit_name"].astype(str)
+    sizes = [f"vit_{f}" for f in VitSpec.__dataclass_fields__ if f != "name"]
+    twice = frame.groupby("vit_name")[sizes].transform("nunique").max(axis=1) > 1
+    shape = frame[["vit_patch_size", "vit_depth", "vit_dim"]].astype(str).agg("x".join, axis=1)
+    parts = parts.where(~twice, parts + " (" + shape + ")")
+    for name in TestSpec.__dataclass_fields__:
+        column = f"test_{name}"
+        if name not in (*_QUIET, "compile_model") and column in frame:
+            varies = frame.groupby("study")[column].transform("nunique", dropna=False) > 1
+            parts = parts.where(~varies, parts + f" {name}=" + frame[column].astype(str))
+    compiled = frame["compile_model"].fillna(False).astype(bool)
+    mode = " compiled:" + frame["compile_mode"].astype(str)
+    both = compiled.groupby(frame["study"]).transform("nunique") > 1
+    eager = both.map({True: " eager", False: ""})
+    return parts + mode.where(compiled, eager)

@@ -1,0 +1,63 @@
+"""What the page is made of: pictures, blocks, sections, headlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from numa_bench.analysis.report.columns import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot on the page: a data URL, its size in CSS pixels, and how to read it."""
+
+    stem: str
+    caption: str
+    url: str
+    width: int
+    height: int
+
+    def is_of(self, stem: str) -> bool:
+        """Whether this is that picture, of any group."""
+        return self.stem == stem or self.stem.rpartition("_")[0] == stem
+
+
+#: From stems to the pictures of them that there are.
+Pick = Callable[..., list[Picture]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Part of a section: a heading, a remark, pictures, a table; any of them may be empty.
+
+    `folded`: the table is closed until it is asked for.
+    """
+
+    title: str = ""
+    note: str = ""
+    pictures: Sequence[Picture] = ()
+    table: Table | None = None
+    folded: str = ""
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section with an anchor; without blocks it is not shown."""
+
+    id: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One verdict at the top."""
+
+    kind: str
+    sign: str
+    label: str
+    text: str
+    details: Sequence[str]
+    where: str = ""

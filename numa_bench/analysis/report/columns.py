@@ -1,0 +1,132 @@
+"""Pure: what a table of the page is made of: cells, columns, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from numa_bench.analysis.plots import style
+from numa_bench.analysis.plots.shape import place_name
+
+Record = Mapping[Any, Any]
+ABSENT = "–"
+MOST_ROWS = 500
+#: A column with a longer text than this breaks its lines.
+_ONE_LINE = 34
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is read, and what it is sorted by (None: after everything else)."""
+
+    text: str
+    value: float | str | None = None
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, whether it holds numbers, and how a row becomes a cell."""
+
+    label: str
+    cell: Callable[[Record], Cell]
+    numeric: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the template draws. `left_out`: rows that only the CSV has."""
+
+    columns: Sequence[Column]
+    rows: list[list[Cell]]
+    csv: str = ""
+    left_out: int = 0
+    states: list[str] = field(default_factory=list)
+
+    @property
+    def wide(self) -> list[bool]:
+        """For each column whether its texts need several lines."""
+        longest = [max((len(row[i].text) for row in self.rows), default=0) for i in self._indices]
+        return [n > _ONE_LINE for n in longest]
+
+    @property
+    def _indices(self) -> range:
+        return range(len(self.columns))
+
+
+def build(columns: Sequence[Column], table: pd.DataFrame, csv: str, most: int = MOST_ROWS) -> Table:
+    """A table of at most `most` rows."""
+    rows = [[c.cell(row) for c in columns] for row in table.head(most).to_dict("records")]
+    return Table(columns, rows, csv, max(0, len(table) - most))
+
+
+def known(value: object) -> bool:
+    """Whether there is a value at all."""
+    if value is None or isinstance(value, (list, dict, tuple)):
+        return value is not None
+    return not pd.isna(value)  # type: ignore[call-overload]
+
+
+def text(key: str, label: str, shown: Callable[[str], str] = str) -> Column:
+    """A column of texts."""
+
+    def cell(row: Record) -> Cell:
+        value = row.get(key)
+        return Cell(shown(str(value)), str(value)) if known(value) else Cell(ABSENT)
+
+    return Column(label, cell)
+
+
+def numbers(key: str, label: str, shown: Callable[[float], str], title: str = "") -> Column:
+    """A column of numbers."""
+
+    def cell(row: Record) -> Cell:
+        value = row.get(key)
+        if not known(value) or not math.isfinite(float(value)):  # type: ignore[arg-type]
+            return Cell(ABSENT)
+        return Cell(shown(float(value)), float(value))  # type: ignore[arg-type]
+
+    return Column(label, cell, numeric=True, title=title)
+
+
+def interval(low: str, high: str, label: str, shown: Callable[[float], str]) -> Column:
+    """Two numbers as "a to b", sorted by the first."""
+
+    def cell(row: Record) -> Cell:
+        ends = [row.get(low), row.get(high)]
+        if not all(known(v) and math.isfinite(float(v)) for v in ends):  # type: ignore[arg-type]
+            return Cell(ABSENT)
+        a, b = (float(v) for v in ends)  # type: ignore[arg-type]
+        return Cell(f"{shown(a)} to {shown(b)}", a)
+
+    return Column(label, cell, numeric=True)
+
+
+def count(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def change(value: float) -> str:
+    """A ratio as a change in per cent."""
+    return style.percent(value - 1)
+
+
+def share(value: float) -> str:
+    return style.percent(value, sign=False)
+
+
+def probability(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def fixed(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}f}"
+
+
+def place(value: str) -> str:
+    return place_name(value).replace("\n", ", ")

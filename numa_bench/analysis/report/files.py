@@ -1,0 +1,141 @@
+"""What an analysis leaves on disk: one page, pictures, tables, and a verdict for machines."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from numa_bench.analysis.plots import style
+from numa_bench.analysis.plots.figures import figures
+from numa_bench.analysis.report import page as report_page
+from numa_bench.analysis.report.blocks import Picture
+from numa_bench.analysis.report.runs import runs_csv
+from numa_bench.errors import StoreError
+from numa_bench.jsonio import write_json
+from numa_bench.records import JsonDict
+
+if TYPE_CHECKING:
+    from numa_bench.analysis.stats.study_analysis import Analysis
+
+SCHEMA_VERSION = 1
+#: Above so many bytes a picture stands on the page as PNG, which many dots do not make larger.
+_MOST_SVG = 350_000
+_CSS_PIXELS = 96
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files that were written."""
+
+    page: Path
+    verdict: Path
+    plots: tuple[Path, ...]
+    tables: tuple[Path, ...]
+
+
+def write_report(analysis: Analysis, directory: Path) -> Report:
+    """Write report.html, verdict.json, plots/*.{png,svg} and tables/*.csv.
+
+    Raises StoreError when the directory cannot be written.
+    """
+    try:
+        pictures, plots = _write_plots(analysis, directory / "plots")
+        tables = _write_tables(analysis, directory / "tables")
+        verdict = directory / "verdict.json"
+        write_json(verdict, verdict_data(analysis))
+        page = directory / "report.html"
+        page.write_text(report_page.render(analysis, pictures, directory), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    return Report(page, verdict, tuple(plots), tuple(tables))
+
+
+def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], list[Path]]:
+    directory.mkdir(parents=True, exist_ok=True)
+    pictures, paths = [], []
+    for stem, caption, figure in figures(analysis):
+        style.settle(figure)
+        data = {kind: style.to_bytes(figure, kind) for kind in ("png", "svg")}
+        for kind, content in data.items():
+            path = directory / f"{stem}.{kind}"
+            path.write_bytes(content)
+            paths.append(path)
+        kind = "svg" if len(data["svg"]) <= _MOST_SVG else "png"
+        mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
+        encoded = base64.b64encode(data[kind]).decode("ascii")
+        width, height = figure.get_size_inches()
+        pictures.append(
+            Picture(
+                stem=stem,
+                caption=caption,
+                url=f"data:{mime};base64,{encoded}",
+                width=round(width * _CSS_PIXELS),
+                height=round(height * _CSS_PIXELS),
+            )
+        )
+    return pictures, paths
+
+
+def named_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every table with the name of its CSV; those without rows are not written."""
+    yield "runs", runs_csv(analysis.loaded.frame)
+    yield "cells", analysis.cells
+    yield "cells_latency_p95", analysis.latency
+    yield "effects", analysis.effects
+    yield "effects_latency_p95", analysis.latency_effects
+    yield "groups", analysis.groups
+    yield "differences", analysis.differences
+    yield "excluded", analysis.excluded
+    yield "profiles", analysis.profiles
+    yield from analysis.questions.items()
+    yield "skipped_files", pd.DataFrame([p.to_dict() for p in analysis.loaded.problems])
+    if analysis.comparison is not None:
+        yield "comparison", analysis.comparison.table
+        yield "comparison_unmatched", analysis.comparison.unmatched
+        yield "comparison_differences", analysis.comparison.differences
+
+
+def _write_tables(analysis: Analysis, directory: Path) -> list[Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, table in named_tables(analysis):
+        if not table.empty:
+            paths.append(directory / f"{name}.csv")
+            table.to_csv(paths[-1], index=False)
+    return paths
+
+
+def verdict_data(analysis: Analysis) -> JsonDict:
+    """verdict.json: what is said and what it rests on; NaN is null."""
+    data: JsonDict = {
+        "schema_version": SCHEMA_VERSION,
+        "name": analysis.name,
+        "created": analysis.created,
+        "command": analysis.command,
+        "target": analysis.target,
+        "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
+        "verdicts": [v.to_dict() for v in analysis.verdicts],
+        "groups": _records(analysis.groups),
+        "problems": [p.to_dict() for p in analysis.loaded.problems],
+        "versions": analysis.versions,
+    }
+    if analysis.comparison is not None:
+        data["comparison"] = {
+            "text": analysis.comparison.text,
+            "regressed": analysis.comparison.regressed,
+            "table": _records(analysis.comparison.table),
+            "unmatched": _records(analysis.comparison.unmatched),
+            "differences": _records(analysis.comparison.differences),
+        }
+    return data
+
+
+def _records(table: pd.DataFrame) -> list[JsonDict]:
+    found: list[JsonDict] = json.loads(table.to_json(orient="records", double_precision=15))
+    return found

@@ -1,0 +1,257 @@
+"""The page: which section shows which pictures and tables, and what it says around them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import pandas as pd
+
+from numa_bench.analysis.plots import style
+from numa_bench.analysis.report import columns as cols
+from numa_bench.analysis.report import tables
+from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
+from numa_bench.analysis.report.columns import Record
+from numa_bench.analysis.report.links import Links
+from numa_bench.analysis.report.runs import runs_table
+from numa_bench.marks import KINDS, code_of
+
+if TYPE_CHECKING:
+    from numa_bench.analysis.read.runs import Study
+    from numa_bench.analysis.stats.study_analysis import Analysis
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Signs and words for each kind of verdict; the sign says it without colour.
+KIND_SIGNS = {
+    "effect": ("≠", "difference found"),
+    "no_difference": ("=", "no difference"),
+    "not_enough": ("?", "not enough runs"),
+    "no_verdict": ("–", "no verdict"),
+    "regression": ("↓", "regression"),
+    "compared": ("⇄", "two studies compared"),
+}
+
+
+def render(analysis: Analysis, pictures: Sequence[Picture], directory: Path) -> str:
+    """The page as HTML; links are relative to `directory`."""
+    links = Links(directory)
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    frame = analysis.loaded.frame
+    return environment.get_template("report.html.j2").render(
+        analysis=analysis,
+        headlines=headlines(analysis),
+        facts=_facts(analysis),
+        sections=[s for s in _sections(analysis, pictures) if s.blocks],
+        runs=None if frame.empty else runs_table(frame, links),
+        studies=[_study(study, links) for study in analysis.loaded.studies],
+        versions=_versions(analysis),
+        percent=style.percent,
+    )
+
+
+def headlines(analysis: Analysis) -> list[Headline]:
+    """What stands at the top: the comparison where there is one, then each group's verdict."""
+    found = []
+    if analysis.comparison is not None:
+        kind = "regression" if analysis.comparison.regressed else "compared"
+        found.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))
+    places = {row["group"]: _group_name(row) for row in analysis.groups.to_dict("records")}
+    several = len(analysis.study_verdicts) > 1
+    for verdict in analysis.study_verdicts:
+        sign, label = KIND_SIGNS.get(verdict.kind, KIND_SIGNS["no_verdict"])
+        where = places.get(verdict.group, "") if several else ""
+        if analysis.comparison is not None:
+            where = where or "the second study, by itself"
+        found.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
+    if not found:
+        text = "No verdict: there is no run to judge."
+        found.append(Headline("no_verdict", *KIND_SIGNS["no_verdict"], text, ()))
+    return found
+
+
+def _group_name(row: Record) -> str:
+    keys = ("host", "gpu_name", "env_nvidia_driver", "env_torch", "profiler")
+    return ", ".join(str(row[k]) for k in keys if cols.known(row.get(k)) and row[k] != "none")
+
+
+def _facts(analysis: Analysis) -> list[tuple[str, str]]:
+    """What the verdict rests on, in a few numbers."""
+    frame, studies = analysis.loaded.frame, analysis.loaded.studies
+    if frame.empty:
+        return [("runs", "none")]
+    used = int(frame["in_statistics"].astype(bool).sum())
+    days = sorted({str(t)[:10] for t in (frame["start_time"].min(), frame["start_time"].max())})
+    return [
+        ("runs in the statistics", f"{used} of {len(frame)}"),
+        ("studies", str(len(studies))),
+        ("hosts", _listed(frame["host"])),
+        ("GPUs", _listed(frame["gpu_name"].dropna()) or "none, measured on the CPU"),
+        ("models", str(frame["vit_name"].nunique())),
+        ("measured", " to ".join(days)),
+        ("effect of interest", style.percent(analysis.target, sign=False)),
+    ]
+
+
+def _listed(values: pd.Series[str]) -> str:
+    names = [style.short(v, 40) for v in dict.fromkeys(values)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Section]:
+    def of(*stems: str) -> list[Picture]:
+        return [p for stem in stems for p in pictures if p.is_of(stem)]
+
+    machines = [Block(pictures=[p]) for p in of("machine")]
+    yield Section("machine", "The machine", machines)
+    yield Section("placement", "Does placement matter?", list(_placement(analysis, of)))
+    yield Section("measured", "What was measured", list(_measured(analysis, of)))
+    yield Section("questions", "Other questions", list(_questions(analysis, of)))
+    yield Section("steady", "Was the machine steady?", list(_steady(analysis, of)))
+    yield Section("left-out", "What was left out", list(_left_out(analysis)))
+
+
+def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
+    if analysis.comparison is not None:
+        table = analysis.comparison.table
+        shown = tables.effects(table.assign(cell=""), {}, "tables/comparison.csv")
+        told = f"Cells that both studies have: {len(table)}"
+        yield Block("Second study against the first", "", of("comparison"), shown, told)
+        yield from _plain("Only in one study", analysis.comparison.unmatched)
+        yield from _plain("What else differs between the two", analysis.comparison.differences)
+    for stem in ("gpu_node_heatmap", "effects"):
+        yield from (Block(pictures=[p]) for p in of(stem))
+    if not analysis.effects.empty:
+        shown = tables.effects(analysis.effects, _said(analysis), "tables/effects.csv")
+        count = len(analysis.effects)
+        told = f"All {count} comparisons with local" if count > 1 else "The comparison with local"
+        yield Block(table=shown, folded=told)
+    elif analysis.verdicts:
+        yield Block(lines=sorted({v.text for v in analysis.verdicts}))
+
+
+def _said(analysis: Analysis) -> dict[str, tuple[str, str]]:
+    """Outcome in a word or two, and verdict, by cell."""
+    rows = {row["cell"]: row for row in analysis.effects.to_dict("records")}
+    return {
+        v.cell: (tables.outcome(rows.get(v.cell, {}), KIND_SIGNS[v.kind][1]), v.text)
+        for v in analysis.verdicts
+    }
+
+
+def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
+    for stem in ("throughput", "stages", "latency"):
+        yield from (Block(pictures=[p]) for p in of(stem))
+    if not analysis.cells.empty:
+        shown = tables.cells(analysis.cells, analysis.latency, "tables/cells.csv")
+        yield Block(table=shown, folded=f"Cells: {len(analysis.cells)}")
+
+
+def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
+    for name, (title, _) in tables.QUESTIONS.items():
+        table = analysis.questions.get(name)
+        if table is not None and not table.empty:
+            shown = tables.question(name, table, f"tables/{name}.csv")
+            pictures = of(name)
+            yield Block(title, "", pictures, shown, "The numbers")
+    if not analysis.profiles.empty:
+        every = cols.build(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
+        shown = tables.without_empty(every)
+        pictures = of("profiler")
+        yield Block("What did the profilers see?", "", pictures, shown, "The numbers")
+
+
+def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
+    yield from (Block(pictures=[p]) for p in of("drift", "sensors"))
+    frame = analysis.loaded.frame
+    if frame.empty:
+        return
+    counts = Counter(c for found in frame["warnings"] for c in {code_of(w) for w in found})
+    rows = [
+        {
+            "mark": kind.mark,
+            "seen": code.replace("_", " "),
+            "meaning": kind.meaning,
+            "runs": counts[code],
+        }
+        for code, kind in KINDS.items()
+        if counts[code]
+    ]
+    if rows:
+        columns = (
+            cols.text("mark", "mark"),
+            cols.text("seen", "what was seen"),
+            cols.text("meaning", "what it means, what to do"),
+            cols.numbers("runs", "runs", cols.count),
+        )
+        yield Block("Marks", table=cols.build(columns, pd.DataFrame(rows), ""))
+    else:
+        yield Block(note="No run carries a mark: nothing was seen that disturbs a measurement.")
+    said = sorted({c for study in analysis.loaded.studies for c in study.conditions})
+    if said:
+        yield Block("Seen before the first run", lines=said)
+
+
+def _left_out(analysis: Analysis) -> Iterator[Block]:
+    if not analysis.excluded.empty:
+        counts = analysis.excluded["status"].value_counts()
+        said = ", ".join(f"{count} {status}" for status, count in counts.items())
+        shown = cols.build(tables.EXCLUDED, analysis.excluded, "tables/excluded.csv")
+        yield Block("Runs that are not in the statistics", f"{said}.", table=shown)
+    running = [_progress(s) for s in analysis.loaded.studies if s.running]
+    if running:
+        yield Block("Studies that are not finished", lines=running)
+    if len(analysis.groups) > 1:
+        shown = cols.build(tables.GROUPS, analysis.groups, "tables/groups.csv")
+        note = "Runs of different groups are never put into one statistic."
+        yield Block("Groups", note, table=shown)
+        yield from _plain("What differs between them", analysis.differences)
+    if analysis.loaded.problems:
+        problems = pd.DataFrame([p.to_dict() for p in analysis.loaded.problems])
+        yield from _plain("Files that were skipped", problems, "tables/skipped_files.csv")
+
+
+def _plain(title: str, table: pd.DataFrame, csv: str = "") -> Iterator[Block]:
+    if not table.empty:
+        yield Block(title, table=tables.plain(table, csv))
+
+
+def _progress(study: Study) -> str:
+    return f"{study.name} in {study.directory}: {study.recorded} of {study.planned} runs so far"
+
+
+def _study(study: Study, links: Links) -> dict[str, str | None]:
+    results = Path(study.directory) / "results.json"
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(study.counts.items()) if n)
+    return {
+        "name": study.name,
+        "directory": study.directory,
+        "url": links.relative(results) if results.is_file() else None,
+        "runs": f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded),
+        "counts": counts,
+        "order": study.order,
+        "started": (study.started or "")[:19].replace("T", " "),
+    }
+
+
+def _versions(analysis: Analysis) -> list[tuple[str, str]]:
+    """Versions of what measured, each value once, then of what analysed."""
+    found = []
+    columns = {
+        "env_nvidia_driver": "NVIDIA driver", "env_torch": "torch", "env_python": "Python",
+        "env_kernel": "kernel", "env_cpu_model": "CPU", "env_git_commit": "commit of this project",
+    }  # fmt: skip
+    frame = analysis.loaded.frame
+    for key, label in columns.items():
+        values = sorted(set(frame[key].dropna().astype(str))) if key in frame else []
+        if values:
+            found.append((label, ", ".join(values)))
+    mine = ", ".join(f"{name} {version}" for name, version in analysis.versions.items())
+    return [*found, ("this analysis", mine)] if mine else found

@@ -1,0 +1,82 @@
+"""The table of all runs, with links to what each left behind."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from numa_bench.analysis.plots import style
+from numa_bench.analysis.report import columns as cols
+from numa_bench.analysis.report.columns import ABSENT, Cell, Column, Record, Table, numbers, text
+from numa_bench.analysis.report.links import Links
+
+#: Rows on the page; the CSV has all.
+MOST_RUNS = 2000
+_FILES = (
+    ("stdout_log", "stdout"),
+    ("stderr_log", "stderr"),
+    ("nsys_report", "nsys"),
+    ("nsys_sqlite", "sqlite"),
+    ("torch_trace", "trace"),
+)
+
+
+def runs_table(frame: pd.DataFrame, links: Links) -> Table:
+    """The newest `MOST_RUNS` runs, in the order in which they started."""
+    newest = frame.sort_values("start_time", kind="stable").tail(MOST_RUNS)
+
+    def files(row: Record) -> Cell:
+        study = str(row["study_dir"])
+        found = [(label, links.of(study, row.get(key))) for key, label in _FILES]
+        return Cell("", None, tuple((label, url) for label, url in found if url))
+
+    def notes(row: Record) -> Cell:
+        error = row.get("error")
+        said = [str(error)] if isinstance(error, str) and error else []
+        said += [str(w) for w in row.get("warnings") or ()]
+        return Cell("; ".join(said) or ABSENT, "; ".join(said) or None)
+
+    columns = (
+        text("start_time", "started", _time),
+        text("device_text", "device"),
+        text("model_text", "model"),
+        text("placement", "placement"),
+        text("placement_text", "where", cols.place),
+        numbers("repeat", "repeat", cols.count),
+        text("status", "status"),
+        numbers("throughput_samples_per_s", "samples/s", style.number),
+        numbers("latency_p95_ms", "p95 (ms)", style.number, "95th percentile of batch latency"),
+        numbers("h2d_ms", "H2D (ms)", style.number),
+        numbers("compute_ms", "compute (ms)", style.number),
+        numbers("d2h_ms", "D2H (ms)", style.number),
+        Column("marks", lambda row: _marks(row), title="what disturbed the run; see the legend"),
+        Column("notes", notes),
+        Column("files", files),
+    )
+    rows = [[c.cell(row) for c in columns] for row in newest.to_dict("records")]
+    states = sorted(set(frame["status"].astype(str)))
+    return Table(columns, rows, "tables/runs.csv", len(frame) - len(newest), states)
+
+
+def _marks(row: Record) -> Cell:
+    marks = str(row.get("marks") or "")
+    return Cell(marks, marks or None)
+
+
+def _time(value: str) -> str:
+    """A start time without fractions of a second."""
+    return value.replace("T", " ")[:19]
+
+
+def runs_csv(frame: pd.DataFrame) -> pd.DataFrame:
+    """All runs as they go into the CSV: lists as texts."""
+    table: pd.DataFrame = frame.copy()
+    for column in table.columns:
+        if table[column].map(lambda v: isinstance(v, (list, dict))).any():
+            table[column] = table[column].map(_joined)
+    return table
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return str(value) if isinstance(value, dict) else value

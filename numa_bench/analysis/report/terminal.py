@@ -1,0 +1,108 @@
+"""The verdict in the terminal: the same words as on the page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from numa_bench.analysis.stats.study_analysis import Analysis
+
+_PLAIN_WIDTH = 160
+#: More rows than this are for the page.
+MOST_ROWS = 24
+
+
+def print_analysis(analysis: Analysis, directory: Path) -> None:
+    """Verdict, effects and where the page is, on stdout."""
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    if analysis.comparison is not None:
+        console.print(analysis.comparison.text, style="bold", soft_wrap=True)
+        title = "throughput after against before"
+        _print_effects(console, title, analysis.comparison.table)
+    else:
+        _print_verdicts(console, analysis)
+        _print_effects(console, "throughput against local", analysis.effects)
+    _print_left_out(console, analysis)
+    try:
+        shown = directory.relative_to(Path.cwd())
+    except ValueError:
+        shown = directory
+    console.print(f"page      {shown / 'report.html'}", soft_wrap=True)
+    console.print(f"plots     {shown / 'plots'}", soft_wrap=True)
+    console.print(f"tables    {shown / 'tables'}", soft_wrap=True)
+
+
+def _print_verdicts(console: Console, analysis: Analysis) -> None:
+    for verdict in analysis.study_verdicts:
+        console.print(verdict.text, style="bold", soft_wrap=True)
+        for line in verdict.details:
+            console.print(f"  {line}", soft_wrap=True)
+    if not analysis.study_verdicts:
+        console.print("no verdict: no run passed", style="bold")
+
+
+def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
+    """One row per comparison: with local, or of after with before."""
+    if effects.empty:
+        return
+    table = Table(title=title, title_justify="left")
+    for name in ("device", "model", "placement"):
+        table.add_column(name, overflow="fold")
+    for name in ("runs", "change", "95 % interval", "p (Holm)", "would have shown"):
+        table.add_column(name, justify="right")
+    table.add_column("marks")
+    for row in _most_telling(effects).to_dict("records"):
+        table.add_row(
+            str(row["device_text"]),
+            str(row["model_text"]),
+            f"{row['placement']}, {row['placement_text']}",
+            f"{row['n']} x {row['n_base']}",
+            _percent(row["ratio"], -1),
+            _interval(row["low"], row["high"]),
+            _probability(row["p_holm"]),
+            "-" if pd.isna(row.get("detectable")) else f"{row['detectable']:.1%}",
+            str(row.get("marks", "")),
+        )
+    console.print(table)
+    if len(effects) > MOST_ROWS:
+        console.print(f"{len(effects) - MOST_ROWS} more rows on the page")
+
+
+def _most_telling(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows in their order, or, of too many, those with the largest change."""
+    if len(table) <= MOST_ROWS:
+        return table
+    size = (table["ratio"] - 1).abs().sort_values(ascending=False, kind="stable")
+    return table.loc[size.index[:MOST_ROWS]]
+
+
+def _print_left_out(console: Console, analysis: Analysis) -> None:
+    """What was not counted is said, with the reason."""
+    excluded = analysis.excluded
+    if len(excluded):
+        counts = excluded["status"].value_counts()
+        told = ", ".join(f"{count} {status}" for status, count in counts.items())
+        console.print(f"not in the statistics: {told}; the page lists them with their reasons")
+    for problem in analysis.loaded.problems[:5]:
+        console.print(f"skipped   {problem.path}: {problem.reason}", soft_wrap=True)
+    if len(analysis.loaded.problems) > 5:
+        console.print(f"skipped   {len(analysis.loaded.problems) - 5} more files")
+
+
+def _probability(value: float) -> str:
+    if pd.isna(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _percent(value: float, offset: float) -> str:
+    return "-" if pd.isna(value) else f"{value + offset:+.1%}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if pd.isna(low) else f"{low - 1:+.1%} to {high - 1:+.1%}"

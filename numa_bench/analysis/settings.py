@@ -1,0 +1,126 @@
+"""Settings of analysis/analyze.py: types, defaults, documentation, and what types cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.analysis.read.runs import Filters
+from numa_bench.config.settings import doc, help_text, typed
+from numa_bench.errors import ConfigError
+
+
+@dataclass(kw_only=True, slots=True)
+class AnalysisConfig:
+    """What to analyse, and how."""
+
+    experiment_name: str = doc("numa_study", "Name of the study; all: every study there is.")
+    root: str = doc("outputs", "Output root of the runner, below which studies are looked for.")
+    results: Any = doc(
+        None, "Study directories or results.json files to analyse instead, as a list."
+    )
+    compare: Any = doc(
+        None, "Two studies, before and after, as directories, results.json files or names: [A,B]."
+    )
+    fail_on_regression: Optional[float] = doc(
+        None,
+        "With compare: exit with 1 when a throughput fell by more than this many percent, with "
+        "confidence.",
+    )
+    date_from: Optional[str] = doc(None, "First day of runs to take, as 2026-01-31 (UTC).")
+    date_to: Optional[str] = doc(None, "Last day of runs to take.")
+    hosts: Any = doc(None, "Only runs of these hosts.")
+    gpus: Any = doc(None, "Only runs on these GPUs: numbers, names or UUIDs, or cpu.")
+    models: Any = doc(None, "Only runs of these models, by name (vit_name).")
+    target_percent: float = doc(
+        2.0, "Smallest effect of interest in percent: for it the repeats needed are computed."
+    )
+    seed: int = doc(0, "Seed of bootstrap and permutations.")
+    track: bool = doc(
+        True, "Log page and plots where the study itself was logged (one study or sweep only)."
+    )
+    profiles: int = doc(
+        200, "Most profiler reports to read, evenly over all that there are; 0 reads none."
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, checked, with lists as tuples."""
+
+    config: AnalysisConfig
+    filters: Filters
+    results: tuple[str, ...]
+    compare: tuple[str, str] | None
+
+    @property
+    def name(self) -> str:
+        """What the analysis is called, as a directory."""
+        return directory_name(self.config.experiment_name, self.config.results, self.config.compare)
+
+
+def register() -> None:
+    """Put the schema and the resolvers where conf/analyze.yaml finds them. Safe to call twice."""
+    ConfigStore.instance().store(name="analysis_schema", node=AnalysisConfig)
+    OmegaConf.register_new_resolver(
+        "analysis_help", lambda: help_text(AnalysisConfig), replace=True
+    )
+    OmegaConf.register_new_resolver("analysis_name", directory_name, replace=True)
+
+
+def directory_name(experiment_name: str, results: Any, compare: Any) -> str:
+    """The directory of an analysis below <root>/analysis. Raises ConfigError."""
+    if compare:
+        return "compare"
+    if results:
+        return "selection"
+    if not experiment_name or "/" in experiment_name or experiment_name.startswith("."):
+        raise ConfigError(
+            "experiment_name", experiment_name, "is no study's name; for paths use results=[...]"
+        )
+    return experiment_name
+
+
+def check(node: DictConfig, overrides: Sequence[str]) -> Settings:
+    """The settings of a composed configuration. Raises ConfigError or UnknownKeyError."""
+    config = typed(node, overrides)
+    assert isinstance(config, AnalysisConfig)
+    compare = _texts("compare", config.compare)
+    if compare and len(compare) != 2:
+        raise ConfigError("compare", config.compare, "name two studies: compare=[before,after]")
+    if compare and config.results:
+        raise ConfigError("results", config.results, "goes with one analysis; drop it or compare")
+    limit = config.fail_on_regression
+    if limit is not None and not compare:
+        raise ConfigError("fail_on_regression", limit, "needs two studies: compare=[before,after]")
+    if limit is not None and not 0 <= limit < 100:
+        raise ConfigError("fail_on_regression", limit, "is a percentage from 0 to below 100")
+    if not 0 < config.target_percent < 100:
+        raise ConfigError("target_percent", config.target_percent, "must be above 0 and below 100")
+    for key in ("profiles", "seed"):
+        if getattr(config, key) < 0:
+            raise ConfigError(key, getattr(config, key), "must be at least 0")
+    filters = Filters(
+        date_from=config.date_from,
+        date_to=config.date_to,
+        hosts=_texts("hosts", config.hosts),
+        gpus=_texts("gpus", config.gpus),
+        models=_texts("models", config.models),
+    )
+    pair = (compare[0], compare[1]) if compare else None
+    return Settings(config, filters, _texts("results", config.results), pair)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    """One value or a list as texts; null is none."""
+    if value is None:
+        return ()
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if any(item is None or isinstance(item, (dict, list, bool)) for item in items):
+        raise ConfigError(key, value, "give one value, or a list such as [a,b]")
+    return tuple(str(Path(item)) if key in ("results", "compare") else str(item) for item in items)

@@ -1,0 +1,191 @@
+"""Two studies side by side: before and after a change of driver, BIOS, kernel or program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from numa_bench.analysis.read.groups import differing
+from numa_bench.analysis.stats.contrasts import Contrasts, contrast
+from numa_bench.analysis.stats.families import by_key, levelled, stacked, usable
+from numa_bench.analysis.stats.permutation import ALPHA, holm
+from numa_bench.analysis.stats.robust import Array
+from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT
+from numa_bench.analysis.stats.verdicts import change_text
+from numa_bench.errors import StoreError
+
+_NAMES = ("device_text", "gpu_id", "model_text", "vit_name", "placement", "placement_text")
+COMPARISON_COLUMNS = (
+    *_NAMES, "metric", "n", "n_base", "median", "base_median", "ratio", "low", "high", "p_value",
+    "p_holm", "claimed", "detectable", "regression", "text",
+)  # fmt: skip
+#: What may differ between the two, and is told.
+_TOLD = (
+    "host", "gpu_name", "env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model",
+    "env_python", "env_git_commit", "profiler", "environment",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every cell that both studies have, after against before.
+
+    `table`: `ratio` is after over before, `n_base` and `base_median` are before's; `regression`
+    where throughput fell by more than was allowed, with confidence. `unmatched` are cells that
+    only one side has (`side`), `differences` what else is not the same. `regressed`: some cell
+    fell by more than `fail_on_regression`.
+    """
+
+    table: pd.DataFrame
+    unmatched: pd.DataFrame
+    differences: pd.DataFrame
+    regressed: bool
+    text: str
+
+
+def compare(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    fail_on_regression: float | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare throughput cell by cell; cells are the same model, settings, GPU number and place.
+
+    `fail_on_regression` is a fraction, 0.03 for 3 %. Raises StoreError when one side holds the
+    same cell in several environments, which nothing may pool.
+    """
+    sides = {"before": _side(before, "before"), "after": _side(after, "after")}
+    runs = {side: usable(frame, THROUGHPUT) for side, frame in sides.items()}
+    keys = {side: set(frame["match"]) for side, frame in sides.items()}
+    rows = [key for key in dict.fromkeys(sides["after"]["match"]) if key in keys["before"]]
+    unmatched = pd.concat(
+        [
+            frame[~frame["match"].isin(rows)]
+            .drop_duplicates("match")[list(_NAMES)]
+            .assign(side=side)
+            for side, frame in sides.items()
+        ],
+        ignore_index=True,
+    )
+    table = _table(rows, sides, runs, fail_on_regression, seed)
+    return Comparison(
+        table=table,
+        unmatched=unmatched,
+        differences=differing({side: _told(frame) for side, frame in sides.items()}),
+        regressed=bool(table["regression"].any()),
+        text=_text(table, len(unmatched), fail_on_regression),
+    )
+
+
+def _side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
+    """A side's runs with the key by which they are matched."""
+    if frame.empty:
+        raise StoreError(f"compare: {side} holds no run")
+    parts = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
+    parts += ["device", "gpu_id", "numa_node", "memory_text", "placement"]
+    keys = [json.dumps(row, default=str) for row in frame[parts].astype(object).to_numpy().tolist()]
+    frame = frame.assign(match=keys)
+    pooled = frame.groupby("match")["group"].nunique().max()
+    if pooled > 1:
+        raise StoreError(
+            f"compare: {side} holds the same cell in {pooled} environments; name one study, or "
+            "filter by date or host"
+        )
+    return frame
+
+
+def _table(
+    rows: list[str],
+    sides: dict[str, pd.DataFrame],
+    runs: dict[str, pd.DataFrame],
+    limit: float | None,
+    seed: int,
+) -> pd.DataFrame:
+    if not rows:
+        return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
+    values: dict[str, Array] = {}
+    spent = 0.0
+    for side, members in runs.items():
+        logs, cost = levelled(members, THROUGHPUT)
+        values |= {f"{side} {key}": v for key, v in by_key(logs, members["match"]).items()}
+        spent = max(spent, cost)
+    names = [[f"before {key}", f"after {key}"] for key in rows]
+    none = np.array([])
+    _, stack = stacked(names, {n: values.get(n, none) for row in names for n in row})
+    found = contrast(stack, spent, TARGET, seed)
+    counts = np.isfinite(stack).sum(axis=-1)
+    medians = {s: frame.groupby("match")[THROUGHPUT].median() for s, frame in runs.items()}
+    table = sides["after"].drop_duplicates("match").set_index("match").loc[rows, list(_NAMES)]
+    table = table.assign(
+        metric=THROUGHPUT,
+        n=counts[:, 1],
+        n_base=counts[:, 0],
+        median=medians["after"].reindex(rows),
+        base_median=medians["before"].reindex(rows),
+        ratio=np.exp(found.difference[:, 1]),
+        low=np.exp(found.low[:, 1]),
+        high=np.exp(found.high[:, 1]),
+        p_value=found.p[:, 1],
+        p_holm=found.p_holm[:, 1],
+        claimed=found.claimed[:, 1],
+        detectable=-np.expm1(-found.detectable[:, 1]),
+        regression=_fell(found, limit),
+    )
+    table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
+    table["text"] = [_row_text(row) for row in table.to_dict("records")]
+    return table.reindex(columns=list(COMPARISON_COLUMNS)).reset_index(drop=True)
+
+
+def _fell(found: Contrasts, limit: float | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where throughput fell by more than `limit`: a one-sided permutation test of exactly that,
+    corrected after Holm, and the whole interval beyond it."""
+    difference = found.difference[:, 1]
+    fell = np.zeros(len(difference), dtype=bool)
+    there = np.isfinite(difference)
+    if limit is None or not there.any():
+        return fell
+    edge = np.log1p(-limit)
+    statistic = ((difference - edge) / found.fitted.error[:, 1])[there]
+    p = (np.searchsorted(found.null, statistic, side="right") + 1) / (len(found.null) + 1)
+    fell[there] = (holm(p) < ALPHA) & (found.high[there, 1] < edge)
+    return fell
+
+
+def _row_text(row: Mapping[Any, Any]) -> str:
+    if np.isnan(row["p_holm"]):
+        return f"no verdict (n = {row['n']} x {row['n_base']})"
+    if row["claimed"]:
+        return change_text(row)
+    return f"no difference; one of {100 * row['detectable']:.1f} % or more would have shown"
+
+
+def _told(frame: pd.DataFrame) -> dict[str, str]:
+    return {
+        key: ", ".join(sorted({str(v) for v in frame[key].dropna()}))
+        for key in _TOLD
+        if key in frame
+    }
+
+
+def _text(table: pd.DataFrame, unmatched: int, limit: float | None) -> str:
+    if table.empty:
+        return "The two studies have no cell in common."
+    slower = int((table["claimed"].astype(bool) & (table["ratio"] < 1)).sum())
+    faster = int((table["claimed"].astype(bool) & (table["ratio"] > 1)).sum())
+    parts = [f"{len(table)} cells compared: {slower} slower, {faster} faster"]
+    if unmatched:
+        parts.append(f"{unmatched} on one side only")
+    if limit is not None:
+        fell = int(table["regression"].sum())
+        worst = table.loc[table["regression"].astype(bool)].sort_values("ratio").head(1)
+        said = f"{fell} fell by more than {100 * limit:g} % with confidence"
+        for row in worst.to_dict("records"):
+            where = f"{row['model_text']} on {row['device_text']}, {row['placement_text']}"
+            said += f", most {where}: {row['text']}"
+        parts.append(said)
+    return "; ".join(parts) + "."

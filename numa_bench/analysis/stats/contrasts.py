@@ -1,0 +1,199 @@
+"""Pure: differences between cells with interval, corrected p-value and what could have been seen.
+
+Works on a family as `numa_bench.analysis.stats.permutation` defines it; the method is in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import comb
+from scipy.stats import bootstrap, norm, t
+
+from numa_bench.analysis.stats.permutation import (
+    ALPHA,
+    DRAWS,
+    LEAST_RUNS,
+    POWER,
+    Fit,
+    fit,
+    holm,
+    null_statistics,
+    p_values,
+)
+from numa_bench.analysis.stats.robust import Array
+
+RESAMPLES = 4_000
+_FEWEST_RESAMPLES = 1_500
+LEVEL = 0.95
+MOST_REPEATS = 1_000
+_BATCH = 1_500_000
+#: scipy renamed the argument in 1.15.
+_SEED = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """One value per comparison, shape (settings, placements); column 0, the base, is NaN.
+
+    Logarithms of ratios to the base: `difference`, `low`, `high`, `detectable` (a size; NaN where
+    so few runs can show nothing, however large).
+    `p` is raw and `p_holm` corrected; `repeats` is what each cell needs for the target (NaN: more
+    than `MOST_REPEATS`). `size` is the number of comparisons in the family.
+    """
+
+    difference: Array
+    low: Array
+    high: Array
+    p: Array
+    p_holm: Array
+    detectable: Array
+    repeats: Array
+    size: int
+    fitted: Fit
+    null: Array
+
+    @property
+    def claimed(self) -> NDArray[np.bool_]:
+        """Where both the corrected test and the interval say that there is an effect."""
+        with np.errstate(invalid="ignore"):
+            return (self.p_holm < ALPHA) & ((self.low > 0) | (self.high < 0))
+
+
+def contrast(
+    values: Array, spent: float, target: float, seed: int = 0, effort: float = 1.0
+) -> Contrasts:
+    """Compare every placement of a family to its base.
+
+    `values` are logarithms (settings, placements, runs), NaN where there is no run; `spent` is the
+    cost of removing drift per run; `target` the relative effect that `repeats` is for. `effort`
+    below 1 draws and resamples less, for simulations.
+    """
+    fitted = fit(values, spent=spent)
+    there = np.isfinite(fitted.difference)
+    size = int(there.sum())
+    counts, prior = np.isfinite(values).sum(axis=-1), fitted.shared.variance.worth
+    cells = (counts > 0).sum(axis=-1)
+    least = np.broadcast_to(_least_p(counts, counts[:, :1], size), there.shape)
+    null = np.array([])
+    p, p_holm = np.full(there.shape, np.nan), np.full(there.shape, np.nan)
+    if size:
+        null = null_statistics(values, fitted, seed, int(effort * DRAWS))
+        p[there] = np.maximum(p_values(fitted.statistic[there], null), least[there])
+        p_holm[there] = holm(p[there])
+    resamples = max(_FEWEST_RESAMPLES, int(effort * RESAMPLES))
+    low, high = difference_intervals(values, fitted, seed, resamples)
+    repeats = repeats_for(target, fitted.sd, prior, cells, size)
+    seen = _quantiles(fitted.freedom, size)[:, None] * fitted.error
+    return Contrasts(
+        difference=fitted.difference,
+        low=low,
+        high=high,
+        p=p,
+        p_holm=p_holm,
+        detectable=np.where(there & (least < ALPHA), seen, np.nan),
+        repeats=np.where(there, repeats[:, None], np.nan),
+        size=size,
+        fitted=fitted,
+        null=null,
+    )
+
+
+def _quantiles(freedom: Array, size: int) -> Array:
+    """Standard errors that an effect must have to be seen with probability `POWER`, at the first
+    step of Holm's correction."""
+    return np.asarray(t.ppf(1 - ALPHA / (2 * max(size, 1)), freedom) + t.ppf(POWER, freedom))
+
+
+def repeats_for(target: float, sd: Array, prior: float, cells: Array, size: int) -> Array:
+    """Smallest number of runs per cell with which an effect of `target` would be seen; NaN where
+    `MOST_REPEATS` are not enough.
+
+    `sd` and `cells`, the cells that show it, are of each setting, `prior` the degrees of freedom
+    that settings have in common, `size` the comparisons in the family.
+    """
+    n = np.arange(LEAST_RUNS, MOST_REPEATS + 1, dtype=np.float64)
+    freedom = prior + np.maximum(cells[:, None], 1) * (n - 1)
+    seen = _quantiles(freedom, size) * sd[:, None] * np.sqrt(2 / n)
+    enough = (seen <= -np.log1p(-target)) & (_least_p(n, n, size) < ALPHA)
+    return np.where(enough.any(axis=-1), n[enough.argmax(axis=-1)], np.nan)
+
+
+def _least_p(n: Array, n_base: Array, size: int) -> Array:
+    """Smallest p of a single comparison: that of an exact permutation test of two cells, whatever
+    is assumed of noise. Among several comparisons each has the noise of all to go by."""
+    return np.asarray(2 / comb(n + n_base, n)) if size == 1 else np.zeros(np.shape(n))
+
+
+def expanded_level(n: Array, freedom: Array) -> Array:
+    """Level at which a percentile interval of n runs covers as often as Student's would.
+
+    Resampling n runs shows (n - 1) / n of their variance and normal instead of t quantiles; both
+    are made up for by asking for more (Hesterberg 2015, "expanded percentile").
+    """
+    wide = np.sqrt(n / (n - 1)) * t.ppf((1 + LEVEL) / 2, freedom)
+    return np.asarray(1 - 2 * norm.sf(wide))
+
+
+def difference_intervals(
+    values: Array, fitted: Fit, seed: int, resamples: int = RESAMPLES
+) -> tuple[Array, Array]:
+    """95 % intervals of the differences: scipy's bootstrap over runs, cells of like size at once.
+
+    Resampled are pseudo-values, whose mean is the robust mean: a run's distance from it times its
+    weight, so that a resample that draws an outlier twice does not become another distribution
+    (the idea of Salibian-Barrera and Zamar 2002).
+    """
+    shape = fitted.difference.shape
+    low, high = np.full(shape, np.nan), np.full(shape, np.nan)
+    counts = np.isfinite(values).sum(axis=-1)
+    share = fitted.weight / np.maximum(counts, 1)
+    stretch = np.sqrt(1 / (1 - fitted.shared.spent))  # for what removing drift took
+    pulled = stretch * fitted.run_weight * (values - fitted.centre[..., None]) / share[..., None]
+    pseudo = fitted.centre[..., None] + pulled
+    rows, columns = np.nonzero(np.isfinite(fitted.difference))
+    sizes = np.stack([counts[rows, columns], counts[rows, 0]], axis=1)
+    for n, n_base in {(int(a), int(b)) for a, b in sizes}:
+        chosen = (sizes == (n, n_base)).all(axis=1)
+        row, column = rows[chosen], columns[chosen]
+        samples = [_packed(pseudo[row, column], n), _packed(pseudo[row, 0], n_base)]
+        level = expanded_level(np.array(min(n, n_base)), np.array(n + n_base - 2))
+        low[row, column], high[row, column] = resampled(
+            samples, _mean_difference, float(level), seed, resamples
+        )
+    return low, high
+
+
+def resampled(
+    samples: list[Array], statistic: Any, level: float, seed: int, resamples: int = RESAMPLES
+) -> tuple[Array, Array]:
+    """scipy's percentile bootstrap of samples (rows, runs), each row by itself."""
+    rows, most = samples[0].shape[0], max(sample.shape[1] for sample in samples)
+    seeded: Any = {_SEED: np.random.default_rng(seed)}
+    found = bootstrap(
+        tuple(samples),
+        statistic,
+        n_resamples=resamples,
+        batch=max(1, _BATCH // (rows * most)),
+        vectorized=True,
+        axis=-1,
+        confidence_level=level,
+        method="percentile",
+        **seeded,
+    )
+    interval = found.confidence_interval
+    return np.asarray(interval.low), np.asarray(interval.high)
+
+
+def _mean_difference(sample: Array, base: Array, axis: int = -1) -> Array:
+    found: Array = sample.mean(axis=axis) - base.mean(axis=axis)
+    return found
+
+
+def _packed(values: Array, n: int) -> Array:
+    """The n finite values of each row."""
+    return np.asarray(values[np.isfinite(values)].reshape(-1, n))

@@ -1,0 +1,53 @@
+"""Pure: what all cells of a study have in common from block to block, taken out of it.
+
+A study measures every cell once per block (`repeat`), so whatever moves a whole block (heat,
+clocks, neighbours) can be told from placement.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numa_bench.analysis.stats.robust import Array, location, median, rough_scale, weights
+
+#: With so many cells a block has a level of its own; with fewer, a study has a slope.
+BLOCK_CELLS = 12
+_SWEEPS = 3
+
+
+def remove_drift(values: Array) -> tuple[Array, float]:
+    """Values (cells, blocks) of one study without its drift, and what that cost.
+
+    Logarithms; NaN where a run is missing. With 12 cells or more each block's robust mean is taken
+    out, with fewer a straight line over the blocks, the same for all cells. The level of the study
+    stays. The cost is degrees of freedom per run, as least squares would spend them.
+    """
+    cells, blocks = values.shape
+    if blocks < 3 or cells < 2 or not np.isfinite(values).any():
+        return values, 0.0
+    drift = np.zeros(blocks)
+    for _ in range(_SWEEPS):
+        rest = values - drift
+        rest = rest - median(rest)[:, None]
+        rough, worth = rough_scale(rest.reshape(1, -1), np.array([cells]))
+        scale = np.maximum(rough * (1 + 1 / np.sqrt(2 * worth)), 1e-12)
+        centre = location(values - drift, np.broadcast_to(scale, cells))[0]
+        rest = values - centre[:, None]
+        if cells >= BLOCK_CELLS:
+            drift = location(rest.T, np.broadcast_to(scale, blocks))[0]
+        else:
+            drift = _line(rest, drift, scale)
+        drift = drift - drift.mean()
+    runs = int(np.isfinite(values).sum())
+    spent = blocks - 1 if cells >= BLOCK_CELLS else 1
+    return values - drift, spent / runs
+
+
+def _line(rest: Array, drift: Array, scale: Array) -> Array:
+    """A straight line over the blocks through all runs, weighted by their distance from `drift`."""
+    place = np.arange(rest.shape[1]) - (rest.shape[1] - 1) / 2
+    far = (rest - drift).reshape(1, -1)
+    weight = weights(far, np.zeros(1), scale).reshape(rest.shape)
+    filled = np.nan_to_num(rest)
+    slope = (weight * place * filled).sum() / max(float((weight * place**2).sum()), 1e-12)
+    return np.asarray(slope * place)

@@ -1,0 +1,112 @@
+"""From the table of runs to families of cells that are compared, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from numa_bench.analysis.stats.drift import remove_drift
+from numa_bench.analysis.stats.robust import Array
+
+_HOME = "local"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons that are corrected together: those of one group.
+
+    `values` are logarithms (settings, placements, runs) without drift, NaN where there is no run;
+    `cells` names each cell, "" where there is none, and column 0 is the base; `spent` is what
+    removing drift cost, in degrees of freedom per run.
+    """
+
+    group: str
+    cells: list[list[str]]
+    values: Array
+    spent: float
+
+
+def usable(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs that are in the statistics and have this metric, above 0."""
+    if frame.empty:
+        return frame
+    return frame.loc[frame["in_statistics"].astype(bool) & (frame[metric] > 0)]
+
+
+def levelled(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
+    """Logarithms of a metric without each study's drift, by run; and its cost per run."""
+    values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
+    cost = 0.0
+    for _, study in runs.groupby(["group", "study_dir"], sort=False):
+        table = (
+            values[study.index]
+            .groupby([study["cell"], study["repeat"].astype(int)])
+            .mean()
+            .unstack()
+        )
+        still, spent = remove_drift(table.to_numpy(dtype=float))
+        moved = pd.DataFrame(still - table.to_numpy(), table.index, table.columns).stack()
+        keys = pd.MultiIndex.from_arrays([study["cell"], study["repeat"].astype(int)])
+        values[study.index] += moved.reindex(keys).to_numpy()
+        cost += spent * len(study)
+    return values, cost / max(1, len(runs))
+
+
+def families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
+    """Every group's comparisons with local. Cells with no local one are left out."""
+    runs = usable(frame, metric)
+    for group, members in runs.groupby("group", sort=False):
+        rows = [row for _, s in members.groupby("setting", sort=False) for row in rows_of(s)]
+        if rows:
+            values, spent = levelled(members, metric)
+            by_cell = by_key(values, members["cell"])
+            yield Family(str(group), *stacked(rows, by_cell), spent)
+
+
+def by_key(values: pd.Series[float], keys: pd.Series[str]) -> dict[str, Array]:
+    """The values of the runs of each key."""
+    return {str(k): np.asarray(v, dtype=np.float64) for k, v in values.groupby(keys)}
+
+
+def stacked(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[list[str]], Array]:
+    """Rows of cells padded to one length, and their values as one array."""
+    width = max(len(row) for row in rows)
+    cells = [row + [""] * (width - len(row)) for row in rows]
+    runs = max(len(by_cell[c]) for row in rows for c in row)
+    values = np.full((len(cells), width, runs), np.nan)
+    for i, row in enumerate(cells):
+        for j, cell in enumerate(row):
+            if cell:
+                values[i, j, : len(by_cell[cell])] = by_cell[cell]
+    return cells, values
+
+
+def rows_of(setting: pd.DataFrame) -> list[list[str]]:
+    """The cells of one setting: each local one, followed by those that are compared to it.
+
+    With a GPU there is one local cell per memory policy. Without one every node has its own, and a
+    placement is compared to the local one of the node its threads run on.
+    """
+    cells = setting.drop_duplicates("cell")
+    local = cells[cells["placement"] == _HOME]
+    found: dict[str, list[str]] = {}
+    for other in cells[cells["placement"] != _HOME].to_dict("records"):
+        base = _base(other, local)
+        if base is not None:
+            found.setdefault(base, [base]).append(str(other["cell"]))
+    return list(found.values())
+
+
+def _base(other: Mapping[Any, Any], local: pd.DataFrame) -> str | None:
+    """The local cell that a cell is compared to: same policy first, on the CPU same node too."""
+    if local.empty:
+        return None
+    node, policy = other["numa_node"], other["memory_policy"]
+    far = (local["memory_policy"] != policy).astype(int)
+    if other["device"] == "cpu" and not pd.isna(node):
+        far = far + 2 * (local["numa_node"] != node).fillna(True).astype(int)
+    return str(local.loc[far.sort_values(kind="stable").index[0], "cell"])

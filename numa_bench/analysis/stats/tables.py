@@ -1,0 +1,168 @@
+"""Tables of what was measured and of what differs. Pure and seeded: same runs, same numbers.
+
+`cell_table` has one row per cell with n, median, a 95 % interval and spread; `effect_table` one row
+per comparison with local. Ratios are cell over local, so below 1 is slower for throughput. What
+each number means and where its formula is from: docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from numa_bench.analysis.stats.contrasts import Contrasts, contrast, expanded_level, resampled
+from numa_bench.analysis.stats.families import Family, families, usable
+from numa_bench.analysis.stats.permutation import LEAST_RUNS
+from numa_bench.analysis.stats.robust import Array, median, rough_scale
+from numa_bench.metric_registry import METRICS
+
+THROUGHPUT = "throughput_samples_per_s"
+TARGET = 0.02
+_NAMES = (
+    "group",
+    "setting",
+    "cell",
+    "device",
+    "device_text",
+    "gpu_id",
+    "gpu_name",
+    "model_text",
+    "vit_name",
+)
+_PLACE = ("placement", "placement_text", "numa_node", "memory_node")
+CELL_COLUMNS = (
+    *_NAMES, *_PLACE, "metric", "unit", "n", "median", "low", "high", "spread", "least", "greatest",
+    "marks", "excluded", "studies",
+)  # fmt: skip
+EFFECT_COLUMNS = (
+    *_NAMES, *_PLACE, "base_cell", "metric", "n", "n_base", "median", "base_median", "ratio", "low",
+    "high", "p_value", "p_holm", "claimed", "family", "family_size", "detectable", "repeats_needed",
+    "noise", "prior_freedom", "setting_cells", "interleaved", "marks", "note",
+)  # fmt: skip
+
+
+def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> pd.DataFrame:
+    """One row per cell, in the order of the runs; columns are `CELL_COLUMNS`.
+
+    `low` and `high` are a 95 % bootstrap interval of the median over runs (NaN below 3 runs);
+    `spread` is a robust standard deviation over the median; `excluded` counts runs that are not in
+    the statistics. Units are those of the metric. A cell without any valid run has n = 0.
+    """
+    if frame.empty:
+        return pd.DataFrame(columns=list(CELL_COLUMNS))
+    table = frame.drop_duplicates("cell").set_index("cell", drop=False)
+    runs = usable(frame, metric)
+    by_cell = {str(k): v.to_numpy(dtype=float) for k, v in runs.groupby("cell", sort=False)[metric]}
+    none = np.array([])
+    values = [by_cell.get(str(cell), none) for cell in table.index]
+    table = table[[*_NAMES, *_PLACE]].assign(
+        metric=metric,
+        unit=METRICS[metric].unit,
+        n=[len(v) for v in values],
+        median=[float(np.median(v)) if len(v) else np.nan for v in values],
+        spread=_spread(values),
+        least=[v.min() if len(v) else np.nan for v in values],
+        greatest=[v.max() if len(v) else np.nan for v in values],
+        marks=_marks(frame).reindex(table.index).to_numpy(),
+        excluded=frame.groupby("cell").size().reindex(table.index) - [len(v) for v in values],
+        studies=frame.groupby("cell")["study_dir"].nunique().reindex(table.index),
+    )
+    table["low"], table["high"] = _median_intervals(values, seed)
+    return table.reindex(columns=list(CELL_COLUMNS)).reset_index(drop=True)
+
+
+def effect_table(
+    frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0, target: float = TARGET
+) -> pd.DataFrame:
+    """One row per cell that has a local one to be compared to; columns are `EFFECT_COLUMNS`.
+
+    `ratio` is of robust means, with a 95 % bootstrap interval; `p_value` from a permutation test,
+    `p_holm` corrected over the `family_size` comparisons of the group; `claimed` where both agree
+    that there is an effect; `detectable` the smallest effect that would have been found four times
+    out of five, as a fraction; `repeats_needed` the runs per cell that `target` needs. All but
+    `ratio` are NaN with fewer than 3 runs on either side.
+    """
+    found = [
+        _effects(family, contrast(family.values, family.spent, target, seed))
+        for family in families(frame, metric)
+    ]
+    if not found:
+        return pd.DataFrame(columns=list(EFFECT_COLUMNS))
+    table = pd.concat(found, ignore_index=True)
+    cells = frame.drop_duplicates("cell").set_index("cell")
+    names = [name for name in (*_NAMES, *_PLACE) if name != "cell"]
+    table = table.join(cells[names], on="cell")
+    runs = usable(frame, metric)
+    medians = runs.groupby("cell")[metric].median()
+    studies = runs.groupby("cell")["study_dir"].agg(frozenset)
+    base = table["base_cell"]
+    table["metric"] = metric
+    table["median"], table["base_median"] = table["cell"].map(medians), base.map(medians)
+    table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
+    table["interleaved"] = (table["cell"].map(studies) == base.map(studies)).astype(bool)
+    table["marks"] = table["cell"].map(_marks(frame))
+    table["note"] = np.where(
+        table["interleaved"], "", "not measured in turns with local: drift may look like placement"
+    )
+    return table.reindex(columns=list(EFFECT_COLUMNS))
+
+
+def _effects(family: Family, found: Contrasts) -> pd.DataFrame:
+    """The comparisons of one family, without what the table of runs knows of their cells."""
+    counts = np.isfinite(family.values).sum(axis=-1)
+    per_setting = (counts > 0).sum(axis=-1)
+    at = [(i, j) for i, row in enumerate(family.cells) for j, c in enumerate(row) if j and c]
+    i, j = np.array(at).T
+    return pd.DataFrame(
+        {
+            "cell": [family.cells[a][b] for a, b in at],
+            "base_cell": [family.cells[a][0] for a in i],
+            "n": counts[i, j],
+            "n_base": counts[i, 0],
+            "ratio": np.exp(found.difference[i, j]),
+            "low": np.exp(found.low[i, j]),
+            "high": np.exp(found.high[i, j]),
+            "p_value": found.p[i, j],
+            "p_holm": found.p_holm[i, j],
+            "claimed": found.claimed[i, j],
+            "family": family.group,
+            "family_size": found.size,
+            "detectable": -np.expm1(-found.detectable[i, j]),
+            "repeats_needed": found.repeats[i, j],
+            "noise": np.where(np.isfinite(found.p[i, j]), found.fitted.sd[i], np.nan),
+            "prior_freedom": found.fitted.shared.variance.worth,
+            "setting_cells": per_setting[i],
+        }
+    )
+
+
+def _marks(frame: pd.DataFrame) -> pd.Series[str]:
+    """The marks of each cell's runs that are in the statistics, each once."""
+    runs = frame[frame["in_statistics"].astype(bool)]
+    found = runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
+    return found.reindex(frame["cell"].unique()).fillna("")
+
+
+def _spread(values: list[Array]) -> list[float]:
+    """Standard deviation of the logarithm from the median absolute deviation, from 3 runs on."""
+    found = []
+    for sample in values:
+        if len(sample) < LEAST_RUNS:
+            found.append(np.nan)
+            continue
+        logs = np.log(sample)[None]
+        scale, _ = rough_scale(logs - median(logs)[:, None], np.array([1]))
+        found.append(float(scale[0]))
+    return found
+
+
+def _median_intervals(values: list[Array], seed: int) -> tuple[Array, Array]:
+    """95 % intervals of the medians of many samples, those of like size at once."""
+    sizes = np.array([len(v) for v in values])
+    low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    for n in np.unique(sizes[sizes >= LEAST_RUNS]):
+        rows = np.flatnonzero(sizes == n)
+        level = float(expanded_level(np.array(n), np.array(n - 1)))
+        sample = np.stack([values[row] for row in rows])
+        low[rows], high[rows] = resampled([sample], np.median, level, seed)
+    return low, high
