@@ -6,55 +6,9 @@ python hydra_experiment_runner.py --help
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from numa_bench.config import hydra_app
-from numa_bench.config.loading import check_directory, discover, load_config, save_resolved
-from numa_bench.config.overrides import rewrite_command_line, touched_models
-from numa_bench.plan.plan import build_plan
-from numa_bench.profiling.profilers import find_profiler
-from numa_bench.runner.preflight import check_binding
-
-hydra_app.setup()
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(node: DictConfig) -> None:
-    """One job; its errors are told in one line."""
-    hydra_app.guard(lambda: run(node))
-
-
-def run(node: DictConfig) -> None:
-    """Compose, validate, discover, plan, check the machine, run."""
-    settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
-    config = load_config(node, overrides)
-    topology, visible = discover(config.topology_root)
-    here = config.topology_root is None
-    profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    plan = build_plan(config, topology, visible, touched_models(overrides), profiler)
-    if here:
-        check_binding(run.placement for run in plan.runs)
-    # Imported late: --cfg job and errors of configuration do not need them.
-    from numa_bench.runner.conditions import check_conditions
-    from numa_bench.runner.console import print_matrix
-    from numa_bench.runner.study import run_study
-
-    if plan.dry_run:
-        conditions = check_conditions(plan.runs, topology) if here else []
-        print_matrix(plan, [*plan.warnings, *conditions])
-        return
-    directory = Path(settings.runtime.output_dir)
-    check_directory(directory, plan, overrides)
-    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
-
+from numa_bench.commands.run import main
 
 if __name__ == "__main__":
-    rewrite_command_line(sys.argv, os.environ)
-    sys.exit(hydra_app.run_app(main))
+    sys.exit(main())

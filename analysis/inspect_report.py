@@ -1,143 +1,18 @@
-"""What a profiler's report says about copies, compute and their overlap.
+#!/usr/bin/env python
+"""What a profiler report says about copies, compute and their overlap.
 
-    python analysis/inspect_report.py FILE... [--window NAME|all] [--json | --csv] [--plot]
-    python analysis/inspect_report.py --compare A B
-
-FILE is a .nsys-rep (exported beside it with nsys), its SQLite export, or a trace of torch's
-profiler (.json, .json.gz). docs/reading-reports.md explains every figure.
+python analysis/inspect_report.py --help
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Run as a script, Python looks in analysis/ first: its modules would shadow others.
+    # Python puts the script's own directory on the path; the package is in the one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from numa_bench.analysis.profiles.inspection import Inspection, inspect
-from numa_bench.analysis.profiles.pcie import Link, parse_link
-from numa_bench.errors import NumaBenchError, ReportError
+    from numa_bench.commands.inspect import main
 
-PICTURE = ".timeline.png"
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    about, _, more = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=about, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument(
-        "--window",
-        metavar="NAME",
-        help='look at the NVTX ranges of this name only, or "all"; default: "profiled window" '
-        "if the report has it, else all",
-    )
-    parser.add_argument("--pcie", metavar="GENxWIDTH", help="the GPU's PCIe link, such as 4x16")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON list, an object for each file")
-    form.add_argument("--csv", action="store_true", help="one row for each file and GPU")
-    form.add_argument("--compare", action="store_true", help="two files side by side")
-    parser.add_argument(
-        "--plot",
-        action="store_true",
-        help=f"write a timeline picture beside each report, as NAME{PICTURE}",
-    )
-    parser.add_argument("--plot-to", metavar="PATH", type=Path, help="the same of one file, there")
-    args = parser.parse_args(argv)
-    if args.compare and len(args.files) != 2:
-        parser.error(f"--compare needs two files, not {len(args.files)}")
-    if args.plot_to is not None and len(args.files) > 1:
-        parser.error("--plot-to is for one file; --plot writes beside each")
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was asked for; return 0, or 2 when some file could not be read."""
-    args = arguments(argv)
-    found: list[Inspection] = []
-    code = 0
-    try:
-        link = parse_link(args.pcie) if args.pcie else None
-    except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    for path in args.files:
-        one = _inspected(path, args, link)
-        if one is None:
-            code = 2
-            continue
-        if not (args.json or args.csv or args.compare):
-            _show(one, first=not found)
-        found.append(one)
-    if args.compare and len(found) == 2:
-        _compare(*found)
-    if args.json:
-        _print_json(found)
-    if args.csv:
-        _print_csv(found)
-    return code
-
-
-def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspection | None:
-    """One file's inspection, its picture drawn; None, and a line on stderr, when it fails."""
-    try:
-        found = inspect(path, args.window, link)
-        if args.plot or args.plot_to:
-            _plot(found, args.plot_to or found.path.with_suffix(PICTURE))
-    except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return None
-    return found
-
-
-def _plot(found: Inspection, target: Path) -> None:
-    from numa_bench.analysis.plots.timeline import draw  # matplotlib takes a while to import
-
-    try:
-        draw(found, target)
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{target}: the picture cannot be written: {error}") from error
-    print(f"timeline: {target}", file=sys.stderr)
-
-
-def _show(found: Inspection, first: bool) -> None:
-    from numa_bench.analysis.profiles.view import console, show  # JSON and CSV do not wait for rich
-
-    screen = console()
-    if not first:
-        screen.rule(style="dim")
-    show(screen, found)
-
-
-def _compare(a: Inspection, b: Inspection) -> None:
-    from numa_bench.analysis.profiles.compare import compare
-    from numa_bench.analysis.profiles.view import console
-
-    compare(console(), a, b)
-
-
-def _print_json(found: list[Inspection]) -> None:
-    import json
-
-    from numa_bench.jsonio import finite
-
-    print(json.dumps(finite([one.to_dict() for one in found]), indent=1, allow_nan=False))
-
-
-def _print_csv(found: list[Inspection]) -> None:
-    import csv
-
-    rows = [row for one in found for row in one.rows()]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-if __name__ == "__main__":
     sys.exit(main())

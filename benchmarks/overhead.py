@@ -97,8 +97,9 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     from numa_bench.config.schema import ViTConfig
     from numa_bench.plan.plan import resolve_vit
     from numa_bench.worker.buffers import SamplePool
-    from numa_bench.worker.models import build_model, input_shape, output_shape
+    from numa_bench.worker.models import build_model
     from numa_bench.worker.pipeline import CpuPipeline
+    from numa_bench.workload import input_shape, output_shape
     from tests.specs import make_spec
 
     vit = resolve_vit(ViTConfig(depth=depth, dim=dim))

@@ -132,7 +132,7 @@ def runner(
         opened()
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
-    monkeypatch.setattr("numa_bench.runner.preflight.check_binding", lambda _: None)
+    monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)
     # run_app sets this variable; it gets its value back.
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")

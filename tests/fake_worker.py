@@ -26,7 +26,7 @@ from numa_bench.worker.lifeline import die_with_starter, tell_started
 
 if TYPE_CHECKING:
     from numa_bench.plan.plan import Plan
-    from numa_bench.runner.command import Command
+    from numa_bench.runner.process import Command
     from numa_bench.store import RunPaths
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from numa_bench.records import METRICS
+from tests.conftest import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 TINY = [
     "experiment=quick_test",
     "experiment.hardware.device=cpu",
@@ -155,7 +155,7 @@ def test_a_new_study_does_not_go_into_the_directory_of_another(
     before = read(study[0] / "results.json")
     done = run(*TINY, f"hydra.run.dir={study[0]}", cwd=tmp_path)
     assert done.returncode == 2
-    assert "holds a study already" in done.stderr
+    assert "already holds a study" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert read(study[0] / "results.json") == before
 

@@ -1,12 +1,15 @@
-"""Who imports what: the worker knows nothing of the runner, and importing looks at nothing."""
+"""Rooms: imports run downwards only, the worker stays small, and importing probes nothing."""
 
 from __future__ import annotations
 
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,26 +17,81 @@ import pytest
 from tests.conftest import PROJECT, RUNNER
 
 PACKAGE = PROJECT / "numa_bench"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
-#: What the worker may not reach, and what the runner needs only when it runs something.
-RUNNERS = {
-    "hydra",
-    "omegaconf",
-    "mlflow",
-    "pandas",
-    "filelock",
-    "rich",
-    "numa_bench.config.schema",
-    "numa_bench.runner.process",
-    "numa_bench.runner.study",
-    "numa_bench.store",
-    "numa_bench.plan.plan",
-    "analysis",
-}
+#: Rooms from the top floor down. A room may import only rooms after it.
+FLOORS = (
+    *("cli", "commands", "runner", "analysis", "plan", "tracking", "profiling", "config"),
+    *("worker", "machine", "ground"),
+)
+#: The same for the rooms of the analysis; its settings, which its application reads, come first.
+ANALYSIS_FLOORS = ("settings", "report", "plots", "stats", "profiles", "read")
+#: Thin modules beside the ground floor that belong to a room above.
+THIN = {"cli": "cli", "__main__": "cli", "topology": "machine"}
 HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
+#: What neither the worker nor anything that it imports may load.
+NOT_IN_WORKER = {"hydra", "omegaconf", "mlflow", "pandas", "filelock", "rich", "yaml"}
 
 
-def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
+def module_name(path: Path) -> str:
+    """The dotted name of a file below the project, a package's __init__ as the package."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    """The room of a module of numa_bench."""
+    parts = module.split(".")
+    if len(parts) == 1:
+        return "ground"
+    return parts[1] if (PACKAGE / parts[1]).is_dir() else THIN.get(parts[1], "ground")
+
+
+def analysis_room_of(module: str) -> str:
+    """The room of a module of numa_bench.analysis; its package itself is above all rooms."""
+    parts = module.split(".")
+    return parts[2] if len(parts) > 2 else "analysis"
+
+
+@cache
+def imported_anywhere(path: Path) -> frozenset[str]:
+    """Everything that a file imports at any place: inside functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = names & set(MODULES)
+            found |= modules or {node.module}
+    return frozenset(found)
+
+
+def closure(start: str) -> set[str]:
+    """Modules of numa_bench that `start` can come to import, lazily or not."""
+    todo, found = [start], {start}
+    while todo:
+        for name in imported_anywhere(MODULES[todo.pop()]) & set(MODULES):
+            if name not in found:
+                found.add(name)
+                todo.append(name)
+    return found
+
+
+def edges() -> dict[tuple[str, str], list[str]]:
+    """Arrows between rooms, each with the imports that make it."""
+    found = defaultdict(list)
+    for module, path in MODULES.items():
+        for name in imported_anywhere(path) & set(MODULES):
+            pair = room_of(module), room_of(name)
+            if pair[0] != pair[1]:
+                found[pair].append(f"{module} imports {name}")
+    return found
+
+
+def load(code: str, *arguments: str, cwd: Path | None = None) -> str:
     """Run code in a fresh interpreter; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -48,58 +106,136 @@ def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def reached(modules: list[str], forbidden: set[str]) -> set[str]:
-    """Those of `forbidden` that are loaded, themselves or by a part of them."""
-    return {name for name in forbidden for m in modules if m == name or m.startswith(f"{name}.")}
+def loaded_by(*modules: str) -> set[str]:
+    """What importing some modules really loads."""
+    code = (
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    return set(json.loads(load(code, *modules)))
 
 
-def imported_anywhere(path: Path) -> set[str]:
-    """Modules that a file imports at any place, also inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+def reached(modules: set[str], wanted: set[str]) -> set[str]:
+    """Those of `wanted` that are among the modules, themselves or by a part of them."""
+    return {name for name in wanted for m in modules if m == name or m.startswith(f"{name}.")}
 
 
-def closure(start: str) -> set[str]:
-    """Modules of numa_bench that `start` can come to import, lazily or not."""
-    todo, found = [start], {start}
-    while todo:
-        for name in imported_anywhere(PACKAGE / f"{todo.pop()}.py"):
-            stem = name.removeprefix("numa_bench.").partition(".")[0]
-            if name.startswith("numa_bench.") and stem in MODULES and stem not in found:
-                found.add(stem)
-                todo.append(stem)
-    return found
+def test_every_module_has_a_room() -> None:
+    assert {room_of(module) for module in MODULES} <= set(FLOORS)
+    # The walk sees every folder: a test that looks at the top folder alone sees a fifth of it.
+    assert len(MODULES) > 100
+    assert "numa_bench.analysis.report.page" in MODULES
+    assert "numa_bench.tracking.sync" in MODULES
+
+
+def test_imports_between_rooms_run_downwards() -> None:
+    upwards = [
+        line
+        for (above, below), lines in edges().items()
+        if FLOORS.index(above) > FLOORS.index(below)
+        for line in lines
+    ]
+
+    assert upwards == []
+
+
+def test_imports_between_rooms_of_the_analysis_run_downwards() -> None:
+    upwards = []
+    for module, path in MODULES.items():
+        if not module.startswith("numa_bench.analysis."):
+            continue
+        room = analysis_room_of(module)
+        for name in imported_anywhere(path) & set(MODULES):
+            if not name.startswith("numa_bench.analysis."):
+                continue
+            other = analysis_room_of(name)
+            if ANALYSIS_FLOORS.index(room) > ANALYSIS_FLOORS.index(other):
+                upwards.append(f"{module} imports {name}")
+
+    assert upwards == []
+
+
+def test_the_analysis_reads_files_only() -> None:
+    """Of the runner's side it uses the ground floor, the machine's model and the config room."""
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if module.startswith("numa_bench.analysis")
+        for name in imported_anywhere(path) & set(MODULES)
+        if room_of(name) not in ("analysis", "ground", "config")
+        and name != "numa_bench.machine.model"
+    ]
+
+    assert wrong == []
+
+
+def test_the_documented_arrows_are_those_of_the_code() -> None:
+    """docs/architecture.md lists each room with the rooms that it imports."""
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/?` \|[^|]*\| ([^|]*) \|$", text, re.M)
+    documented = {
+        (room, other)
+        for room, others in rows
+        if room in FLOORS
+        for other in re.findall(r"\w+", others)
+    }
+
+    assert {room for room, _ in rows} >= {r for r in FLOORS if r != "ground"}
+    assert documented == set(edges())
+
+
+def test_no_folder_is_crowded() -> None:
+    """A newcomer finds the way by folders: at most 15 modules in each."""
+    counts: dict[Path, int] = defaultdict(int)
+    for path in MODULES.values():
+        if path.name != "__init__.py":
+            counts[path.parent] += 1
+
+    assert {str(folder): n for folder, n in counts.items() if n > 15} == {}
+
+
+@pytest.mark.parametrize(
+    "room", sorted(path.parent for path in PACKAGE.rglob("__init__.py")), ids=lambda p: p.name
+)
+def test_a_room_says_its_job_first(room: Path) -> None:
+    assert ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
 
 
 def test_the_worker_and_all_it_imports_know_nothing_of_the_runner() -> None:
     """Its whole closure, what it imports inside functions included."""
-    modules = sorted(closure("worker"))
-    assert {"models", "pipeline", "cuda_pipeline", "buffers", "metrics", "warmup"} <= set(modules)
-    code = (
-        "import importlib, json, sys\n"
-        "for name in sys.argv[1:]: importlib.import_module(f'numa_bench.{name}')\n"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
+    modules = closure("numa_bench.worker.__main__")
+    assert {"numa_bench.worker.models", "numa_bench.worker.cuda_pipeline"} <= modules
+    assert {room_of(name) for name in modules} <= {"worker", "machine", "ground"}
+    assert not modules & {"numa_bench.store", "numa_bench.study_files"}
 
-    loaded = json.loads(python(code, *modules))
+    loaded = loaded_by(*modules - {"numa_bench.worker.__main__"})
 
     assert "torch" in loaded
-    assert reached(loaded, RUNNERS) == set()
+    assert reached(loaded, NOT_IN_WORKER) == set()
 
 
 def test_the_workers_sources_name_nothing_of_the_runner() -> None:
     """Also where an import stands in a function that no test happens to call."""
     # topology prints tables with rich when it runs as a program of its own.
-    allowed = {"topology": {"rich"}}
-    for module in closure("worker"):
-        named = reached(sorted(imported_anywhere(PACKAGE / f"{module}.py")), RUNNERS)
+    allowed = {"numa_bench.machine.topology": {"rich"}}
+    for module in closure("numa_bench.worker.__main__"):
+        named = reached(set(imported_anywhere(MODULES[module])), NOT_IN_WORKER)
         assert named <= allowed.get(module, set()), f"{module} imports {named}"
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("numa_bench.runner.process", {"hydra", "omegaconf", *HEAVY}),
+        ("numa_bench.runner.outcome", {"hydra", "omegaconf", *HEAVY}),
+        ("numa_bench.analysis", {"psutil", "torch", "matplotlib", "hydra"}),
+        ("numa_bench.analysis.read.runs", {"psutil", "torch", "matplotlib", "hydra"}),
+        ("numa_bench.cli", {"hydra", "pandas", "psutil", "rich", *HEAVY}),
+    ],
+)
+def test_importing_a_module_loads_no_more_than_it_needs(module: str, unwanted: set[str]) -> None:
+    assert reached(loaded_by(module), unwanted) == set()
 
 
 @pytest.mark.parametrize(
@@ -123,9 +259,9 @@ def test_the_runner_imports_nothing_heavy_before_it_runs(
         "open('modules.json', 'w').write(json.dumps(sorted(sys.modules)))"
     )
 
-    python(code, str(RUNNER), *arguments, cwd=tmp_path)
+    load(code, str(RUNNER), *arguments, cwd=tmp_path)
 
-    loaded = json.loads((tmp_path / "modules.json").read_text())
+    loaded = set(json.loads((tmp_path / "modules.json").read_text()))
     assert "numa_bench.config.hydra_app" in loaded
     assert reached(loaded, HEAVY) == set()
 
@@ -159,28 +295,14 @@ def hook(event, arguments):
 
 sys.addaudithook(hook)
 for name in modules:
-    importlib.import_module(f"numa_bench.{name}")
+    importlib.import_module(name)
 print(json.dumps(seen))
 """
 
 
 def test_importing_probes_nothing() -> None:
     """No process, no file, no library, no directory is opened by a module of ours."""
-    assert json.loads(python(_AUDIT, str(PACKAGE), *MODULES)) == []
-
-
-def test_no_module_imports_nvml_or_torch_at_its_top_unasked() -> None:
-    """torch itself imports pynvml; of ours only those that measure import torch."""
-    code = (
-        "import importlib, json, sys\n"
-        "for name in sys.argv[1:]: importlib.import_module(f'numa_bench.{name}')\n"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    measuring = {"buffers", "cuda_pipeline", "metrics", "models", "pipeline", "warmup"}
-
-    loaded = json.loads(python(code, *(set(MODULES) - measuring)))
-
-    assert reached(loaded, {"pynvml", *HEAVY}) == set()
+    assert json.loads(load(_AUDIT, str(PACKAGE), *MODULES)) == []
 
 
 def test_the_probe_above_would_be_seen(tmp_path: Path) -> None:
@@ -192,7 +314,7 @@ def test_the_probe_above_would_be_seen(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + _AUDIT
 
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), "probing"],
+        [sys.executable, "-c", code, str(tmp_path), "numa_bench.probing"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -203,29 +325,16 @@ def test_the_probe_above_would_be_seen(tmp_path: Path) -> None:
     assert {"open", "subprocess.Popen"} <= events
 
 
+def test_only_modules_that_measure_import_torch() -> None:
+    """And none imports NVML unasked: torch itself imports pynvml."""
+    others = [name for name in MODULES if room_of(name) not in ("worker", "analysis", "commands")]
+
+    assert reached(loaded_by(*others), {"pynvml", *HEAVY}) == set()
+
+
 def test_pure_modules_stay_pure() -> None:
-    """Argument vectors and plans are made without a process, a socket or a clock."""
-    for module in ("binding", "planning", "nodes", "validation", "overrides", "summary"):
-        named = imported_anywhere(PACKAGE / f"{module}.py")
+    """Plans are made without a process, a socket or a clock."""
+    pure = ("plan.plan", "plan.placements", "plan.devices", "config.validation")
+    for module in (*pure, "config.overrides", "runner.summary", "workload", "marks"):
+        named = imported_anywhere(MODULES[f"numa_bench.{module}"])
         assert not named & {"subprocess", "os", "socket", "time", "shutil", "pynvml", "psutil"}
-
-
-@pytest.mark.parametrize("path", sorted((PROJECT / "analysis").glob("*.py")), ids=lambda p: p.stem)
-def test_the_analysis_reads_files_and_knows_nothing_of_the_runner(path: Path) -> None:
-    forbidden = {
-        *("torch", "nvtx", "mlflow", "pynvml", "psutil", "filelock"),
-        *(
-            "numa_bench.config.schema",
-            "numa_bench.runner.process",
-            "numa_bench.runner.study",
-            "numa_bench.worker",
-        ),
-        *(
-            "numa_bench.plan.plan",
-            "numa_bench.config.loading",
-            "numa_bench.config.hydra_app",
-            "numa_bench.store",
-        ),
-    }
-
-    assert reached(sorted(imported_anywhere(path)), forbidden) == set()

@@ -33,6 +33,7 @@ from numa_bench.records import (
 )
 from numa_bench.runner.study import run_study
 from numa_bench.store import SUMMARY, StudyStore
+from tests.conftest import PROJECT
 from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
 from tests.specs import make_spec
 
@@ -296,7 +297,7 @@ def test_a_directory_is_held_against_other_processes(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parent.parent,
+        cwd=PROJECT,
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"

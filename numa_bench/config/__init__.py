@@ -1,0 +1,1 @@
+"""Settings: their schema and documentation, how they are loaded, checked and reported."""

@@ -10,7 +10,7 @@ from numa_bench.config.settings import leaves
 
 _HEAD = """# Configuration
 
-Every setting of `hydra_experiment_runner.py`. Generated from `numa_bench/config/schema.py`; do not edit,
+Every setting of `hydra_experiment_runner.py`. Generated from its schema; do not edit,
 run `python -m numa_bench.config.docs > docs/configuration.md` (a test keeps it in step).
 
 On the command line: `key=value`, lists as `[0,1]`, entries of a list as

@@ -18,8 +18,14 @@ from numa_bench.config.settings import help_text
 from numa_bench.config.validation import check_name, check_root, check_uri
 from numa_bench.errors import ConfigError
 from numa_bench.store import STUDY_MARKER
+from numa_bench.versions import PROJECT
 
 MOST_GPUS = 16
+#: The YAML files: beside the package in a checkout, inside it when installed from a wheel.
+CONFIG_DIR = next(
+    (path for path in (PROJECT / "numa_bench" / "conf", PROJECT / "conf") if path.is_dir()),
+    PROJECT / "conf",
+)
 
 
 def setup() -> None:

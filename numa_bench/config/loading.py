@@ -15,11 +15,9 @@ from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import typed
 from numa_bench.config.validation import validate
 from numa_bench.errors import ConfigError, MachineError, StoreError
-from numa_bench.jsonio import read_json
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
-from numa_bench.plan.plan import Plan
-from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER
+from numa_bench.store import RESOLVED_CONFIG
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"
@@ -36,33 +34,6 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     assert isinstance(config, RunnerConfig)
     validate(config)
     return config
-
-
-def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
-    """Raise StoreError rather than mix two studies in one directory.
-
-    A new study needs an empty one; what a resumed study is given on the command line may add runs
-    (experiment.repeats), and must not change those that are there.
-    """
-    results = directory / STUDY_MARKER
-    if plan.debug or not results.is_file():
-        return
-    if plan.resume_from is None:
-        raise StoreError(
-            f"{directory} holds a study already; resume_from={directory} finishes it, "
-            "or choose another directory"
-        )
-    given = [o for o in overrides if not o.startswith(("resume_from=", "output.", "dry_run="))]
-    try:
-        there = {record["run_id"] for record in read_json(results)}
-    except (OSError, ValueError, TypeError, KeyError):
-        return  # the store says what is wrong with it
-    strangers = there - {run.run_id for run in plan.runs}
-    if given and strangers:
-        raise StoreError(
-            f"{' '.join(given)} changes what {directory} has measured ({len(strangers)} runs would "
-            "not belong to it any more); leave it out, or start a new study"
-        )
 
 
 def save_resolved(config: RunnerConfig, directory: Path) -> None:

@@ -1,0 +1,1 @@
+"""From settings and topology to an ordered list of runs. Pure."""

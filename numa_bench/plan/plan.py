@@ -17,16 +17,21 @@ from numa_bench.config.schema import (
     TrackingConfig,
     ViTConfig,
 )
-from numa_bench.config.validation import effective_test, id_list
+from numa_bench.config.validation import effective_test
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.estimate import estimate_s
+from numa_bench.plan.devices import resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
-GPU_KEY = "experiment.hardware.gpu_ids"
 LEAST_POOL_MB = 256
+#: Rough costs, for the estimate shown to the user only: process start with torch, and a cold
+#: torch.compile of a small ViT on two cores (measured: benchmarks/results).
+STARTUP_S = 3.0
+COMPILE_S = 30.0
+#: Start and end of nsys, or writing a torch trace.
+PROFILE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,14 @@ class Plan:
     def estimated_s(self) -> float:
         """Upper estimate of the whole study in seconds."""
         return sum(estimate_s(run) for run in self.runs)
+
+
+def estimate_s(run: RunSpec) -> float:
+    """Upper estimate of one run in seconds, to tell the user when to come back."""
+    compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
+    window = run.test.warmup_budget_s + run.test.time_budget_s
+    profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
+    return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
 
 
 def build_plan(
@@ -116,53 +129,6 @@ def debug_experiment(experiment: ExperimentConfig) -> ExperimentConfig:
     own: dict[str, Any] = dict.fromkeys(small)
     vits = [replace(vit, **own) for vit in experiment.vit_configs]
     return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
-
-
-def resolve_devices(
-    experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
-) -> list[Gpu | None]:
-    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for one that is not there."""
-    hardware = experiment.hardware
-    wanted = id_list(GPU_KEY, hardware.gpu_ids, words=None)
-    if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
-        if wanted:
-            raise ConfigError(GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; drop one of them")
-        return [None]
-    if wanted is None:
-        gpus = list(visible)
-        if not gpus and hardware.device == "auto":
-            return [None]
-    else:
-        gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
-        if len(set(gpus)) < len(gpus):
-            raise ConfigError(
-                GPU_KEY, hardware.gpu_ids, "names a GPU twice; for more runs use experiment.repeats"
-            )
-    if not gpus:
-        raise ConfigError(
-            "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
-        )
-    return list(gpus[: experiment.max_gpus])
-
-
-def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple[Gpu, ...]) -> Gpu:
-    for gpu in visible:
-        uuid = gpu.uuid or ""
-        if gpu.index == item or (isinstance(item, str) and uuid and uuid.startswith(item)):
-            return gpu
-    fix = "name one of those, or use null for all" if visible else "use null, then the CPU runs"
-    raise ConfigError(GPU_KEY, given, f"no GPU {item}: {_what_gpus(topology, visible)}; {fix}")
-
-
-def _what_gpus(topology: Topology, visible: tuple[Gpu, ...]) -> str:
-    if visible:
-        have = "this machine has GPU " + ", ".join(str(gpu.index) for gpu in visible)
-    elif topology.gpus:
-        have = "this process sees no GPU"
-    else:
-        have = "this machine has no usable GPU"
-    hidden = len(topology.gpus) - len(visible)
-    return have + (f" ({hidden} more hidden by CUDA_VISIBLE_DEVICES)" if hidden else "")
 
 
 def _cell(

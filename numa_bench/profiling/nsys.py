@@ -122,6 +122,14 @@ def export_sqlite(
         part.unlink(missing_ok=True)
 
 
+def export_report(report: Path, target: Path) -> None:
+    """Export with whatever nsys this machine has. Raises NsysError when it has none."""
+    executable = find()
+    if executable is None:
+        raise NsysError(f"{report}: nsys is needed to export a .nsys-rep; {INSTALL}")
+    export_sqlite(executable, report, target)
+
+
 def minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
     """What nsys needs and nothing else, with all of its own state below `tmp`."""
     return {**{n: environ[n] for n in _NEEDED if n in environ}, "TMPDIR": tmp}

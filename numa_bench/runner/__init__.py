@@ -1,0 +1,1 @@
+"""Runs a plan: processes, placement, monitoring, records, and what the user sees."""

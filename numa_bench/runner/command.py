@@ -5,30 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.profiling.profilers import Profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, RunSpec
 from numa_bench.runner.numactl import numactl_argv
+from numa_bench.runner.process import Command
 from numa_bench.store import RunPaths
 from numa_bench.versions import PROJECT
 
 #: What hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to start: argument vector, environment, and the token that marks its processes.
-
-    `nsys`: it starts nsys, which wants one signal and then time to write its report.
-    """
-
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    token: str
-    nsys: bool = False
 
 
 def worker_command(

@@ -16,10 +16,10 @@ import psutil
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, nvml_session
 from numa_bench.records import RunSpec
+from numa_bench.workload import ELEMENT_BYTES, copy_bytes
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
 WORKER_MB = {"cpu": 500, "cuda": 1500}
-_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 _BUSY_GPU = 5  # percent
 _BUSY_CPU = 0.1
 
@@ -44,13 +44,10 @@ def needed_mb(run: RunSpec) -> float:
     An estimate from below: activations are not in it.
     """
     test, vit = run.test, run.vit
-    size = _BYTES[test.precision]
-    images = test.batch_size * test.channels * test.image_size**2
-    tokens = test.batch_size * ((test.image_size // vit.patch_size) ** 2 + 1) * vit.dim
-    slots = test.pipeline_depth * size * (images + (tokens if vit.depth else images))
+    slots = test.pipeline_depth * sum(copy_bytes(run))
     # Per block: qkv and output projections of heads x dim_head, and two layers of mlp_dim.
     block = vit.dim * (4 * vit.heads * vit.dim_head + 2 * vit.mlp_dim)
-    weights = size * vit.depth * block if run.device.kind == "cpu" else 0
+    weights = ELEMENT_BYTES[test.precision] * vit.depth * block if run.device.kind == "cpu" else 0
     return float(test.memory_size_mb + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
 
 

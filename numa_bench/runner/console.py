@@ -23,8 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.plan.estimate import estimate_s
-from numa_bench.plan.plan import Plan
+from numa_bench.plan.plan import Plan, estimate_s
 from numa_bench.records import JsonDict, RunSpec
 from numa_bench.runner.summary import (
     Row,

@@ -1,9 +1,20 @@
-"""Pure: a placement as numactl's command line (numactl 2.0, man numactl)."""
+"""A placement as numactl's command line (numactl 2.0, man numactl), and a check that it works here.
+
+Building the command line is pure; `check_binding` runs it once on a command that does nothing.
+"""
 
 from __future__ import annotations
 
-from numa_bench.machine.topology import format_cpu_list
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from numa_bench.errors import MachineError
+from numa_bench.machine.sysfs import format_cpu_list
 from numa_bench.records import Placement
+
+INSTALL = "install it (Debian/Ubuntu: apt-get install numactl; Fedora/RHEL: dnf install numactl)"
+UNBOUND = "or measure without binding: experiment.hardware.numa_nodes=unbound"
 
 
 def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:
@@ -22,3 +33,29 @@ def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:
         option = {"bind": "membind", "preferred": "preferred", "interleave": "interleave"}
         argv.append(f"--{option[placement.policy]}={nodes}")
     return argv
+
+
+def check_binding(placements: Iterable[Placement]) -> None:
+    """Try every distinct binding on a command that does nothing.
+
+    Raises MachineError when numactl is missing, or is not allowed to or cannot bind.
+    """
+    bindings = dict.fromkeys(tuple(numactl_argv(placement)) for placement in placements)
+    bindings.pop((), None)
+    if bindings and shutil.which("numactl") is None:
+        raise MachineError(f"numactl is not installed; {INSTALL}, {UNBOUND}")
+    for argv in bindings:
+        tried = subprocess.run(
+            [*argv, "true"], capture_output=True, text=True, errors="replace", check=False
+        )
+        if tried.returncode != 0:
+            raise MachineError(explain_refusal(argv, tried.stderr + tried.stdout))
+
+
+def explain_refusal(argv: tuple[str, ...], output: str) -> str:
+    """One line for what numactl printed when it refused."""
+    shown = " ".join(argv)
+    if "not permitted" in output:
+        return f"`{shown}` is not permitted here; in a container add --cap-add SYS_NICE, {UNBOUND}"
+    first = next((line for line in output.splitlines() if line.strip()), "it gave no reason")
+    return f"`{shown}` failed: {first.strip()}; `numactl --hardware` lists the nodes, {UNBOUND}"

@@ -22,7 +22,6 @@ from pathlib import Path
 import psutil
 
 from numa_bench.records import RUN_TOKEN
-from numa_bench.runner.command import Command
 from numa_bench.runner.interrupts import Interrupts
 
 #: How long to wait for the end of a process that got SIGKILL. A process that hangs in a driver does
@@ -30,6 +29,19 @@ from numa_bench.runner.interrupts import Interrupts
 KILL_WAIT_S = 60.0
 LEFTOVER_WAIT_S = 5.0
 _POLL_S = 0.2  # where the kernel or this Python has no pidfd_open
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start: argument vector, environment, and the token that marks its processes.
+
+    `nsys`: it starts nsys, which wants one signal and then time to write its report.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    token: str
+    nsys: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
-import shlex
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from numa_bench.errors import StudyFailed
+from numa_bench.invocation import command_text
 from numa_bench.jsonio import read_object
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
@@ -22,6 +20,7 @@ from numa_bench.runner.attempt import Host, attempt_run, now
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.console import Reporter, make_reporter, print_results
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.resume import resume_command
 from numa_bench.runner.summary import rows
 from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore
 from numa_bench.tracking.factory import make_trackers
@@ -167,7 +166,7 @@ class _Study:
         kept = [k for k in ("nsys_report", "torch_trace") for r in self.store.records if r.get(k)]
         if kept:
             pattern = REPORTS[kept[0]]
-            inspect = f"python analysis/inspect_report.py {shown_path(self.store.root)}/{pattern}"
+            inspect = f"{command_text('inspect')} {shown_path(self.store.root)}/{pattern}"
             lines.append(f"profiles  {len(kept)}; to look at them: {inspect}")
         lines += self.tracked
         if missing:
@@ -216,14 +215,6 @@ class _Study:
                 "environments": {**self.environments, self.environment["id"]: self.environment},
             },
         )
-
-
-def resume_command(directory: Path) -> str:
-    """The command that does the rest, quoted for Hydra's grammar and for the shell."""
-    value = str(directory)
-    if re.search(r"[^\w./:-]", value):
-        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return shlex.join(["python", Path(sys.argv[0]).name, f"resume_from={value}"])
 
 
 def shown_path(path: Path) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from numa_bench.errors import MachineError
+from numa_bench.invocation import command_text
 from numa_bench.redaction import redact
 from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.sync import Syncer
@@ -104,7 +105,7 @@ class Feeder:
         with contextlib.suppress(Exception):
             missing = self._syncer.missing(tracker)
         if missing:
-            command = f"python -m numa_bench.tracking sync {self._syncer.directory}"
+            command = f"{command_text('sync')} {self._syncer.directory}"
             return f"{missing} runs are not in {tracker.name} yet; later: {command}"
         return f"tracking  {tracker.hint(self._syncer.directory)}"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import platform
 import resource
@@ -29,6 +28,7 @@ from numa_bench.versions import package_versions
 from numa_bench.worker.lifeline import die_with_starter, tell_started, wait_for_lock
 from numa_bench.worker.output_checks import check_output, note_graphs, prove_compiled
 from numa_bench.worker.recorder import Recorder, make_recorder
+from numa_bench.workload import copy_bytes, input_shape, output_shape
 
 if TYPE_CHECKING:
     from numa_bench.worker.pipeline import Pipeline, Window
@@ -140,12 +140,9 @@ def _measure(spec: RunSpec, files: Files, result: RunResult) -> None:
 
 def _note_window(spec: RunSpec, window: Window, warm: Window, result: RunResult) -> None:
     from numa_bench.worker.metrics import window_metrics
-    from numa_bench.worker.models import DTYPES, input_shape, output_shape
 
     test = spec.test
-    item = DTYPES[test.precision].itemsize
-    in_bytes = item * math.prod(input_shape(spec))
-    out_bytes = item * math.prod(output_shape(spec))
+    in_bytes, out_bytes = copy_bytes(spec)
     result.samples, result.warmup_samples = window.samples(), warm.samples()
     result.metrics.update(window_metrics(window, test.batch_size, in_bytes, out_bytes))
     result.metrics["warmup_s"] = warm.wall_s
@@ -210,7 +207,7 @@ def _device(spec: RunSpec, result: RunResult) -> Any:
 def _pipeline(spec: RunSpec, model: Any, device: Any) -> Any:
     from numa_bench.worker.buffers import SamplePool
     from numa_bench.worker.cuda_pipeline import CudaPipeline
-    from numa_bench.worker.models import DTYPES, input_shape, output_shape
+    from numa_bench.worker.models import DTYPES
     from numa_bench.worker.pipeline import CpuPipeline
 
     test = spec.test

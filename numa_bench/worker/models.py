@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from numa_bench.errors import MachineError
-from numa_bench.records import RunSpec, VitSpec
+from numa_bench.records import RunSpec
 
 DTYPES = {
     "fp32": torch.float32,
@@ -65,22 +65,3 @@ def build_model(spec: RunSpec, device: torch.device) -> torch.nn.Module:
     )
     model.requires_grad_(False)
     return model.eval().to(device=device, dtype=DTYPES[spec.test.precision])
-
-
-def input_shape(spec: RunSpec) -> tuple[int, ...]:
-    """Shape of one batch of images."""
-    test = spec.test
-    return (test.batch_size, test.channels, test.image_size, test.image_size)
-
-
-def output_shape(spec: RunSpec) -> tuple[int, ...]:
-    """Shape of one batch of the model's output: all tokens, the class token included."""
-    if spec.vit.depth == 0:
-        return input_shape(spec)
-    return (spec.test.batch_size, token_count(spec.vit, spec.test.image_size), spec.vit.dim)
-
-
-def token_count(vit: VitSpec, image_size: int) -> int:
-    """Patches of one image, and the class token."""
-    side: int = image_size // vit.patch_size
-    return side * side + 1

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from numa_bench.records import RunResult, RunSpec, Status
+from numa_bench.workload import output_shape
 
 #: Largest ||output - reference|| / ||reference|| against a plain eager forward of the same batch
 #: in the same precision: what reordered sums may cost, far below what a wrong result would.
@@ -19,8 +20,6 @@ def check_output(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: 
     their chance to go wrong.
     """
     import torch
-
-    from numa_bench.worker.models import output_shape
 
     reference = model(pipeline.pool.last().to(device)).float().cpu()
     output = pipeline.last_output().float()

@@ -2,7 +2,7 @@
 
     numactl ... python -m tests.numa.probe '{"placement": {...}, "mb": 32, ...}'
 
-What numa_bench.machine.page_placement says stands beside what others say of the same process: the kernel's
+What `machine.page_placement` says stands beside what others say of the same process: the kernel's
 numa_maps, sched_getcpu(3) of every thread, and `numactl --show` of a child, which inherits both
 affinity and policy. The answer is one JSON object on stdout.
 """

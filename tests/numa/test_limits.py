@@ -10,11 +10,10 @@ import pytest
 
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.attempt import last_lines, read_result
-from numa_bench.runner.command import Command
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.outcome import classify
-from numa_bench.runner.process import execute
+from numa_bench.runner.process import Command, execute
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, probe_argv, run_cli
 from tests.numa.probe import Order

@@ -237,7 +237,7 @@ def _legend(figure: Figure, table: pd.DataFrame, note: str = "") -> None:
 
 @style.styled
 def comparison(table: pd.DataFrame, title: str) -> Figure | None:
-    """After against before for every cell that both studies have (`numa_bench.analysis.stats.compare`)."""
+    """After against before for every cell that both studies have (`stats.compare`)."""
     table = table[np.isfinite(table["ratio"].astype(float))] if len(table) else table
     if table.empty:
         return None

@@ -1,0 +1,1 @@
+"""Profiler reports: read, measured, shown and compared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from numa_bench.analysis.profiles.windows import Window, choose
 from numa_bench.errors import ReportError
 
 REPORT = ".nsys-rep"
+#: Exports a report (first) to an SQLite file (second); raises NumaBenchError.
+Export = Callable[[Path, Path], None]
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,19 @@ class Inspection:
         return [{**head, **device.flat()} for device in self.metrics.devices] or [head]
 
 
-def inspect(path: Path, window: str | None = None, link: Link | None = None) -> Inspection:
-    """Read a .nsys-rep (exporting it), an exported SQLite file or a torch trace.
+def inspect(
+    path: Path,
+    window: str | None = None,
+    link: Link | None = None,
+    export: Export | None = None,
+) -> Inspection:
+    """Read a .nsys-rep, an exported SQLite file or a torch trace.
+
+    `export` turns a .nsys-rep into SQLite, in (report, target).
 
     Raises NumaBenchError, in one line with the file.
     """
-    with _readable(path) as file:
+    with _readable(path, export) as file:
         activity = read_activity(file)
     chosen = choose(activity, window)
     return Inspection(path, activity, chosen, measure(activity, chosen), link or link_of_run(path))
@@ -77,9 +86,11 @@ def read_activity(path: Path) -> Activity:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
-    """The file itself, or the SQLite export of a .nsys-rep: beside it, where that can be written,
-    and kept there; else in a temporary directory."""
+def _readable(path: Path, export: Export | None) -> Iterator[Path]:
+    """The file itself, or the SQLite export of a .nsys-rep.
+
+    The export is kept beside the report where that directory is writable, else it is temporary.
+    """
     if path.suffix != REPORT:
         yield path
         return
@@ -89,16 +100,13 @@ def _readable(path: Path) -> Iterator[Path]:
     if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         yield beside
         return
-    from numa_bench.profiling import nsys  # needed for these files only
-
-    executable = nsys.find()
-    if executable is None:
-        raise ReportError(f"{path}: nsys is needed to export a .nsys-rep; {nsys.INSTALL}")
+    if export is None:
+        raise ReportError(f"{path}: is not exported to SQLite; inspect_report.py exports it")
     if os.access(path.parent, os.W_OK):
-        nsys.export_sqlite(executable, path, beside)
+        export(path, beside)
         yield beside
         return
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / beside.name
-        nsys.export_sqlite(executable, path, target)
+        export(path, target)
         yield target

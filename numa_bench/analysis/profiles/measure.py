@@ -27,10 +27,11 @@ from numa_bench.analysis.profiles.activity import (
     Work,
     distinct,
 )
-from numa_bench.analysis.profiles.durations import NS_PER_MS, NS_PER_US, idle_gaps, latency
 from numa_bench.analysis.profiles.intervals import Cover, intersect, merge, total, union
 from numa_bench.analysis.profiles.launches import Launches, latencies_ns, launched_in_ns, link
 from numa_bench.analysis.profiles.metrics import (
+    NS_PER_MS,
+    NS_PER_US,
     Busy,
     CopyMetrics,
     DeviceMetrics,
@@ -40,6 +41,8 @@ from numa_bench.analysis.profiles.metrics import (
     RangeMetrics,
     StreamMetrics,
     SyncMetrics,
+    idle_gaps,
+    latency,
 )
 from numa_bench.analysis.profiles.windows import Window
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from numa_bench.analysis.profiles.inspection import inspect
+from numa_bench.analysis.profiles.inspection import Export, inspect
 from numa_bench.analysis.profiles.metrics import DeviceMetrics
 from numa_bench.errors import NumaBenchError
 
@@ -24,7 +24,7 @@ REPORT_COLUMNS = (
 _REPORTS = ("nsys_sqlite", "nsys_report", "torch_trace")
 
 
-def profile_table(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+def profile_table(frame: pd.DataFrame, most: int, export: Export | None = None) -> pd.DataFrame:
     """One row for each of at most `most` profiled runs, evenly taken over all of them.
 
     A report that cannot be read stands there with the reason in `problem`.
@@ -36,7 +36,7 @@ def profile_table(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     found = [(run, path) for run in runs.to_dict("records") if (path := _report(run))]
     step = max(1, -(-len(found) // most))
     rows = [
-        {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(path)}
+        {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(path, export)}
         for run, path in found[::step]
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -54,10 +54,10 @@ def _report(run: dict[Any, Any]) -> Path | None:
     return None
 
 
-def _figures(path: Path) -> dict[str, object]:
+def _figures(path: Path, export: Export | None) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(REPORT_COLUMNS)
     try:
-        seen = inspect(path)
+        seen = inspect(path, export=export)
     except (NumaBenchError, OSError) as error:
         return {**empty, "problem": str(error)}
     head = {**empty, "window": seen.metrics.window, "window_s": seen.metrics.window_s}

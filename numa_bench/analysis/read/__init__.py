@@ -1,0 +1,1 @@
+"""Stored studies as one table of runs."""

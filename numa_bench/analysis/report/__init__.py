@@ -1,0 +1,1 @@
+"""One page, its tables, and the summary in the terminal."""

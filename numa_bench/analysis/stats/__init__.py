@@ -1,0 +1,1 @@
+"""Statistics: effects with intervals, verdicts, and the questions that a study answers."""

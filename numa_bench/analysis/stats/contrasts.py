@@ -1,6 +1,6 @@
 """Pure: differences between cells with interval, corrected p-value and what could have been seen.
 
-Works on a family as `numa_bench.analysis.stats.permutation` defines it; the method is in docs/statistics.md.
+Works on a family as `permutation` defines it; the method is in docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import pandas as pd
 from numa_bench.analysis.profiles.pcie import GENERATIONS
 from numa_bench.analysis.stats.contrasts import contrast
 from numa_bench.analysis.stats.families import by_key, levelled, stacked, usable
-from numa_bench.analysis.stats.flops import vit_flop
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT, cell_table
 from numa_bench.records import VitSpec
+from numa_bench.workload import vit_flop
 
 _SHARED = ("group", "cell", "device_text", "gpu_id", "placement", "placement_text", "vit_name")
 _PLACE = ("group", "device", "gpu_id", "gpu_uuid", "numa_node", "memory_text", "placement")

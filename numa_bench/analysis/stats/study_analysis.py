@@ -28,8 +28,8 @@ class Analysis:
     """What is known of one study, of several, or of two that are compared.
 
     `cells` and `effects` are of throughput, `latency` and `latency_effects` of the 95th percentile
-    of latency (tables of `numa_bench.analysis.stats.tables`); `questions` holds the tables of `numa_bench.analysis.stats.questions`
-    that are not empty; `profiles` has one row per profiled run (`numa_bench.analysis.profiles.table`); `target` is
+    of latency (tables of `stats.tables`); `questions` holds the tables of `stats.questions`
+    that are not empty; `profiles` has one row per profiled run (`profiles.table`); `target` is
     the smallest effect of interest, as a fraction.
     """
 

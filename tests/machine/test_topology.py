@@ -23,6 +23,7 @@ from numa_bench.machine.topology import (
     read_topology,
     visible_gpus,
 )
+from tests.conftest import PROJECT
 from tests.fake_sysfs import (
     GIB_KB,
     FakeGpu,
@@ -35,7 +36,7 @@ from tests.fake_sysfs import (
     write_cache,
 )
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = PROJECT
 CAPTURES = REPOSITORY.parent / "shared" / "captures"
 NAMES = sorted(
     path.name.removesuffix(".expected.json") for path in CAPTURES.glob("*.expected.json")
@@ -582,7 +583,10 @@ def test_program_tells_an_error_in_one_line(tmp_path: Path) -> None:
 
 
 def test_import_loads_neither_nvml_nor_rich() -> None:
-    code = "import sys, numa_bench.machine.topology; print({'pynvml', 'rich', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, numa_bench.machine.topology\n"
+        "print({'pynvml', 'rich', 'torch'} & set(sys.modules))"
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True

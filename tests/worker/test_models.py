@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from numa_bench.worker.models import build_model, input_shape, output_shape
+from numa_bench.worker.models import build_model
+from numa_bench.workload import input_shape, output_shape
 from tests.specs import NO_OP, VIT, make_spec
 
 CPU = torch.device("cpu")
@@ -58,7 +59,9 @@ def test_precision_is_the_dtype(precision: str, dtype: torch.dtype) -> None:
 
 def test_torchvision_is_never_imported() -> None:
     code = (
-        "import sys, torch; from tests.specs import make_spec; from numa_bench import models;"
+        "import sys, torch\n"
+        "from numa_bench.worker import models\n"
+        "from tests.specs import make_spec\n"
         "models.build_model(make_spec(), torch.device('cpu')); print('torchvision' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import pytest
 
 from numa_bench.errors import MachineError
 from numa_bench.records import Placement
-from numa_bench.runner.preflight import INSTALL, UNBOUND, check_binding
+from numa_bench.runner.numactl import INSTALL, UNBOUND, check_binding
 
 ON_0 = Placement(0, (0,), "bind", "local", cpus=(0, 1))
 ON_1 = Placement(1, (1,), "bind", "remote", cpus=(2, 3))

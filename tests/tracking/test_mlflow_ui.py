@@ -17,7 +17,7 @@ import pytest
 
 from numa_bench.jsonio import read_json
 from tests.fake_worker import fake_command, wait_until
-from tests.test_tracking import answers, free_port, mlflow_at, run_tracked, runs_of
+from tests.tracking.test_tracking import answers, free_port, mlflow_at, run_tracked, runs_of
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [

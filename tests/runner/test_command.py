@@ -13,7 +13,8 @@ import pytest
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
-from numa_bench.runner.command import Command, worker_command
+from numa_bench.runner.command import worker_command
+from numa_bench.runner.process import Command
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.specs import make_spec
@@ -60,7 +61,7 @@ def test_the_environment_is_the_callers_with_the_project_in_front() -> None:
     assert env["PYTHONPATH"] == f"{PROJECT}{os.pathsep}/mine"
     assert caller == {"HOME": "/root", "OMP_NUM_THREADS": "3", "PYTHONPATH": "/mine"}
     assert command(make_spec()).env["PYTHONPATH"] == str(PROJECT)
-    assert (PROJECT / "numa_bench" / "worker.py").is_file()
+    assert (PROJECT / "numa_bench" / "worker" / "__main__.py").is_file()
 
 
 def test_every_process_of_a_run_can_be_told() -> None:

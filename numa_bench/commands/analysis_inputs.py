@@ -11,6 +11,7 @@ from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare import Comparison, compare
 from numa_bench.analysis.stats.study_analysis import Analysis, assemble
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
+from numa_bench.profiling.nsys import export_report
 from numa_bench.versions import package_versions
 
 PACKAGES = ("numpy", "pandas", "scipy", "matplotlib")
@@ -43,7 +44,7 @@ def gather(wanted: Settings, *, created: str, command: str) -> Analysis:
     return assemble(
         name,
         loaded,
-        profiles=profile_table(loaded.frame, config.profiles),
+        profiles=profile_table(loaded.frame, config.profiles, export_report),
         target=config.target_percent / 100,
         seed=config.seed,
         created=created,

@@ -32,9 +32,9 @@ from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.records import RunSpec, TestSpec
-from numa_bench.runner.command import Command, worker_command
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.monitor import Monitor
-from numa_bench.runner.process import Ended
+from numa_bench.runner.process import Command, Ended
 from numa_bench.runner.study import run_study
 from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
 from numa_bench.tracking.factory import make_trackers

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.analysis.tracker_files import attach
+from numa_bench.commands.tracker_upload import attach
 from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.errors import MachineError
@@ -252,7 +252,7 @@ def test_a_tracker_that_does_not_take_the_page_costs_a_line(
 ) -> None:
     directory, _ = study
     monkeypatch.setattr(
-        "numa_bench.analysis.tracker_files.PROJECT", tmp_path
+        "numa_bench.commands.tracker_upload.PROJECT", tmp_path
     )  # nothing can be imported from there
     monkeypatch.chdir(tmp_path)
 
@@ -368,7 +368,7 @@ def test_a_required_tracker_that_does_not_work_ends_the_study_before_it_starts(
 def test_workers_wait_for_what_is_being_logged(tmp_path: Path) -> None:
     import fcntl
 
-    from tests.test_exports import is_free
+    from tests.profiling.test_exports import is_free
 
     gate, lock = threading.Event(), tmp_path / "lock"
     (tmp_path / "results.json").write_text("[]")
@@ -383,7 +383,7 @@ def test_workers_wait_for_what_is_being_logged(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_let_go_of_even_if_a_tracker_hangs(tmp_path: Path) -> None:
-    from tests.test_exports import is_free
+    from tests.profiling.test_exports import is_free
 
     gate, lock = threading.Event(), tmp_path / "lock"
     (tmp_path / "results.json").write_text("[]")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.inspect_report import main
 from numa_bench.analysis.profiles.pcie import GENERATIONS, link_of_run, parse_link
+from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
 from numa_bench.profiling import nsys
 from tests.conftest import NSYS, PROJECT

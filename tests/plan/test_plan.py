@@ -21,10 +21,10 @@ from numa_bench.config.schema import (
 )
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.estimate import estimate_s
 from numa_bench.plan.plan import (
     Plan,
     build_plan,
+    estimate_s,
     resolve_devices,
     resolve_test,
     resolve_vit,

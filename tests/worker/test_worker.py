@@ -14,9 +14,8 @@ import pytest
 
 from numa_bench.records import METRICS, Placement, RunResult, RunSpec
 from numa_bench.worker import __main__ as worker
+from tests.conftest import PROJECT
 from tests.specs import NO_OP, make_spec
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def run_worker(

@@ -1,1 +1,0 @@
-"""Reads what studies and profilers leave behind; never measures anything."""

@@ -1,0 +1,51 @@
+"""The installed command: numa-bench COMMAND ARGUMENTS...
+
+Everything after the command's name goes to that command unchanged: Hydra's grammar for `run` and
+`analyze`, options for the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass
+
+from numa_bench import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: the module whose `main()` runs it on sys.argv, and its line in --help."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Command("numa_bench.commands.run", "run a study (hydra_experiment_runner.py)"),
+    "analyze": Command("numa_bench.commands.analyze", "verdict, plots and a page from studies"),
+    "inspect": Command("numa_bench.commands.inspect", "copies and compute in profiler reports"),
+    "topology": Command("numa_bench.machine.topology", "NUMA nodes and GPUs of this machine"),
+    "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
+}
+
+
+def main() -> int:
+    """Run the command that sys.argv names; return its exit code."""
+    width = max(map(len, COMMANDS)) + 2
+    parser = argparse.ArgumentParser(
+        prog="numa-bench",
+        description="Does NUMA placement matter for my GPU pipeline on this machine?",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:{width}}{c.summary}" for name, c in COMMANDS.items())
+        + "\n\n`numa-bench COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"numa-bench {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the below")
+    # Only the first word is ours; a command's own options must reach it untouched.
+    name = parser.parse_args(sys.argv[1:2]).command
+    del sys.argv[1]
+    code: int = importlib.import_module(COMMANDS[name].module).main()
+    return code

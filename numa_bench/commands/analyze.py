@@ -1,0 +1,76 @@
+"""The analysis's Hydra application: from stored studies to a verdict, plots and one page."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.analysis import settings
+from numa_bench.analysis.settings import AnalysisConfig, Settings
+from numa_bench.config import hydra_app, hydra_guard
+from numa_bench.errors import NumaBenchError
+
+
+@hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="analyze")
+def app(node: DictConfig) -> None:
+    """Run one Hydra job; an error is reported in one line and leaves no empty directory."""
+    hydra_guard.guard(lambda: run(node), AnalysisConfig)
+
+
+def run(node: DictConfig) -> None:
+    """Check, load, compute, write, tell."""
+    job = HydraConfig.get()
+    directory = Path(job.runtime.output_dir)
+    try:
+        analyse(settings.check(node, list(job.overrides.task)), directory)
+    except NumaBenchError:
+        _remove_if_unused(directory)
+        raise
+
+
+def analyse(wanted: Settings, directory: Path) -> None:
+    """Write the page of an analysis to `directory` and print its verdict.
+
+    Raises RegressionFound when throughput fell by more than `fail_on_regression` percent.
+    """
+    # Imported late: --cfg job, --help and mistakes do not wait for numpy, pandas and matplotlib.
+    from numa_bench.analysis.report.files import write_report
+    from numa_bench.analysis.report.terminal import print_analysis
+    from numa_bench.commands.analysis_inputs import gather
+    from numa_bench.commands.tracker_upload import attach
+
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    analysis = gather(wanted, created=created, command=" ".join(["analyze.py", *sys.argv[1:]]))
+    write_report(analysis, directory)
+    OmegaConf.save(OmegaConf.structured(wanted.config), directory / "config_resolved.yaml")
+    print_analysis(analysis, directory)
+    roots = {str(study.directory) for study in analysis.loaded.studies}
+    if wanted.config.track and len(roots) == 1 and (told := attach(Path(*roots), directory)):
+        print(told)
+    if analysis.comparison is not None and analysis.comparison.regressed:
+        from numa_bench.commands.analysis_inputs import RegressionFound
+
+        raise RegressionFound(analysis.comparison.text)
+
+
+def _remove_if_unused(directory: Path) -> None:
+    """Take away what Hydra made before there was anything to write."""
+    if any(directory.glob("report.html")):
+        return
+    for path in sorted(directory.glob(".hydra/*")):
+        path.unlink()
+    with contextlib.suppress(OSError):  # the first that is not empty ends it
+        for path in (directory / ".hydra", directory, *list(directory.parents)[:3]):
+            path.rmdir()
+
+
+def main() -> int:
+    """Run the application on this process's command line; return its exit code."""
+    settings.register()
+    return hydra_guard.run_app(app, AnalysisConfig, "root")

@@ -1,0 +1,57 @@
+"""Which GPUs the configuration means on this machine, or the CPU. Pure."""
+
+from __future__ import annotations
+
+from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.validation import id_list
+from numa_bench.errors import ConfigError
+from numa_bench.machine.model import Gpu, Topology
+
+GPU_KEY = "experiment.hardware.gpu_ids"
+
+
+def resolve_devices(
+    experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
+) -> list[Gpu | None]:
+    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for one that is not there."""
+    hardware = experiment.hardware
+    wanted = id_list(GPU_KEY, hardware.gpu_ids, words=None)
+    if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
+        if wanted:
+            raise ConfigError(GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; drop one of them")
+        return [None]
+    if wanted is None:
+        gpus = list(visible)
+        if not gpus and hardware.device == "auto":
+            return [None]
+    else:
+        gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
+        if len(set(gpus)) < len(gpus):
+            raise ConfigError(
+                GPU_KEY, hardware.gpu_ids, "names a GPU twice; for more runs use experiment.repeats"
+            )
+    if not gpus:
+        raise ConfigError(
+            "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
+        )
+    return list(gpus[: experiment.max_gpus])
+
+
+def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple[Gpu, ...]) -> Gpu:
+    for gpu in visible:
+        uuid = gpu.uuid or ""
+        if gpu.index == item or (isinstance(item, str) and uuid and uuid.startswith(item)):
+            return gpu
+    fix = "name one of those, or use null for all" if visible else "use null, then the CPU runs"
+    raise ConfigError(GPU_KEY, given, f"no GPU {item}: {_what_gpus(topology, visible)}; {fix}")
+
+
+def _what_gpus(topology: Topology, visible: tuple[Gpu, ...]) -> str:
+    if visible:
+        have = "this machine has GPU " + ", ".join(str(gpu.index) for gpu in visible)
+    elif topology.gpus:
+        have = "this process sees no GPU"
+    else:
+        have = "this machine has no usable GPU"
+    hidden = len(topology.gpus) - len(visible)
+    return have + (f" ({hidden} more hidden by CUDA_VISIBLE_DEVICES)" if hidden else "")
