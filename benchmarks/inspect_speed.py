@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    executable = nsys.find()
+    executable = nsys.find_nsys()
     if executable is None:
         raise SystemExit(f"nsys is needed; {nsys.INSTALL}")
     inspector = [sys.executable, str(PROJECT / "analysis" / "inspect_report.py")]
@@ -87,7 +87,7 @@ def main() -> None:
         "environment": describe_environment(PROJECT, live_topology()),
         "kernels": args.kernels,
         "file_mb": size_mb,
-        "nsys": nsys.version(executable),
+        "nsys": nsys.read_version(executable),
         "wall_ratio_to_nsys_stats": statistics.median(ratios),
         "wall_ratios": ratios,
         **{name: summary(values) for name, values in kept.items()},

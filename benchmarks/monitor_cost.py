@@ -29,7 +29,7 @@ def cost(spec: RunSpec, interval_s: float, seconds: float) -> dict[str, float]:
     """Thread CPU seconds over wall seconds while the monitor samples."""
     with Monitor(spec, Path("unused"), interval_s) as monitor:
         begin = time.monotonic()
-        monitor.watch(os.getpid())
+        monitor.start_sampling(os.getpid())
         time.sleep(seconds)
         passed = time.monotonic() - begin
     used = monitor.to_dict()["monitor_cpu_s"]

@@ -110,10 +110,10 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     source, target = torch.empty(input_shape(spec)), torch.empty(output_shape(spec))
 
     def bare() -> None:
-        model(pool.next())
+        model(pool.next_batch())
 
     def copies() -> None:
-        source.copy_(pool.next())
+        source.copy_(pool.next_batch())
         target.copy_(model(source))
 
     def timed(step: Callable[[], None]) -> float:

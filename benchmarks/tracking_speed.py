@@ -38,11 +38,11 @@ def main() -> None:
         syncer = make_syncer(study, "mlflow", f"sqlite:///{root}/mlflow.db")
         (tracker,) = syncer.trackers
         begin = time.perf_counter()
-        syncer.connect(tracker)
+        syncer.connect_tracker(tracker)
         connected = time.perf_counter()
-        logged = syncer.sync(tracker, finished=True)
+        logged = syncer.sync_tracker(tracker, finished=True)
         synced = time.perf_counter()
-        syncer.sync(tracker, finished=True)
+        syncer.sync_tracker(tracker, finished=True)
         again = time.perf_counter()
         view = syncer._study()
         report = {

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 
-def finite(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
     """The same data with NaN and infinities as null: JSON has no word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [replace_non_finite(item) for item in value]
     return value
 
 
 def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
     """Write `data` to `path`, or leave what was there. Raises OSError (disk full, read only)."""
-    text = json.dumps(finite(data), indent=indent, allow_nan=False)
+    text = json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

@@ -37,17 +37,19 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def marks(warnings: Sequence[str]) -> str:
+def format_marks(warnings: Sequence[str]) -> str:
     """The marks of some warnings, each once, in alphabetical order."""
-    return "".join(sorted({KINDS[code].mark for code in map(code_of, warnings) if code in KINDS}))
+    return "".join(
+        sorted({KINDS[code].mark for code in map(warning_code, warnings) if code in KINDS})
+    )
 
 
-def legend(warnings: Sequence[str]) -> list[str]:
+def format_legend(warnings: Sequence[str]) -> list[str]:
     """One line per kind of warning among these."""
-    seen = {code_of(warning) for warning in warnings}
+    seen = {warning_code(warning) for warning in warnings}
     return [f"{kind.mark}: {kind.meaning}" for code, kind in KINDS.items() if code in seen]
 
 
-def code_of(warning: str) -> str:
+def warning_code(warning: str) -> str:
     """The code in front of a warning."""
     return warning.partition(":")[0]

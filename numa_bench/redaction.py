@@ -20,7 +20,7 @@ _CREDENTIALS = re.compile(r"(?<=://)(?!/)[^\s'\"?#]+@")
 _PARAMETERS = re.compile(r"([?&](?:user|username|password|passwd|token|key)=)[^&\s]+", re.I)
 
 
-def redact(text: object) -> str:
+def redact_credentials(text: object) -> str:
     """A text without user names and passwords of the URIs in it."""
     return _PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(text)))
 

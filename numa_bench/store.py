@@ -88,7 +88,7 @@ class StudyStore:
             (self.root / ".lock").unlink()
         self._lock.release()
 
-    def clear(self) -> None:
+    def remove_files(self) -> None:
         """Remove an earlier study's files (debug runs share a directory), and only those."""
         self.records = []
         for name in _OWN:
@@ -98,7 +98,7 @@ class StudyStore:
             else:
                 path.unlink(missing_ok=True)
 
-    def paths(self, run_id: str) -> RunPaths:
+    def run_paths(self, run_id: str) -> RunPaths:
         """Where the files of a run are."""
         run, logs = self.root / "runs" / run_id, self.root / "logs"
         reports = self.root / "nsys_reports"
@@ -118,22 +118,22 @@ class StudyStore:
             busy_lock=self.root / BUSY_LOCK,
         )
 
-    def relative(self, path: Path) -> str:
+    def relative_path(self, path: Path) -> str:
         """A path as records hold it: relative to the study, which may be moved."""
         return path.relative_to(self.root).as_posix()
 
-    def attempts(self, run_id: str) -> int:
+    def count_attempts(self, run_id: str) -> int:
         """How often this run was tried before, an attempt that was killed with its study too."""
         recorded = max((r["attempt"] for r in self.records if r["run_id"] == run_id), default=0)
-        spec = self.paths(run_id).spec
+        spec = self.run_paths(run_id).spec
         names = (path.name.removeprefix("attempt") for path in spec.parent.glob("attempt*"))
         kept = max((int(name) for name in names if name.isdigit()), default=0)
         return max(recorded, kept + spec.is_file())
 
-    def prepare(self, spec: RunSpec) -> RunPaths:
+    def prepare_run(self, spec: RunSpec) -> RunPaths:
         """Write the run's spec; files of an earlier attempt are kept below runs/<run_id>/."""
-        paths = self.paths(spec.run_id)
-        earlier = self.attempts(spec.run_id)
+        paths = self.run_paths(spec.run_id)
+        earlier = self.count_attempts(spec.run_id)
         if earlier:
             keep = paths.spec.parent / f"attempt{earlier}"
             keep.mkdir(parents=True, exist_ok=True)
@@ -150,16 +150,16 @@ class StudyStore:
         write_json(paths.spec, spec.to_dict())
         return paths
 
-    def add(self, record: JsonDict) -> None:
+    def add_record(self, record: JsonDict) -> None:
         """Put a record in results.json, in place of an earlier attempt of the same run.
 
         A disk that cannot take it does not stop the study: the record stays in memory and is
         written with the next one, or by `finish`.
         """
         self.records = [r for r in self.records if r["run_id"] != record["run_id"]] + [record]
-        self.save()
+        self.save_records()
 
-    def save(self) -> None:
+    def save_records(self) -> None:
         """Write results.json; a failure is logged and remembered in `unsaved`."""
         try:
             write_json(self.root / STUDY_MARKER, self.records)
@@ -168,13 +168,13 @@ class StudyStore:
             self.unsaved = True
             logger.warning("results.json could not be written (%s); kept in memory", error)
 
-    def finish(self) -> Path:
+    def save_somewhere(self) -> Path:
         """Make sure the records are on some disk; return the file that holds them.
 
         Raises StoreError when neither the study directory nor the temporary one takes them.
         """
         if self.unsaved:
-            self.save()
+            self.save_records()
         if not self.unsaved:
             return self.root / STUDY_MARKER
         try:
@@ -184,22 +184,22 @@ class StudyStore:
             raise StoreError(f"the results could not be written anywhere: {error}") from error
         return spare
 
-    def write(self, name: str, data: Any) -> None:
+    def write_file(self, name: str, data: Any) -> None:
         """Write a JSON file of the study; a failure is logged, never raised."""
         try:
             write_json(self.root / name, data)
         except OSError as error:
             logger.warning("%s could not be written: %s", name, error)
 
-    def done(self) -> set[str]:
+    def finished_runs(self) -> set[str]:
         """Run ids that need not run again."""
         return {r["run_id"] for r in self.records if Status(r["status"]) in DONE}
 
-    def counts(self) -> dict[str, int]:
+    def count_statuses(self) -> dict[str, int]:
         """Number of records by status; every status is there."""
         return {s.value: sum(r["status"] == s.value for r in self.records) for s in Status}
 
-    def any_bad(self) -> bool:
+    def has_failures(self) -> bool:
         """Whether some run failed, timed out or was invalid."""
         return any(Status(r["status"]) in BAD for r in self.records)
 

@@ -12,10 +12,10 @@ from unittest import mock
 
 import pandas as pd
 
-from numa_bench.analysis.read.runs import load
+from numa_bench.analysis.read.runs import load_studies
 from numa_bench.analysis.report.files import Report, write_report
-from numa_bench.analysis.stats.compare import compare
-from numa_bench.analysis.stats.study_analysis import Analysis, assemble
+from numa_bench.analysis.stats.compare import compare_studies
+from numa_bench.analysis.stats.study_analysis import Analysis, analyse_study
 from numa_bench.config.schema import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
@@ -115,13 +115,15 @@ def analysed(kind: str) -> Analysis:
     for study in KINDS[kind]():
         write_study(root, study)
     comparison = None
-    loaded = load(root)
+    loaded = load_studies(root)
     if kind == "before_after":
         before, after = sorted(root.rglob("results.json"))
-        loaded = load([after])
-        comparison = compare(load([before]).frame, loaded.frame, fail_on_regression=0.03)
+        loaded = load_studies([after])
+        comparison = compare_studies(
+            load_studies([before]).frame, loaded.frame, fail_on_regression=0.03
+        )
     profiles = _profiles(loaded.frame) if kind == "one_gpu" else pd.DataFrame()
-    return assemble(
+    return analyse_study(
         kind,
         loaded,
         profiles=profiles,
@@ -140,7 +142,7 @@ def reported(kind: str, pictures: bool = False) -> Report:
     directory = Path(_ROOT.name) / "analysis" / f"{kind}-{pictures}"
     if pictures:
         return write_report(analysed(kind), directory)
-    with mock.patch("numa_bench.analysis.report.files.figures", return_value=iter(())):
+    with mock.patch("numa_bench.analysis.report.files.draw_figures", return_value=iter(())):
         return write_report(analysed(kind), directory)
 
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import load_config
-from numa_bench.config.overrides import dotted, touched_models
+from numa_bench.config.overrides import to_dotted_key, touched_models
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
@@ -29,7 +29,7 @@ from numa_bench.profiling import nsys
 from tests.machines import laptop
 
 #: nsys as a user of this machine would get it; None where there is none.
-NSYS = nsys.find(os.environ.get("NSYS", "nsys"))
+NSYS = nsys.find_nsys(os.environ.get("NSYS", "nsys"))
 # Only the tests of the profiler run anything under it.
 os.environ["NSYS"] = "/no/nsys/here"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -63,10 +63,10 @@ def compose_node() -> Iterator[Callable[..., DictConfig]]:
 
     What files give is composed once; single settings are put on top as Hydra itself does it.
     """
-    hydra_app.setup()
+    hydra_app.register_hydra()
 
     def composed(*overrides: str) -> DictConfig:
-        parsed = OverridesParser.create().parse_overrides([dotted(o) for o in overrides])
+        parsed = OverridesParser.create().parse_overrides([to_dotted_key(o) for o in overrides])
         single = [
             o
             for o in parsed
@@ -93,7 +93,7 @@ def load(compose_node: Callable[..., DictConfig]) -> Callable[..., RunnerConfig]
 
     def loaded(*overrides: str) -> RunnerConfig:
         node = without_hydra(compose_node(*overrides))
-        return load_config(node, [dotted(o) for o in overrides])
+        return load_config(node, [to_dotted_key(o) for o in overrides])
 
     return loaded
 
@@ -103,7 +103,7 @@ def plan(load: Callable[..., RunnerConfig]) -> Callable[..., Plan]:
     """Plan overrides for a machine whose GPUs are all visible."""
 
     def planned(machine: Topology, *overrides: str) -> Plan:
-        touched = touched_models(dotted(o) for o in overrides)
+        touched = touched_models(to_dotted_key(o) for o in overrides)
         return build_plan(load(*overrides), machine, machine.gpus, touched)
 
     return planned

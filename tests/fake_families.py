@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from numa_bench.analysis.stats.contrasts import Contrasts, contrast
+from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
 from numa_bench.analysis.stats.drift import remove_drift
 from numa_bench.analysis.stats.robust import Array
 from tests.fake_pipeline import Noise
@@ -50,7 +50,7 @@ def simulate(design: Design, rng: np.random.Generator) -> Array:
 def judge(throughput: Array, seed: int, effort: float = 1.0) -> Contrasts:
     """What the analysis makes of it."""
     flat, spent = remove_drift(np.log(throughput).reshape(-1, throughput.shape[-1]))
-    return contrast(flat.reshape(throughput.shape), spent, 0.02, seed, effort)
+    return compare_cells(flat.reshape(throughput.shape), spent, 0.02, seed, effort)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec
-from numa_bench.worker.lifeline import die_with_starter, tell_started
+from numa_bench.worker.lifeline import die_with_starter, write_started
 
 if TYPE_CHECKING:
     from numa_bench.plan.plan import Plan
@@ -182,7 +182,7 @@ class FakeRun:
         except OSError:
             from numa_bench.worker import __main__ as worker
 
-            worker.Files(self._result, self._spare).write(result)
+            worker.Files(self._result, self._spare).write_result(result)
         return 0
 
     def hang_in_range(self) -> NoReturn:
@@ -225,7 +225,7 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument(name, type=Path)
     args = parser.parse_args(argv)
     if args.started is not None:
-        tell_started(args.started)
+        write_started(args.started)
     run: Callable[[], int] = getattr(
         FakeRun(args.spec, args.result, args.spare_result), args.behaviour
     )

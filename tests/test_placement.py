@@ -28,7 +28,7 @@ def observed(pages: dict[str, int], **others: Any) -> dict[str, Any]:
 
 def test_every_page_of_a_touched_buffer_is_found() -> None:
     buffer = HostBuffer((1000, 1000), torch.float32, register=False)
-    seen = placement.observe([(buffer.address, buffer.nbytes)])
+    seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
     if seen["method"] is None:
         pytest.skip("this kernel has neither move_pages nor numa_maps")
     pages = -(-buffer.nbytes // seen["page_bytes"])
@@ -40,7 +40,7 @@ def test_every_page_of_a_touched_buffer_is_found() -> None:
 
 
 def test_own_cpus_and_policy_are_told() -> None:
-    seen = placement.observe([])
+    seen = placement.observe_placement([])
     allowed = placement.parse_cpu_list(seen["cpus_allowed"])
     assert set(allowed) == os.sched_getaffinity(0)
     assert seen["thread_cpus_allowed"]
@@ -53,7 +53,7 @@ def test_numa_maps_are_used_where_move_pages_is_forbidden(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(placement, "_move_pages", forbidden)
     buffer = HostBuffer((1000, 1000), torch.float32, register=False)
-    seen = placement.observe([(buffer.address, buffer.nbytes)])
+    seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
     if not Path("/proc/self/numa_maps").exists():
         pytest.skip("kernel without /proc/self/numa_maps")
     assert seen["method"] == "numa_maps"
@@ -72,11 +72,11 @@ def test_numa_maps_lines_are_counted_by_node_and_page_size() -> None:
 
 
 def test_all_pages_where_they_should_be() -> None:
-    assert placement.judge(BIND_1, observed({"1": 100})) == (1.0, None)
+    assert placement.judge_placement(BIND_1, observed({"1": 100})) == (1.0, None)
 
 
 def test_stray_pages_make_it_invalid_and_say_where_they_are() -> None:
-    fraction, problem = placement.judge(BIND_1, observed({"0": 2, "1": 98}))
+    fraction, problem = placement.judge_placement(BIND_1, observed({"0": 2, "1": 98}))
     assert fraction == 0.98
     assert problem is not None
     assert "98.0%" in problem
@@ -84,11 +84,11 @@ def test_stray_pages_make_it_invalid_and_say_where_they_are() -> None:
 
 
 def test_one_page_in_a_hundred_may_stray() -> None:
-    assert placement.judge(BIND_1, observed({"0": 1, "1": 99})) == (0.99, None)
+    assert placement.judge_placement(BIND_1, observed({"0": 1, "1": 99})) == (0.99, None)
 
 
 def test_pages_that_are_nowhere_count_against_it() -> None:
-    fraction, problem = placement.judge(BIND_1, observed({"1": 90}, pages_missing=10))
+    fraction, problem = placement.judge_placement(BIND_1, observed({"1": 90}, pages_missing=10))
     assert fraction == 0.9
     assert problem
 
@@ -96,14 +96,14 @@ def test_pages_that_are_nowhere_count_against_it() -> None:
 @pytest.mark.parametrize("field", ["cpus_allowed", "thread_cpus_allowed"])
 def test_a_thread_that_may_run_elsewhere_makes_it_invalid(field: str) -> None:
     value: Any = "0-5" if field == "cpus_allowed" else ["4-5", "0-5"]
-    _, problem = placement.judge(BIND_1, observed({"1": 1}, **{field: value}))
+    _, problem = placement.judge_placement(BIND_1, observed({"1": 1}, **{field: value}))
     assert problem is not None
     assert "outside node 1" in problem
 
 
 def test_preferred_may_spill_and_says_how_much() -> None:
     preferred = Placement(1, (1,), "preferred", "local", cpus=(4, 5))
-    assert placement.judge(preferred, observed({"0": 50, "1": 50})) == (0.5, None)
+    assert placement.judge_placement(preferred, observed({"0": 50, "1": 50})) == (0.5, None)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,18 @@ def test_preferred_may_spill_and_says_how_much() -> None:
 )
 def test_interleave_must_be_even(pages: dict[str, int], good: bool) -> None:
     spread = Placement(1, (0, 1), "interleave", "interleave", cpus=(4, 5))
-    _, problem = placement.judge(spread, observed(pages))
+    _, problem = placement.judge_placement(spread, observed(pages))
     assert (problem is None) is good
 
 
 def test_unbound_memory_has_no_fraction() -> None:
     unbound = Placement(None, (), "none", "unbound")
-    assert placement.judge(unbound, observed({"0": 5})) == (None, None)
+    assert placement.judge_placement(unbound, observed({"0": 5})) == (None, None)
 
 
 def test_unknown_pages_are_unproven_not_passed() -> None:
     seen = observed({}, pages_missing=None)
-    fraction, problem = placement.judge(BIND_1, seen)
+    fraction, problem = placement.judge_placement(BIND_1, seen)
     assert fraction is None
     assert problem is not None
     assert "unproven" in problem

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 
 from numa_bench.errors import StoreError, StudyFailed
-from numa_bench.jsonio import finite, read_json, write_json
+from numa_bench.jsonio import read_json, replace_non_finite, write_json
 from numa_bench.records import (
     Execution,
     JsonDict,
@@ -147,7 +147,7 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, value: float) -> None
         "c": {"d": None},
         "e": True,
     }
-    assert finite({"big": 10**30, "text": "nan"}) == {"big": 10**30, "text": "nan"}
+    assert replace_non_finite({"big": 10**30, "text": "nan"}) == {"big": 10**30, "text": "nan"}
 
 
 # The store.
@@ -155,10 +155,10 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, value: float) -> None
 
 def test_pandas_reads_the_results_with_no_preparation(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
-        store.add(record_of("a_r0", node=0, throughput_samples_per_s=100.0))
-        store.add(record_of("a_r1", node=0, throughput_samples_per_s=110.0))
-        store.add(record_of("b_r0", node=1, throughput_samples_per_s=float("nan")))
-        store.add(record_of("b_r1", Status.FAILED, node=1))
+        store.add_record(record_of("a_r0", node=0, throughput_samples_per_s=100.0))
+        store.add_record(record_of("a_r1", node=0, throughput_samples_per_s=110.0))
+        store.add_record(record_of("b_r0", node=1, throughput_samples_per_s=float("nan")))
+        store.add_record(record_of("b_r1", Status.FAILED, node=1))
     frame = pd.read_json(tmp_path / "results.json")
     assert frame.groupby("numa_node")["success"].mean().to_dict() == {0: 1.0, 1: 0.5}
     means = frame.groupby("numa_node")["throughput_samples_per_s"].mean()
@@ -169,26 +169,26 @@ def test_pandas_reads_the_results_with_no_preparation(tmp_path: Path) -> None:
 def test_results_survive_and_tell_what_is_done(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
         for status in Status:
-            store.add(record_of(status.value, status))
-        assert store.any_bad()
+            store.add_record(record_of(status.value, status))
+        assert store.has_failures()
     with StudyStore(tmp_path) as store:
         assert [r["run_id"] for r in store.records] == [status.value for status in Status]
-        assert store.done() == {"passed", "waived"}
-        assert store.counts() == {status.value: 1 for status in Status}
+        assert store.finished_runs() == {"passed", "waived"}
+        assert store.count_statuses() == {status.value: 1 for status in Status}
 
 
 @pytest.mark.parametrize("status", [Status.PASSED, Status.WAIVED, Status.INTERRUPTED])
 def test_what_is_not_bad(tmp_path: Path, status: Status) -> None:
     with StudyStore(tmp_path) as store:
-        store.add(record_of("a", status))
-        assert not store.any_bad()
+        store.add_record(record_of("a", status))
+        assert not store.has_failures()
 
 
 def test_a_new_attempt_replaces_the_record(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
-        store.add(record_of("a", Status.FAILED))
-        store.add(record_of("b"))
-        store.add(record_of("a", attempt=2))
+        store.add_record(record_of("a", Status.FAILED))
+        store.add_record(record_of("b"))
+        store.add_record(record_of("a", attempt=2))
     found = [(r["run_id"], r["status"], r["attempt"]) for r in read_json(tmp_path / "results.json")]
     assert found == [("b", "passed", 1), ("a", "passed", 2)]
 
@@ -196,13 +196,13 @@ def test_a_new_attempt_replaces_the_record(tmp_path: Path) -> None:
 def test_files_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
         for attempt in (1, 2, 3):
-            assert store.attempts("a") == attempt - 1
-            paths = store.prepare(spec_of("a"))
+            assert store.count_attempts("a") == attempt - 1
+            paths = store.prepare_run(spec_of("a"))
             assert not paths.result.exists()
             write_json(paths.result, attempt)
             paths.stdout.write_text(f"out {attempt}")
             paths.stderr.write_text(f"err {attempt}")
-            store.add(record_of("a", Status.FAILED, attempt))
+            store.add_record(record_of("a", Status.FAILED, attempt))
     run = tmp_path / "runs" / "a"
     assert names_in(run) == ["attempt1", "attempt2", "result.json", "spec.json"]
     for attempt in (1, 2):
@@ -216,36 +216,36 @@ def test_files_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
 def test_an_attempt_without_a_record_counts(tmp_path: Path) -> None:
     """The study was killed in the middle of it: there is its spec, but no record."""
     with StudyStore(tmp_path) as store:
-        store.prepare(spec_of("a")).stdout.write_text("so far")
+        store.prepare_run(spec_of("a")).stdout.write_text("so far")
     with StudyStore(tmp_path) as store:
-        assert store.attempts("a") == 1
-        assert store.attempts("b") == 0
-        store.prepare(spec_of("a"))
-        assert store.attempts("a") == 2
+        assert store.count_attempts("a") == 1
+        assert store.count_attempts("b") == 0
+        store.prepare_run(spec_of("a"))
+        assert store.count_attempts("a") == 2
     assert (tmp_path / "runs" / "a" / "attempt1" / "a.stdout").read_text() == "so far"
 
 
 def test_a_result_of_an_earlier_attempt_is_never_taken_for_a_new_one(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
-        paths = store.paths("a")
+        paths = store.run_paths("a")
         write_json(paths.result, "old")
         write_json(paths.spare_result, "older")
-        store.prepare(spec_of("a"))
+        store.prepare_run(spec_of("a"))
         assert not paths.result.exists()
         assert not paths.spare_result.exists()
 
 
 def test_two_studies_do_not_share_a_spare_result(tmp_path: Path) -> None:
     """The same run of another study may end on the same full machine."""
-    first, second = (StudyStore(tmp_path / name).paths("a").spare_result for name in ("x", "y"))
+    first, second = (StudyStore(tmp_path / name).run_paths("a").spare_result for name in ("x", "y"))
     assert first != second
-    assert first == StudyStore(tmp_path / "x").paths("a").spare_result
+    assert first == StudyStore(tmp_path / "x").run_paths("a").spare_result
     assert first.parent == Path(tempfile.gettempdir())
 
 
 def test_paths_in_records_are_relative(tmp_path: Path) -> None:
     store = StudyStore(tmp_path)
-    assert store.relative(store.paths("a").stderr) == "logs/a.stderr"
+    assert store.relative_path(store.run_paths("a").stderr) == "logs/a.stderr"
 
 
 @pytest.mark.parametrize(
@@ -349,9 +349,9 @@ def test_clear_removes_own_files_only(tmp_path: Path) -> None:
         (tmp_path / name).write_text("[]")
     with StudyStore(tmp_path) as store:
         store.records = [record_of("a")]
-        store.clear()
+        store.remove_files()
         assert store.records == []
-        store.clear()  # nothing to remove
+        store.remove_files()  # nothing to remove
     left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert left == sorted(others)
 
@@ -389,16 +389,16 @@ def test_a_record_that_cannot_be_written_is_written_with_the_next(
     tmp_path: Path, full: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     with StudyStore(tmp_path) as store:
-        store.add(record_of("a"))
+        store.add_record(record_of("a"))
         full(tmp_path)
-        store.add(record_of("b"))
-        store.write(SUMMARY, {})
+        store.add_record(record_of("b"))
+        store.write_file(SUMMARY, {})
         assert store.unsaved
         assert [r["run_id"] for r in read_json(tmp_path / "results.json")] == ["a"]
         full()
-        store.add(record_of("c"))
+        store.add_record(record_of("c"))
         assert not store.unsaved
-        assert store.finish() == tmp_path / "results.json"
+        assert store.save_somewhere() == tmp_path / "results.json"
     assert [r["run_id"] for r in read_json(tmp_path / "results.json")] == ["a", "b", "c"]
     assert "results.json could not be written" in caplog.text
     assert f"{SUMMARY} could not be written" in caplog.text
@@ -407,9 +407,9 @@ def test_a_record_that_cannot_be_written_is_written_with_the_next(
 def test_finish_writes_what_is_left(tmp_path: Path, full: Callable[..., None]) -> None:
     with StudyStore(tmp_path) as store:
         full(tmp_path)
-        store.add(record_of("a"))
+        store.add_record(record_of("a"))
         full()
-        assert store.finish() == tmp_path / "results.json"
+        assert store.save_somewhere() == tmp_path / "results.json"
     assert [r["run_id"] for r in read_json(tmp_path / "results.json")] == ["a"]
 
 
@@ -418,13 +418,13 @@ def test_finish_turns_to_the_temporary_directory(
 ) -> None:
     with StudyStore(tmp_path / "study") as store:
         full(tmp_path / "study")
-        store.add(record_of("a"))
-        saved = store.finish()
+        store.add_record(record_of("a"))
+        saved = store.save_somewhere()
         assert saved.is_relative_to(temp)
         assert read_json(saved) == store.records
         full(tmp_path)
         with pytest.raises(StoreError, match="could not be written anywhere"):
-            store.finish()
+            store.save_somewhere()
 
 
 @pytest.fixture
@@ -455,13 +455,13 @@ def fill_disk(directory: Path) -> Path:
 
 def test_a_really_full_disk_and_space_again(tiny_disk: Path) -> None:
     with StudyStore(tiny_disk / "study") as store:
-        store.add(record_of("a"))
+        store.add_record(record_of("a"))
         filler = fill_disk(tiny_disk)
-        store.add(record_of("b"))
+        store.add_record(record_of("b"))
         assert [r["run_id"] for r in read_json(tiny_disk / "study" / "results.json")] == ["a"]
         assert names_in(tiny_disk / "study") == [".lock", "results.json"]
         filler.unlink()
-        assert store.finish() == tiny_disk / "study" / "results.json"
+        assert store.save_somewhere() == tiny_disk / "study" / "results.json"
     assert [r["run_id"] for r in read_json(tiny_disk / "study" / "results.json")] == ["a", "b"]
 
 

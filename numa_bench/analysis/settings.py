@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis.read.runs import Filters
-from numa_bench.config.settings import doc, help_text, typed
+from numa_bench.config.settings import documented_field, help_text, to_typed_config
 from numa_bench.errors import ConfigError
 
 
@@ -19,32 +19,38 @@ from numa_bench.errors import ConfigError
 class AnalysisConfig:
     """What to analyse, and how."""
 
-    experiment_name: str = doc("numa_study", "Name of the study; all: every study there is.")
-    root: str = doc("outputs", "Output root of the runner, below which studies are looked for.")
-    results: Any = doc(
+    experiment_name: str = documented_field(
+        "numa_study", "Name of the study; all: every study there is."
+    )
+    root: str = documented_field(
+        "outputs", "Output root of the runner, below which studies are looked for."
+    )
+    results: Any = documented_field(
         None, "Study directories or results.json files to analyse instead, as a list."
     )
-    compare: Any = doc(
+    compare: Any = documented_field(
         None, "Two studies, before and after, as directories, results.json files or names: [A,B]."
     )
-    fail_on_regression: Optional[float] = doc(
+    fail_on_regression: Optional[float] = documented_field(
         None,
         "With compare: exit with 1 when a throughput fell by more than this many percent, with "
         "confidence.",
     )
-    date_from: Optional[str] = doc(None, "First day of runs to take, as 2026-01-31 (UTC).")
-    date_to: Optional[str] = doc(None, "Last day of runs to take.")
-    hosts: Any = doc(None, "Only runs of these hosts.")
-    gpus: Any = doc(None, "Only runs on these GPUs: numbers, names or UUIDs, or cpu.")
-    models: Any = doc(None, "Only runs of these models, by name (vit_name).")
-    target_percent: float = doc(
+    date_from: Optional[str] = documented_field(
+        None, "First day of runs to take, as 2026-01-31 (UTC)."
+    )
+    date_to: Optional[str] = documented_field(None, "Last day of runs to take.")
+    hosts: Any = documented_field(None, "Only runs of these hosts.")
+    gpus: Any = documented_field(None, "Only runs on these GPUs: numbers, names or UUIDs, or cpu.")
+    models: Any = documented_field(None, "Only runs of these models, by name (vit_name).")
+    target_percent: float = documented_field(
         2.0, "Smallest effect of interest in percent: for it the repeats needed are computed."
     )
-    seed: int = doc(0, "Seed of bootstrap and permutations.")
-    track: bool = doc(
+    seed: int = documented_field(0, "Seed of bootstrap and permutations.")
+    track: bool = documented_field(
         True, "Log page and plots where the study itself was logged (one study or sweep only)."
     )
-    profiles: int = doc(
+    profiles: int = documented_field(
         200, "Most profiler reports to read, evenly over all that there are; 0 reads none."
     )
 
@@ -64,7 +70,7 @@ class Settings:
         return directory_name(self.config.experiment_name, self.config.results, self.config.compare)
 
 
-def register() -> None:
+def register_settings() -> None:
     """Put the schema and the resolvers where conf/analyze.yaml finds them. Safe to call twice."""
     ConfigStore.instance().store(name="analysis_schema", node=AnalysisConfig)
     OmegaConf.register_new_resolver(
@@ -86,9 +92,9 @@ def directory_name(experiment_name: str, results: Any, compare: Any) -> str:
     return experiment_name
 
 
-def check(node: DictConfig, overrides: Sequence[str]) -> Settings:
+def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
     """The settings of a composed configuration. Raises ConfigError or UnknownKeyError."""
-    config = typed(node, overrides)
+    config = to_typed_config(node, overrides)
     assert isinstance(config, AnalysisConfig)
     compare = _texts("compare", config.compare)
     if compare and len(compare) != 2:

@@ -6,10 +6,10 @@ import platform
 from pathlib import Path
 
 from numa_bench.analysis.profiles.table import profile_table
-from numa_bench.analysis.read.runs import Filters, Loaded, load
+from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.settings import Settings
-from numa_bench.analysis.stats.compare import Comparison, compare
-from numa_bench.analysis.stats.study_analysis import Analysis, assemble
+from numa_bench.analysis.stats.compare import Comparison, compare_studies
+from numa_bench.analysis.stats.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
 from numa_bench.profiling.nsys import export_report
 from numa_bench.versions import package_versions
@@ -23,14 +23,14 @@ class RegressionFound(NumaBenchError):  # noqa: N818 - an outcome, not a mistake
     exit_code = 1
 
 
-def gather(wanted: Settings, *, created: str, command: str) -> Analysis:
+def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
     """Load and compute. Raises StoreError or ConfigError when there is nothing to analyse."""
     config = wanted.config
     comparison: Comparison | None = None
     if wanted.compare:
         before, after = (_one_of_two(side, config.root, wanted.filters) for side in wanted.compare)
         limit = config.fail_on_regression
-        comparison = compare(
+        comparison = compare_studies(
             before.frame,
             after.frame,
             fail_on_regression=None if limit is None else limit / 100,
@@ -39,9 +39,9 @@ def gather(wanted: Settings, *, created: str, command: str) -> Analysis:
         loaded, name = after, " against ".join(reversed(wanted.compare))
     else:
         name = "selection" if wanted.results else config.experiment_name
-        loaded = load(wanted.results or config.root, config.experiment_name, wanted.filters)
+        loaded = load_studies(wanted.results or config.root, config.experiment_name, wanted.filters)
         _something(loaded)
-    return assemble(
+    return analyse_study(
         name,
         loaded,
         profiles=profile_table(loaded.frame, config.profiles, export_report),
@@ -58,7 +58,11 @@ def _one_of_two(side: str, root: str, filters: Filters) -> Loaded:
     """One side of a comparison: a path where there is one, else a study's name."""
     path = Path(side)
     try:
-        loaded = load([path], "all", filters) if path.exists() else load(root, side, filters)
+        loaded = (
+            load_studies([path], "all", filters)
+            if path.exists()
+            else load_studies(root, side, filters)
+        )
     except StoreError as error:
         raise ConfigError("compare", side, str(error)) from error
     if loaded.frame.empty:

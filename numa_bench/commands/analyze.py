@@ -20,7 +20,7 @@ from numa_bench.errors import NumaBenchError
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="analyze")
 def app(node: DictConfig) -> None:
     """Run one Hydra job; an error is reported in one line and leaves no empty directory."""
-    hydra_guard.guard(lambda: run(node), AnalysisConfig)
+    hydra_guard.guard_job(lambda: run(node), AnalysisConfig)
 
 
 def run(node: DictConfig) -> None:
@@ -28,13 +28,13 @@ def run(node: DictConfig) -> None:
     job = HydraConfig.get()
     directory = Path(job.runtime.output_dir)
     try:
-        analyse(settings.check(node, list(job.overrides.task)), directory)
+        write_analysis(settings.check_settings(node, list(job.overrides.task)), directory)
     except NumaBenchError:
         _remove_if_unused(directory)
         raise
 
 
-def analyse(wanted: Settings, directory: Path) -> None:
+def write_analysis(wanted: Settings, directory: Path) -> None:
     """Write the page of an analysis to `directory` and print its verdict.
 
     Raises RegressionFound when throughput fell by more than `fail_on_regression` percent.
@@ -42,16 +42,18 @@ def analyse(wanted: Settings, directory: Path) -> None:
     # Imported late: --cfg job, --help and mistakes do not wait for numpy, pandas and matplotlib.
     from numa_bench.analysis.report.files import write_report
     from numa_bench.analysis.report.terminal import print_analysis
-    from numa_bench.commands.analysis_inputs import gather
-    from numa_bench.commands.tracker_upload import attach
+    from numa_bench.commands.analysis_inputs import load_analysis
+    from numa_bench.commands.tracker_upload import upload_report
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    analysis = gather(wanted, created=created, command=" ".join(["analyze.py", *sys.argv[1:]]))
+    analysis = load_analysis(
+        wanted, created=created, command=" ".join(["analyze.py", *sys.argv[1:]])
+    )
     write_report(analysis, directory)
     OmegaConf.save(OmegaConf.structured(wanted.config), directory / "config_resolved.yaml")
     print_analysis(analysis, directory)
     roots = {str(study.directory) for study in analysis.loaded.studies}
-    if wanted.config.track and len(roots) == 1 and (told := attach(Path(*roots), directory)):
+    if wanted.config.track and len(roots) == 1 and (told := upload_report(Path(*roots), directory)):
         print(told)
     if analysis.comparison is not None and analysis.comparison.regressed:
         from numa_bench.commands.analysis_inputs import RegressionFound
@@ -72,5 +74,5 @@ def _remove_if_unused(directory: Path) -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
-    settings.register()
+    settings.register_settings()
     return hydra_guard.run_app(app, AnalysisConfig, "root")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from numa_bench.analysis.profiles.inspection import Inspection, inspect
+from numa_bench.analysis.profiles.inspection import Inspection, inspect_report
 from numa_bench.analysis.profiles.pcie import Link, parse_link
 from numa_bench.errors import NumaBenchError, ReportError
 from numa_bench.profiling.nsys import export_report
@@ -22,7 +22,7 @@ from numa_bench.profiling.nsys import export_report
 PICTURE = ".timeline.png"
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     about, _, more = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
         description=about, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +55,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what was asked for; return 0, or 2 when some file could not be read."""
-    args = arguments(argv)
+    args = parse_arguments(argv)
     found: list[Inspection] = []
     code = 0
     try:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspection | None:
     """One file's inspection, its picture drawn; None, and a line on stderr, when it fails."""
     try:
-        found = inspect(path, args.window, link, export_report)
+        found = inspect_report(path, args.window, link, export_report)
         if args.plot or args.plot_to:
             _plot(found, args.plot_to or found.path.with_suffix(PICTURE))
     except NumaBenchError as error:
@@ -93,43 +93,50 @@ def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspe
 
 
 def _plot(found: Inspection, target: Path) -> None:
-    from numa_bench.analysis.plots.timeline import draw  # matplotlib takes a while to import
+    from numa_bench.analysis.plots.timeline import (
+        draw_timeline,  # matplotlib takes a while to import
+    )
 
     try:
-        draw(found, target)
+        draw_timeline(found, target)
     except (OSError, ValueError) as error:
         raise ReportError(f"{target}: the picture cannot be written: {error}") from error
     print(f"timeline: {target}", file=sys.stderr)
 
 
 def _show(found: Inspection, first: bool) -> None:
-    from numa_bench.analysis.profiles.view import console, show  # JSON and CSV do not wait for rich
+    from numa_bench.analysis.profiles.view import (  # JSON and CSV do not wait for rich
+        make_console,
+        print_inspection,
+    )
 
-    screen = console()
+    screen = make_console()
     if not first:
         screen.rule(style="dim")
-    show(screen, found)
+    print_inspection(screen, found)
 
 
 def _compare(a: Inspection, b: Inspection) -> None:
-    from numa_bench.analysis.profiles.compare import compare
-    from numa_bench.analysis.profiles.view import console
+    from numa_bench.analysis.profiles.compare import print_comparison
+    from numa_bench.analysis.profiles.view import make_console
 
-    compare(console(), a, b)
+    print_comparison(make_console(), a, b)
 
 
 def _print_json(found: list[Inspection]) -> None:
     import json
 
-    from numa_bench.jsonio import finite
+    from numa_bench.jsonio import replace_non_finite
 
-    print(json.dumps(finite([one.to_dict() for one in found]), indent=1, allow_nan=False))
+    print(
+        json.dumps(replace_non_finite([one.to_dict() for one in found]), indent=1, allow_nan=False)
+    )
 
 
 def _print_csv(found: list[Inspection]) -> None:
     import csv
 
-    rows = [row for one in found for row in one.rows()]
+    rows = [row for one in found for row in one.to_rows()]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from numa_bench.config import hydra_app
-from numa_bench.config.loading import discover, load_config, save_resolved
+from numa_bench.config.loading import discover_machine, load_config, save_resolved
 from numa_bench.config.overrides import rewrite_command_line, touched_models
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.profilers import find_profiler
@@ -22,7 +22,7 @@ from numa_bench.runner.resume import check_directory
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="config")
 def app(node: DictConfig) -> None:
     """Run one Hydra job and report its error, if any, in one line."""
-    hydra_app.guard(lambda: run(node))
+    hydra_app.guard_job(lambda: run(node))
 
 
 def run(node: DictConfig) -> None:
@@ -30,7 +30,7 @@ def run(node: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
-    topology, visible = discover(config.topology_root)
+    topology, visible = discover_machine(config.topology_root)
     here = config.topology_root is None
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
     plan = build_plan(config, topology, visible, touched_models(overrides), profiler)
@@ -52,6 +52,6 @@ def run(node: DictConfig) -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
-    hydra_app.setup()
+    hydra_app.register_hydra()
     rewrite_command_line(sys.argv, os.environ)
     return hydra_app.run_app(app)

@@ -15,7 +15,7 @@ STATE = "tracking.json"
 TIMEOUT_S = 120.0
 
 
-def attach(study: Path, directory: Path) -> str | None:
+def upload_report(study: Path, directory: Path) -> str | None:
     """Log page and plots to the trackers that know `study`; what to tell the user, or None.
 
     A tracker that does not take them costs a line, not the analysis.

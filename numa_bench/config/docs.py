@@ -6,7 +6,7 @@ Write the page: python -m numa_bench.config.docs > docs/configuration.md
 from __future__ import annotations
 
 from numa_bench.config.schema import RunnerConfig, ViTConfig
-from numa_bench.config.settings import leaves
+from numa_bench.config.settings import list_settings
 
 _HEAD = """# Configuration
 
@@ -18,11 +18,11 @@ On the command line: `key=value`, lists as `[0,1]`, entries of a list as
 """
 
 
-def markdown() -> str:
+def render_markdown() -> str:
     """The page docs/configuration.md."""
     out = [_HEAD]
     group = None
-    for leaf in leaves(RunnerConfig):
+    for leaf in list_settings(RunnerConfig):
         section = leaf.key.rsplit(".", 1)[0] if "." in leaf.key else "top level"
         if section != group:
             group = section
@@ -41,4 +41,4 @@ def _first_line(cls: type) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(render_markdown(), end="")

@@ -19,7 +19,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from numa_bench.config.settings import UNSET, all_keys, leaves
+from numa_bench.config.settings import UNSET, list_keys, list_settings
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
 MODELS = "experiment.vit_configs"
@@ -76,7 +76,7 @@ def one_line(error: BaseException, schema: type) -> str:
 def unknown_key(key: str, schema: type) -> str:
     """One line for a key that no schema has, with the nearest that one has."""
     section, _, word = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
-    known = [name.rpartition(".") for name in all_keys(schema)]
+    known = [name.rpartition(".") for name in list_keys(schema)]
     beside = {last: f"{above}.{last}".lstrip(".") for above, _, last in known if above == section}
     anywhere = {last: f"{above}.{last}".lstrip(".") for above, _, last in reversed(known)}
     hints = [
@@ -131,7 +131,7 @@ def _expected(place: str, schema: type) -> str | None:
         return f"expected a model {model}" if _is_entry(place) else f"expected a list [{model}]"
     plain = re.sub(r"\[\d+\]", "[]", place)
     own = plain.replace(f"{MODELS}[].", "experiment.test.")
-    for leaf in leaves(schema):
+    for leaf in list_settings(schema):
         if leaf.key in (plain, own):
             example = "" if leaf.default == UNSET else f", for example {leaf.default}"
             return f"expected {leaf.type}{example}"

@@ -28,7 +28,7 @@ CONFIG_DIR = next(
 )
 
 
-def setup() -> None:
+def register_hydra() -> None:
     """Register schemas and resolvers. Safe to call twice."""
     register_configs()
     resolvers: dict[str, Callable[..., object]] = {
@@ -99,9 +99,9 @@ def _more_gpus_than(least: int) -> Callable[[object, object], object]:
     return lambda then, otherwise: then if _gpu_count() > least else otherwise
 
 
-def guard(job: Callable[[], object]) -> None:
+def guard_job(job: Callable[[], object]) -> None:
     """See `hydra_guard.guard`; for the runner's settings."""
-    hydra_guard.guard(job, RunnerConfig)
+    hydra_guard.guard_job(job, RunnerConfig)
 
 
 def run_app(app: Callable[[], object]) -> int:

@@ -23,7 +23,7 @@ _failures: list[Exception] = []
 _app_process: int | None = None
 
 
-def guard(job: Callable[[], object], schema: type) -> None:
+def guard_job(job: Callable[[], object], schema: type) -> None:
     """Run one job of an app whose settings are `schema`. Its error is told here, in one line.
 
     It is kept for `run_app`, not raised: a sweep goes on, and Hydra adds no lines of its own. In
@@ -86,7 +86,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
 
 def _in_a_job(error: Exception) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.name == guard.__name__ for frame in frames)
+    return any(frame.name == guard_job.__name__ for frame in frames)
 
 
 def _for_the_user(error: Exception) -> bool:

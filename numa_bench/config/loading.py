@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config.schema import RunnerConfig
-from numa_bench.config.settings import typed
-from numa_bench.config.validation import validate
+from numa_bench.config.settings import to_typed_config
+from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
@@ -30,9 +30,9 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     """
     if node.resume_from:
         node = _resumed(Path(node.resume_from), overrides)
-    config = typed(node, overrides)
+    config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
-    validate(config)
+    validate_config(config)
     return config
 
 
@@ -43,7 +43,7 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
     OmegaConf.save(OmegaConf.structured(config), path)
 
 
-def discover(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
+def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
     """The machine's topology and the GPUs that this process may use.
 
     `root`: a captured sysfs tree instead of this machine; of its display devices those of NVIDIA

@@ -14,7 +14,7 @@ _KEY = re.compile(r"(?P<key>(?:\+\+?|~)?[A-Za-z_][\w./@-]*(?:\[\d+\][\w.]*)+)(?P
 _TOUCHED = re.compile(r"(?:\+\+?|~)?experiment\.vit_configs\.(\d+)\b")
 
 
-def dotted(argument: str) -> str:
+def to_dotted_key(argument: str) -> str:
     """One command-line argument with the indices of its key in dotted form."""
     match = _KEY.fullmatch(argument)
     if match is None or not (match["rest"] or argument.startswith("~")):
@@ -27,10 +27,10 @@ def rewrite_command_line(argv: list[str], environ: MutableMapping[str, str]) -> 
 
     The last word of COMP_LINE is still being typed and stays as it is.
     """
-    argv[1:] = [dotted(argument) for argument in argv[1:]]
+    argv[1:] = [to_dotted_key(argument) for argument in argv[1:]]
     if "COMP_LINE" in environ:
         *typed, last = environ["COMP_LINE"].split(" ")
-        environ["COMP_LINE"] = " ".join([*map(dotted, typed), last])
+        environ["COMP_LINE"] = " ".join([*map(to_dotted_key, typed), last])
 
 
 def touched_models(overrides: Iterable[str]) -> frozenset[int]:

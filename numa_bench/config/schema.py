@@ -8,12 +8,12 @@ is checked in `validation.py`; what a setting does is in `planning.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import TYPE_CHECKING, Any, List, Optional, get_type_hints  # noqa: UP035
+from typing import TYPE_CHECKING, Any, List, Optional, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from numa_bench.config.settings import doc
+from numa_bench.config.settings import documented_field
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -33,31 +33,39 @@ class TestConfig:
 
     __test__ = False  # not a pytest class
 
-    num_samples: int = doc(2000, "Samples to time. Rounded up to whole batches.")
-    time_budget_s: float = doc(
+    num_samples: int = documented_field(2000, "Samples to time. Rounded up to whole batches.")
+    time_budget_s: float = documented_field(
         10.0, "Longest timed window in seconds; a slow machine measures fewer samples and says so."
     )
-    batch_size: int = doc(8, "Samples in one batch, which is one copy in and one copy out.")
-    image_size: int = doc(224, "Side of the square input image in pixels.")
-    channels: int = doc(3, "Channels of the input image.")
-    pipeline_depth: int = doc(
+    batch_size: int = documented_field(
+        8, "Samples in one batch, which is one copy in and one copy out."
+    )
+    image_size: int = documented_field(224, "Side of the square input image in pixels.")
+    channels: int = documented_field(3, "Channels of the input image.")
+    pipeline_depth: int = documented_field(
         2, "Batches in flight: 1 is synchronous, 2 is double buffered. No overlap on the CPU."
     )
-    memory_size_mb: Optional[int] = doc(
+    memory_size_mb: Optional[int] = documented_field(
         None,
         "Host sample pool in MB (1e6 bytes), read round-robin. null: twice the last-level cache "
         "of the largest node, at least 256.",
     )
-    warmup_samples: int = doc(40, "Fewest warm-up samples; warm-up ends when stage times settle.")
-    warmup_budget_s: float = doc(5.0, "Longest warm-up in seconds, after compilation.")
-    precision: str = doc("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
-    compile_model: bool = doc(False, "Compile the model with torch.compile.")
-    compile_mode: str = doc("default", f"torch.compile mode: {', '.join(COMPILE_MODES)}.")
-    cpu_threads: Optional[int] = doc(
+    warmup_samples: int = documented_field(
+        40, "Fewest warm-up samples; warm-up ends when stage times settle."
+    )
+    warmup_budget_s: float = documented_field(5.0, "Longest warm-up in seconds, after compilation.")
+    precision: str = documented_field("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
+    compile_model: bool = documented_field(False, "Compile the model with torch.compile.")
+    compile_mode: str = documented_field(
+        "default", f"torch.compile mode: {', '.join(COMPILE_MODES)}."
+    )
+    cpu_threads: Optional[int] = documented_field(
         None, "torch and OpenMP threads of the worker. null: as many as CPUs it is bound to."
     )
-    seed: int = doc(0, "Seed of the model's weights and of the input samples.")
-    timeout_s: float = doc(900.0, "A run that lasts longer is stopped and recorded as timeout.")
+    seed: int = documented_field(0, "Seed of the model's weights and of the input samples.")
+    timeout_s: float = documented_field(
+        900.0, "A run that lasts longer is stopped and recorded as timeout."
+    )
 
 
 def _optional_twin(cls: type, name: str) -> type:
@@ -95,39 +103,47 @@ OVERRIDABLE = tuple(f.name for f in fields(TestConfig))
 class ViTConfig(TestOverrides):
     """One vision transformer, built by vit-pytorch. depth=0 is no model at all: pure transfer."""
 
-    name: Optional[str] = doc(None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>.")
-    patch_size: int = doc(32, "Side of a patch in pixels; must divide image_size.")
-    depth: int = doc(6, "Transformer blocks. 0: no-op, the input is copied back as it is.")
-    dim: int = doc(512, "Width of a token.")
-    heads: Optional[int] = doc(None, "Attention heads. null: dim / 64, at least 1.")
-    dim_head: Optional[int] = doc(
+    name: Optional[str] = documented_field(
+        None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>."
+    )
+    patch_size: int = documented_field(32, "Side of a patch in pixels; must divide image_size.")
+    depth: int = documented_field(
+        6, "Transformer blocks. 0: no-op, the input is copied back as it is."
+    )
+    dim: int = documented_field(512, "Width of a token.")
+    heads: Optional[int] = documented_field(None, "Attention heads. null: dim / 64, at least 1.")
+    dim_head: Optional[int] = documented_field(
         None, "Width of one head. null: dim / heads, and then heads must divide dim."
     )
-    mlp_dim: Optional[int] = doc(None, "Width of the feed-forward layer. null: 4 x dim.")
+    mlp_dim: Optional[int] = documented_field(
+        None, "Width of the feed-forward layer. null: 4 x dim."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class HardwareConfig:
     """Where runs are placed. Lists may be given as [0,1], 0, "0,1" or "0-3"."""
 
-    device: str = doc("auto", "auto: GPUs where there are any, else the CPU; or cuda, or cpu.")
-    gpu_ids: Any = doc(
+    device: str = documented_field(
+        "auto", "auto: GPUs where there are any, else the CPU; or cuda, or cpu."
+    )
+    gpu_ids: Any = documented_field(
         None,
         "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured by itself. null: "
         "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
     )
-    numa_nodes: Any = doc(
+    numa_nodes: Any = documented_field(
         "all",
         "Nodes whose CPUs to run on, one cell each: numbers, or all, local, remote (both relative "
         "to each GPU), unbound (no numactl); a list may mix them.",
     )
-    memory_nodes: Any = doc(
+    memory_nodes: Any = documented_field(
         None,
         "Nodes for memory, crossed with numa_nodes: numbers, or all, local, remote, same. null: "
         "with a GPU the CPU node itself; without one every node that has memory. With policy "
         "interleave: the set to interleave over (null: all).",
     )
-    memory_policy: str = doc(
+    memory_policy: str = documented_field(
         "bind", f"numactl memory policy: {', '.join(POLICIES)} (none: CPUs bound, memory not)."
     )
 
@@ -136,91 +152,115 @@ class HardwareConfig:
 class ExperimentConfig:
     """One study: models x GPUs x placements x repeats."""
 
-    name: str = doc(MISSING, "Name of the study, and of its directory under the output root.")
-    vit_configs: List[ViTConfig] = doc([], "The models to run.")  # noqa: UP006
+    name: str = documented_field(
+        MISSING, "Name of the study, and of its directory under the output root."
+    )
+    vit_configs: List[ViTConfig] = documented_field([], "The models to run.")
     test: TestConfig = field(
         default_factory=TestConfig, metadata={"help": "Measurement settings of all models."}
     )
     hardware: HardwareConfig = field(
         default_factory=HardwareConfig, metadata={"help": "Devices and placements."}
     )
-    repeats: int = doc(3, "Fresh processes per cell. One repeat gives no confidence interval.")
-    order: str = doc(
+    repeats: int = documented_field(
+        3, "Fresh processes per cell. One repeat gives no confidence interval."
+    )
+    order: str = documented_field(
         "shuffled", "shuffled: every cell once per block, each block in random order; sequential."
     )
-    order_seed: int = doc(0, "Seed of the random order.")
-    monitor_interval_s: float = doc(
+    order_seed: int = documented_field(0, "Seed of the random order.")
+    monitor_interval_s: float = documented_field(
         1.0, "Seconds between readings of the sensors beside a run. 0 switches them off."
     )
-    max_gpus: Optional[int] = doc(None, "Use at most so many of the GPUs. null: all.")
+    max_gpus: Optional[int] = documented_field(None, "Use at most so many of the GPUs. null: all.")
 
 
 @dataclass(kw_only=True, slots=True)
 class OutputConfig:
     """Where results go and what is shown."""
 
-    root: str = doc("outputs", "Directory under which every study gets its own.")
-    progress: str = doc("auto", "auto: a bar on a terminal, else plain lines; bar; plain.")
-    log_level: str = doc("INFO", f"Least level shown and logged: {', '.join(LOG_LEVELS)}.")
-    error_lines: int = doc(12, "Last lines of a failed run's stderr kept in its record.")
-    grace_s: float = doc(10.0, "Seconds a stopped run gets to end by itself before SIGKILL.")
+    root: str = documented_field("outputs", "Directory under which every study gets its own.")
+    progress: str = documented_field(
+        "auto", "auto: a bar on a terminal, else plain lines; bar; plain."
+    )
+    log_level: str = documented_field(
+        "INFO", f"Least level shown and logged: {', '.join(LOG_LEVELS)}."
+    )
+    error_lines: int = documented_field(
+        12, "Last lines of a failed run's stderr kept in its record."
+    )
+    grace_s: float = documented_field(
+        10.0, "Seconds a stopped run gets to end by itself before SIGKILL."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class ProfilerConfig:
     """What is recorded of every run beside its measurement."""
 
-    kind: str = doc(
+    kind: str = documented_field(
         "auto",
         "nsys (Nsight Systems); torch (torch.profiler, for hosts without nsys); none; auto: nsys "
         "where it is found and works, else none, and says so.",
     )
-    executable: str = doc(
+    executable: str = documented_field(
         "nsys", "nsys by name or path. conf/profiler takes it from the variable NSYS if set."
     )
-    capture: str = doc(
+    capture: str = documented_field(
         "window",
         "window: only a short window after the timed one; run: everything from the start, and the "
         "timed window is then traced too, which its record says.",
     )
-    batches: int = doc(32, "Most batches in the profiled window.")
-    budget_s: float = doc(2.0, "Longest profiled window in seconds.")
-    trace: List[str] = doc(["cuda", "nvtx"], "What nsys traces (nsys profile --trace).")  # noqa: UP006
-    sample: str = doc("none", "CPU sampling of nsys (--sample): none, process-tree, system-wide.")
-    cpuctxsw: str = doc("none", "Thread scheduling in the report (--cpuctxsw); same choices.")
-    extra_args: List[str] = doc(  # noqa: UP006
+    batches: int = documented_field(32, "Most batches in the profiled window.")
+    budget_s: float = documented_field(2.0, "Longest profiled window in seconds.")
+    trace: List[str] = documented_field(
+        ["cuda", "nvtx"], "What nsys traces (nsys profile --trace)."
+    )
+    sample: str = documented_field(
+        "none", "CPU sampling of nsys (--sample): none, process-tree, system-wide."
+    )
+    cpuctxsw: str = documented_field(
+        "none", "Thread scheduling in the report (--cpuctxsw); same choices."
+    )
+    extra_args: List[str] = documented_field(
         [],
         "More arguments of nsys profile, each quoted: ['--gpu-metrics-device=all'].",
     )
-    env: List[str] = doc(  # noqa: UP006
+    env: List[str] = documented_field(
         [],
         "Variables that a profiled run gets besides those that change results. A report holds the "
         "whole environment, so nsys starts with a minimal one.",
     )
-    export: bool = doc(True, "Export every nsys report to SQLite, between measurements.")
+    export: bool = documented_field(
+        True, "Export every nsys report to SQLite, between measurements."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class MlflowConfig:
     """MLflow."""
 
-    enabled: bool = doc(False, "Log to MLflow; tracking=mlflow switches it on.")
-    uri: Optional[str] = doc(
+    enabled: bool = documented_field(False, "Log to MLflow; tracking=mlflow switches it on.")
+    uri: Optional[str] = documented_field(
         None,
         "Tracking URI without credentials. null: MLFLOW_TRACKING_URI, else an SQLite file beside "
         "the output root.",
     )
-    experiment: Optional[str] = doc(None, "MLflow experiment. null: the name of the study.")
+    experiment: Optional[str] = documented_field(
+        None, "MLflow experiment. null: the name of the study."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class WandbConfig:
     """Weights & Biases."""
 
-    enabled: bool = doc(False, "Log to Weights & Biases; tracking=wandb switches it on.")
-    project: str = doc("numa_bench", "Project to log to.")
-    entity: Optional[str] = doc(None, "User or team. null: the account's own.")
-    mode: Optional[str] = doc(
+    enabled: bool = documented_field(
+        False, "Log to Weights & Biases; tracking=wandb switches it on."
+    )
+    project: str = documented_field("numa_bench", "Project to log to.")
+    entity: Optional[str] = documented_field(None, "User or team. null: the account's own.")
+    mode: Optional[str] = documented_field(
         None, "online, offline or disabled. null: WANDB_MODE, else online with an account."
     )
 
@@ -229,7 +269,7 @@ class WandbConfig:
 class TensorboardConfig:
     """TensorBoard."""
 
-    enabled: bool = doc(
+    enabled: bool = documented_field(
         False, "Write event files below the study; tracking=tensorboard switches it on."
     )
 
@@ -241,14 +281,14 @@ class TrackingConfig:
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     tensorboard: TensorboardConfig = field(default_factory=TensorboardConfig)
-    required: bool = doc(
+    required: bool = documented_field(
         False, "A tracker that does not work ends the study before it starts, with exit code 2."
     )
-    timeout_s: float = doc(
+    timeout_s: float = documented_field(
         10.0, "Longest wait for a tracker after a run; what it missed is logged later."
     )
-    series_points: int = doc(100, "Most batches of a run logged as steps; 0: none.")
-    max_file_mb: float = doc(
+    series_points: int = documented_field(100, "Most batches of a run logged as steps; 0: none.")
+    max_file_mb: float = documented_field(
         10.0, "Largest file (log of a failed run, profile) that is copied to a tracker."
     )
 
@@ -261,14 +301,14 @@ class RunnerConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    dry_run: bool = doc(False, "Check everything, print the run matrix, run nothing.")
-    debug: bool = doc(
+    dry_run: bool = documented_field(False, "Check everything, print the run matrix, run nothing.")
+    debug: bool = documented_field(
         False, "Few samples, one repeat, into <root>/debug, which is overwritten each time."
     )
-    resume_from: Optional[str] = doc(
+    resume_from: Optional[str] = documented_field(
         None, "Study directory to finish: runs that passed are kept, the others run (again)."
     )
-    topology_root: Optional[str] = doc(
+    topology_root: Optional[str] = documented_field(
         None, "Plan for the machine in this captured sysfs tree instead (dry runs only)."
     )
 

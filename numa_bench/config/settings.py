@@ -17,7 +17,7 @@ T = TypeVar("T")
 UNSET = "(set by the experiment)"
 
 
-def doc(default: T, text: str) -> T:
+def documented_field(default: T, text: str) -> T:
     """A dataclass field with its documentation, which --help and docs/configuration.md show."""
     if isinstance(default, (list, dict)):
         value = default
@@ -35,7 +35,7 @@ class Leaf:
     help: str
 
 
-def leaves(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf]:
+def list_settings(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf]:
     """All settings below a config class; entries of a list are written `name[]`.
 
     `twins`: also the settings of an entry that mean "as elsewhere" until they are given.
@@ -48,9 +48,9 @@ def leaves(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf
         hint = hints[f.name]
         inner = next((arg for arg in get_args(hint) if is_dataclass(arg)), None)
         if is_dataclass(hint):
-            yield from leaves(hint, f"{key}.", twins=twins)  # type: ignore[arg-type]
+            yield from list_settings(hint, f"{key}.", twins=twins)  # type: ignore[arg-type]
         elif inner is not None:
-            yield from leaves(inner, f"{key}[].", twins=twins)  # type: ignore[arg-type]
+            yield from list_settings(inner, f"{key}[].", twins=twins)  # type: ignore[arg-type]
         else:
             default = None if f.default is MISSING else f.default
             if f.default_factory is not MISSING:
@@ -58,13 +58,13 @@ def leaves(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf
             yield Leaf(key, _type_name(hint), _yaml(default), f.metadata["help"])
 
 
-def all_keys(cls: type) -> list[str]:
+def list_keys(cls: type) -> list[str]:
     """Full keys of all settings, those that an entry of a list may override included."""
-    own = [leaf.key for leaf in leaves(cls)]
-    return own + [leaf.key for leaf in leaves(cls, twins=True) if leaf.key not in own]
+    own = [leaf.key for leaf in list_settings(cls)]
+    return own + [leaf.key for leaf in list_settings(cls, twins=True) if leaf.key not in own]
 
 
-def typed(node: DictConfig, overrides: Sequence[str]) -> Any:
+def to_typed_config(node: DictConfig, overrides: Sequence[str]) -> Any:
     """A composed node as an object of its schema. Raises UnknownKeyError for a key of none."""
     try:
         return OmegaConf.to_object(node)
@@ -82,7 +82,7 @@ def _added_key(message: str, overrides: Sequence[str]) -> str:
 def help_text(schema: type) -> str:
     """The settings for a terminal, 100 columns."""
     lines: list[str] = []
-    for leaf in leaves(schema):
+    for leaf in list_settings(schema):
         lines.append(f"{leaf.key}={leaf.default}")
         lines += textwrap.wrap(
             leaf.help,
@@ -91,7 +91,7 @@ def help_text(schema: type) -> str:
             subsequent_indent="    ",
             break_on_hyphens=False,
         )
-    if any(leaf.key.startswith("experiment.vit_configs[]") for leaf in leaves(schema)):
+    if any(leaf.key.startswith("experiment.vit_configs[]") for leaf in list_settings(schema)):
         lines.append("experiment.vit_configs[].<any setting of experiment.test>=null")
         lines.append("    The same setting for this model alone.")
     # Hydra passes the text through string.Template.

@@ -24,7 +24,7 @@ from numa_bench.config.schema import (
 )
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
-from numa_bench.redaction import has_credentials, is_secret, redact
+from numa_bench.redaction import has_credentials, is_secret, redact_credentials
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
 MEMORY_WORDS = ("all", "local", "remote", "same")
@@ -45,7 +45,7 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def validate(config: RunnerConfig) -> None:
+def validate_config(config: RunnerConfig) -> None:
     """Raise ConfigError for the first setting that cannot be used."""
     _check_output(config.output)
     _check_profiler(config.profiler)
@@ -60,8 +60,8 @@ def validate(config: RunnerConfig) -> None:
 def check_experiment(experiment: ExperimentConfig) -> None:
     """Raise ConfigError when the experiment is impossible on any machine."""
     check_name("experiment.name", experiment.name)
-    at_least("experiment.repeats", experiment.repeats, 1)
-    one_of("experiment.order", experiment.order, cfg.ORDERS)
+    check_at_least("experiment.repeats", experiment.repeats, 1)
+    check_one_of("experiment.order", experiment.order, cfg.ORDERS)
     interval = experiment.monitor_interval_s
     if not (interval == 0 or interval >= LEAST_INTERVAL_S):
         raise ConfigError(
@@ -69,16 +69,16 @@ def check_experiment(experiment: ExperimentConfig) -> None:
             interval,
             f"use 0 for no monitor, or at least {LEAST_INTERVAL_S}: more often it would disturb",
         )
-    seconds("experiment.monitor_interval_s", interval)
+    check_seconds("experiment.monitor_interval_s", interval)
     if experiment.max_gpus is not None:
-        at_least("experiment.max_gpus", experiment.max_gpus, 1)
+        check_at_least("experiment.max_gpus", experiment.max_gpus, 1)
     check_test("experiment.test", experiment.test)
     hardware = experiment.hardware
-    one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
-    one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
-    id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
-    id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
-    id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
+    check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
+    check_one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
+    parse_id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
+    parse_id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
+    parse_id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
     if not experiment.vit_configs:
         raise ConfigError("experiment.vit_configs", [], "give at least one model")
     for index, vit in enumerate(experiment.vit_configs):
@@ -99,16 +99,16 @@ def check_test(key: str, test: TestConfig) -> None:
     for name in _AT_LEAST_ONE:
         value = getattr(test, name)
         if value is not None:
-            at_least(f"{key}.{name}", value, 1)
-    at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
-    at_least(f"{key}.seed", test.seed, 0)
-    seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
+            check_at_least(f"{key}.{name}", value, 1)
+    check_at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
+    check_at_least(f"{key}.seed", test.seed, 0)
+    check_seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
     for name in ("time_budget_s", "timeout_s"):
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
-        seconds(f"{key}.{name}", getattr(test, name))
-    one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
-    one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
+        check_seconds(f"{key}.{name}", getattr(test, name))
+    check_one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
+    check_one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
 
 
 def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
@@ -116,8 +116,8 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
     check_test(key, test)
     if vit.name is not None:
         check_name(f"{key}.name", vit.name)
-    at_least(f"{key}.depth", vit.depth, 0)
-    at_least(f"{key}.patch_size", vit.patch_size, 1)
+    check_at_least(f"{key}.depth", vit.depth, 0)
+    check_at_least(f"{key}.patch_size", vit.patch_size, 1)
     if vit.patch_size > test.image_size:
         raise ConfigError(
             f"{key}.patch_size",
@@ -136,7 +136,7 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
     for name in ("dim", "heads", "dim_head", "mlp_dim"):
         value = getattr(vit, name)
         if value is not None:
-            at_least(f"{key}.{name}", value, 1)
+            check_at_least(f"{key}.{name}", value, 1)
     if vit.dim_head is None and vit.heads is not None and vit.dim % vit.heads:
         raise ConfigError(
             f"{key}.heads",
@@ -145,26 +145,26 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
         )
 
 
-def at_least(key: str, value: float, least: int) -> None:
+def check_at_least(key: str, value: float, least: int) -> None:
     """Raise ConfigError when `value` is below `least` (or is not a number at all)."""
     if not value >= least:
         raise ConfigError(key, value, f"must be at least {least}")
 
 
-def seconds(key: str, value: float) -> None:
+def check_seconds(key: str, value: float) -> None:
     """Raise ConfigError unless `value` is a duration; spec files have no word for infinity."""
-    at_least(key, value, 0)
+    check_at_least(key, value, 0)
     if math.isinf(value):
         raise ConfigError(key, value, "must be finite; give a large number of seconds")
 
 
-def one_of(key: str, value: str, choices: Iterable[str]) -> None:
+def check_one_of(key: str, value: str, choices: Iterable[str]) -> None:
     """Raise ConfigError when `value` is not among `choices`."""
     if value not in choices:
         raise ConfigError(key, value, f"unknown; use one of {', '.join(choices)}")
 
 
-def id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
+def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
     """A list of numbers and words from any way people write one.
 
     None stays None; 1, "1", [0, 2], "0,2", "[0, 2]", "0-3" and "" (no entry) are lists. `words`
@@ -209,24 +209,24 @@ def _parts(key: str, value: Any) -> list[Any]:
 
 
 def _check_output(output: OutputConfig) -> None:
-    one_of("output.progress", output.progress, cfg.PROGRESS)
-    one_of("output.log_level", output.log_level, cfg.LOG_LEVELS)
-    at_least("output.error_lines", output.error_lines, 0)
-    seconds("output.grace_s", output.grace_s)
+    check_one_of("output.progress", output.progress, cfg.PROGRESS)
+    check_one_of("output.log_level", output.log_level, cfg.LOG_LEVELS)
+    check_at_least("output.error_lines", output.error_lines, 0)
+    check_seconds("output.grace_s", output.grace_s)
     check_root(output.root)
 
 
 def _check_profiler(profiler: ProfilerConfig) -> None:
-    one_of("profiler.kind", profiler.kind, cfg.PROFILERS)
-    one_of("profiler.capture", profiler.capture, cfg.CAPTURES)
+    check_one_of("profiler.kind", profiler.kind, cfg.PROFILERS)
+    check_one_of("profiler.capture", profiler.capture, cfg.CAPTURES)
     if profiler.kind == "torch" and profiler.capture == "run":
         raise ConfigError(
             "profiler.capture", "run", "torch.profiler records a window only; use profiler=nsys"
         )
-    at_least("profiler.batches", profiler.batches, 1)
+    check_at_least("profiler.batches", profiler.batches, 1)
     if not profiler.budget_s > 0:
         raise ConfigError("profiler.budget_s", profiler.budget_s, "must be above 0 seconds")
-    seconds("profiler.budget_s", profiler.budget_s)
+    check_seconds("profiler.budget_s", profiler.budget_s)
     if not profiler.trace:
         raise ConfigError("profiler.trace", [], "name at least one, such as nvtx")
     if profiler.capture == "window" and "nvtx" not in profiler.trace:
@@ -243,11 +243,11 @@ def _check_profiler(profiler: ProfilerConfig) -> None:
 def _check_tracking(tracking: TrackingConfig) -> None:
     if not tracking.timeout_s > 0:
         raise ConfigError("tracking.timeout_s", tracking.timeout_s, "must be above 0 seconds")
-    seconds("tracking.timeout_s", tracking.timeout_s)
-    at_least("tracking.series_points", tracking.series_points, 0)
-    at_least("tracking.max_file_mb", tracking.max_file_mb, 0)
+    check_seconds("tracking.timeout_s", tracking.timeout_s)
+    check_at_least("tracking.series_points", tracking.series_points, 0)
+    check_at_least("tracking.max_file_mb", tracking.max_file_mb, 0)
     if tracking.wandb.mode is not None:
-        one_of("tracking.wandb.mode", tracking.wandb.mode, cfg.WANDB_MODES)
+        check_one_of("tracking.wandb.mode", tracking.wandb.mode, cfg.WANDB_MODES)
     check_uri(tracking.mlflow.uri)
 
 
@@ -256,7 +256,7 @@ def check_uri(uri: str | None) -> None:
     if uri and has_credentials(uri):
         raise ConfigError(
             "tracking.mlflow.uri",
-            redact(uri),
+            redact_credentials(uri),
             "holds a user name or password, and settings are stored; give them in the variables "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or all of it in "
             "MLFLOW_TRACKING_URI",

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from numa_bench.machine.model import Topology
-from numa_bench.machine.nvml import nvml_session
-from numa_bench.machine.sysfs import kernel_setting
+from numa_bench.machine.nvml import open_nvml
+from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.records import JsonDict
 from numa_bench.redaction import result_variables
 from numa_bench.versions import package_versions
@@ -96,7 +96,7 @@ def environment_id(environment: JsonDict) -> str:
 
 def kernel_settings(root: Path) -> dict[str, str]:
     """The settings that this kernel has; of `always [madvise] never` the chosen word."""
-    told = {name: kernel_setting(root / path) for name, path in SETTINGS.items()}
+    told = {name: read_kernel_setting(root / path) for name, path in SETTINGS.items()}
     return {name: value for name, value in told.items() if value is not None}
 
 
@@ -117,7 +117,7 @@ def git_commit(project: Path) -> str | None:
 def _driver_versions() -> tuple[str | None, str | None]:
     """NVIDIA's driver, and the newest CUDA it can run; None without one."""
     try:
-        with nvml_session() as nvml:
+        with open_nvml() as nvml:
             driver: Any = nvml.nvmlSystemGetDriverVersion()
             number: int = nvml.nvmlSystemGetCudaDriverVersion()
     except Exception:  # noqa: BLE001 - NVML's own errors are not known without it

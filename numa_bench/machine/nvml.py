@@ -13,7 +13,7 @@ class NvmlUnavailableError(Exception):
 
 
 @contextlib.contextmanager
-def nvml_session(module: Any | None = None) -> Iterator[Any]:
+def open_nvml(module: Any | None = None) -> Iterator[Any]:
     """The initialised pynvml module (or `module`, a fake in tests), shut down at the end.
 
     Raises NvmlUnavailableError before the body when NVML does not start.

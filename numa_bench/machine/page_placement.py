@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from numa_bench.machine.sysfs import kernel_setting
+from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.machine.topology import format_cpu_list, parse_cpu_list
 from numa_bench.records import JsonDict, Placement
 
@@ -52,7 +52,7 @@ _CHUNK = 65536
 _LOOKS = 3
 
 
-def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
+def observe_placement(buffers: Sequence[tuple[int, int]]) -> JsonDict:
     """What the kernel says of this process and of buffers given as (address, bytes).
 
     Keys: cpus_allowed (a list string), thread_cpus_allowed (the distinct ones of all threads),
@@ -70,13 +70,14 @@ def observe(buffers: Sequence[tuple[int, int]]) -> JsonDict:
         "pages_missing": missing,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "method": method,
-        "transparent_hugepages": kernel_setting(Path(f"{_HUGE_PAGES}/enabled")),
-        "huge_page_bytes": int(kernel_setting(Path(f"{_HUGE_PAGES}/hpage_pmd_size")) or 0) or None,
-        "numa_balancing": kernel_setting(Path("/proc/sys/kernel/numa_balancing")),
+        "transparent_hugepages": read_kernel_setting(Path(f"{_HUGE_PAGES}/enabled")),
+        "huge_page_bytes": int(read_kernel_setting(Path(f"{_HUGE_PAGES}/hpage_pmd_size")) or 0)
+        or None,
+        "numa_balancing": read_kernel_setting(Path("/proc/sys/kernel/numa_balancing")),
     }
 
 
-def judge(placement: Placement, observed: JsonDict) -> tuple[float | None, str | None]:
+def judge_placement(placement: Placement, observed: JsonDict) -> tuple[float | None, str | None]:
     """The fraction of pages where they should be, and what is wrong (None: nothing).
 
     The fraction is None where nothing was asked of memory or the kernel does not say. Under

@@ -61,7 +61,7 @@ class Tree:
     root: Path
     notes: list[str] = field(default_factory=list)
 
-    def text(self, path: str) -> str | None:
+    def read_text(self, path: str) -> str | None:
         try:
             raw = (self.root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +71,7 @@ class Tree:
         # Captures made by reading whole pages end in NUL bytes.
         return raw.decode("ascii", errors="replace").strip(" \t\n\0")
 
-    def names(self, path: str) -> list[str]:
+    def list_names(self, path: str) -> list[str]:
         try:
             return sorted(entry.name for entry in (self.root / path).iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -85,22 +85,22 @@ class Tree:
         except OSError as error:  # not for a missing one: for a parent that may not be searched
             raise self._unreadable(path, error) from error
 
-    def id_list(self, path: str) -> tuple[int, ...] | None:
-        text = self.text(path)
+    def read_id_list(self, path: str) -> tuple[int, ...] | None:
+        text = self.read_text(path)
         try:
             return None if text is None else parse_cpu_list(text)
         except ValueError as error:
-            raise self.malformed(path, text, "a list such as 0-3,8") from error
+            raise self.malformed_error(path, text, "a list such as 0-3,8") from error
 
-    def numbers(self, path: str) -> list[int] | None:
-        text = self.text(path)
+    def read_numbers(self, path: str) -> list[int] | None:
+        text = self.read_text(path)
         if text is None:
             return None
         if not re.fullmatch(r"-?[0-9]{1,9}(\s+-?[0-9]{1,9})*", text):
-            raise self.malformed(path, text, "numbers")
+            raise self.malformed_error(path, text, "numbers")
         return [int(word) for word in text.split()]
 
-    def malformed(self, path: str, text: str | None, wanted: str) -> MachineError:
+    def malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
         return MachineError(
             f"{self.root / path} holds {(text or '')[:40]!r}, not {wanted}: "
             "the tree is damaged; capture it again or give another root"
@@ -113,7 +113,7 @@ class Tree:
         )
 
 
-def kernel_setting(path: Path) -> str | None:
+def read_kernel_setting(path: Path) -> str | None:
     """A kernel setting; of `always [madvise] never` the chosen word. None where it is not told."""
     try:
         text = path.read_text().strip()
@@ -135,33 +135,33 @@ def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
             "(an unpacked capture, or / for this machine)"
         )
     online = _online_cpus(tree)
-    node_names = [name for name in tree.names(NODES) if re.fullmatch(r"node[0-9]{1,5}", name)]
+    node_names = [name for name in tree.list_names(NODES) if re.fullmatch(r"node[0-9]{1,5}", name)]
     if node_names:
-        ids = tree.id_list(f"{NODES}/online")
+        ids = tree.read_id_list(f"{NODES}/online")
         if ids is None:
             ids = tuple(sorted(int(name[4:]) for name in node_names))
             tree.notes.append(f"/{NODES}/online is missing: every node directory counts as online")
         if not ids:
-            raise tree.malformed(f"{NODES}/online", "", "a list such as 0-3,8")
+            raise tree.malformed_error(f"{NODES}/online", "", "a list such as 0-3,8")
         nodes = tuple(_read_node(tree, node, ids, online) for node in ids)
     else:
         nodes = (_only_node(tree, online),)
-    present = tree.id_list(f"{CPUS}/present") or ()
+    present = tree.read_id_list(f"{CPUS}/present") or ()
     offline = tuple(cpu for cpu in present if online is not None and cpu not in online)
     return nodes, offline
 
 
 def _online_cpus(tree: Tree) -> frozenset[int] | None:
     """The online CPUs, or None when the tree does not tell."""
-    told = tree.id_list(f"{CPUS}/online")
+    told = tree.read_id_list(f"{CPUS}/online")
     if told is not None:
         if not told:
-            raise tree.malformed(f"{CPUS}/online", "", "a list such as 0-3,8")
+            raise tree.malformed_error(f"{CPUS}/online", "", "a list such as 0-3,8")
         return frozenset(told)
-    names = [name for name in tree.names(CPUS) if re.fullmatch(r"cpu[0-9]{1,5}", name)]
+    names = [name for name in tree.list_names(CPUS) if re.fullmatch(r"cpu[0-9]{1,5}", name)]
     tree.notes.append(f"/{CPUS}/online is missing: every CPU that is not marked offline counts")
     # A CPU that cannot be taken offline has no `online` file (cpu0 on x86).
-    on = frozenset(int(n[3:]) for n in names if tree.text(f"{CPUS}/{n}/online") != "0")
+    on = frozenset(int(n[3:]) for n in names if tree.read_text(f"{CPUS}/{n}/online") != "0")
     return on or None
 
 
@@ -174,15 +174,17 @@ def _read_node(
             f"{tree.root / base} does not exist, but {NODES}/online lists node {node}: "
             "the tree is incomplete; capture it again or give another root"
         )
-    cpus = tree.id_list(f"{base}/cpulist")
+    cpus = tree.read_id_list(f"{base}/cpulist")
     if cpus is None:
         tree.notes.append(f"/{base}/cpulist is missing: node {node} counts as having no CPUs")
     usable = tuple(cpu for cpu in cpus or () if online is None or cpu in online)
-    row = tree.numbers(f"{base}/distance")
+    row = tree.read_numbers(f"{base}/distance")
     if row is None:
         tree.notes.append(f"/{base}/distance is missing: node {node}'s distances are unknown")
     elif len(row) != len(ids):  # the kernel writes one number per online node, in their order
-        raise tree.malformed(f"{base}/distance", str(row), f"one distance for each node of {ids}")
+        raise tree.malformed_error(
+            f"{base}/distance", str(row), f"one distance for each node of {ids}"
+        )
     total, free = _memory(tree, f"{base}/meminfo")
     distances = dict(zip(ids, row, strict=True)) if row else {}
     return NumaNode(node, usable, total, distances, free, _llc_bytes(tree, usable))
@@ -203,7 +205,7 @@ def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
 
 def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
     """Total and free bytes. Node files say "Node 0 MemTotal: 5 kB", /proc says "MemTotal: 5 kB"."""
-    text = tree.text(path)
+    text = tree.read_text(path)
     if text is None:
         tree.notes.append(f"/{path} is missing: the memory is unknown and counts as none")
         return 0, None
@@ -212,7 +214,7 @@ def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
         for key in ("MemTotal", "MemFree")
     )
     if total is None:
-        raise tree.malformed(path, text, 'a line "MemTotal: N kB"')
+        raise tree.malformed_error(path, text, 'a line "MemTotal: N kB"')
     return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
 
 
@@ -227,16 +229,16 @@ def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
         if cpu in counted:
             continue
         base, levels = f"{CPUS}/cpu{cpu}/cache", {}
-        for name in tree.names(base):
-            level = tree.text(f"{base}/{name}/level") or ""
-            if tree.text(f"{base}/{name}/type") in ("Data", "Unified") and len(level) == 1:
+        for name in tree.list_names(base):
+            level = tree.read_text(f"{base}/{name}/level") or ""
+            if tree.read_text(f"{base}/{name}/type") in ("Data", "Unified") and len(level) == 1:
                 levels[level] = name
         if not levels:
             return None
         last = f"{base}/{levels[max(levels)]}"
         # The kernel always writes K (drivers/base/cacheinfo.c).
-        size = re.fullmatch(r"([0-9]{1,12})K", tree.text(f"{last}/size") or "")
-        sharers = tree.id_list(f"{last}/shared_cpu_list")
+        size = re.fullmatch(r"([0-9]{1,12})K", tree.read_text(f"{last}/size") or "")
+        sharers = tree.read_id_list(f"{last}/shared_cpu_list")
         if size is None or sharers is None:
             return None
         total += int(size[1]) * 1024

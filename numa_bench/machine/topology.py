@@ -46,9 +46,12 @@ def read_topology(root: Path) -> Topology:
     tree = Tree(root)
     nodes, offline = read_nodes(tree)
     found = []
-    for name in tree.names(PCI):
+    for name in tree.list_names(PCI):
         # Class 0x03xxxx is "display controller": VGA (00), 3D (02) and the like.
-        if _PCI_ADDRESS.fullmatch(name) and (tree.text(f"{PCI}/{name}/class") or "")[:4] == "0x03":
+        if (
+            _PCI_ADDRESS.fullmatch(name)
+            and (tree.read_text(f"{PCI}/{name}/class") or "")[:4] == "0x03"
+        ):
             found.append((_pci_key(name), name))
     gpus = (_with_sysfs(tree, Gpu(i, n, "", "", -1)) for i, (_, n) in enumerate(sorted(found)))
     source = "live" if root.resolve() == Path("/") else str(root)
@@ -110,8 +113,8 @@ def _pci_key(address: str) -> tuple[int, ...]:
 def _with_sysfs(tree: Tree, gpu: Gpu) -> Gpu:
     """The GPU with what sysfs says of its PCI device; what sysfs lacks stays as it was."""
     base = f"{PCI}/{gpu.pci_address}"
-    vendor, device = (tree.text(f"{base}/{name}") for name in ("vendor", "device"))
-    node = tree.numbers(f"{base}/numa_node")  # no such file: a kernel without NUMA
+    vendor, device = (tree.read_text(f"{base}/{name}") for name in ("vendor", "device"))
+    node = tree.read_numbers(f"{base}/numa_node")  # no such file: a kernel without NUMA
     return replace(
         gpu,
         vendor=vendor or gpu.vendor or "unknown",

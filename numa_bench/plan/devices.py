@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numa_bench.config.schema import ExperimentConfig
-from numa_bench.config.validation import id_list
+from numa_bench.config.validation import parse_id_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 
@@ -15,7 +15,7 @@ def resolve_devices(
 ) -> list[Gpu | None]:
     """The GPUs to measure, or [None] for the CPU. Raises ConfigError for one that is not there."""
     hardware = experiment.hardware
-    wanted = id_list(GPU_KEY, hardware.gpu_ids, words=None)
+    wanted = parse_id_list(GPU_KEY, hardware.gpu_ids, words=None)
     if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
         if wanted:
             raise ConfigError(GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; drop one of them")

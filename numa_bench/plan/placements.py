@@ -7,7 +7,7 @@ itself, the node its threads run on.
 from __future__ import annotations
 
 from numa_bench.config.schema import HardwareConfig
-from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, IdList, id_list
+from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, IdList, parse_id_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.records import Placement
@@ -44,11 +44,11 @@ class _Resolver:
         self.topology = topology
         self.gpu = gpu
         self.policy = hardware.memory_policy
-        words = id_list(NODES_KEY, hardware.numa_nodes, NODE_WORDS)
+        words = parse_id_list(NODES_KEY, hardware.numa_nodes, NODE_WORDS)
         self.words: IdList = ("all",) if words is None else words
         if not self.words:
             raise ConfigError(NODES_KEY, "[]", "give nodes, or all, local, remote, unbound")
-        self.memory_words = id_list(MEMORY_KEY, hardware.memory_nodes, MEMORY_WORDS)
+        self.memory_words = parse_id_list(MEMORY_KEY, hardware.memory_nodes, MEMORY_WORDS)
         if self.memory_words == ():
             raise ConfigError(MEMORY_KEY, "[]", "give nodes, or null for the default")
         if self.memory_words is not None and self.policy in ("local", "none"):

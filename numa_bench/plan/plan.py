@@ -90,7 +90,7 @@ def build_plan(
     for gpu in resolve_devices(experiment, topology, visible):
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
-                spec = _cell(experiment, topology, gpu, placement, vit, profiler.spec())
+                spec = _cell(experiment, topology, gpu, placement, vit, profiler.to_spec())
                 key = spec.cell_hash()
                 if key not in cells:
                     cells[key] = spec
@@ -187,7 +187,7 @@ def resolve_test(test: TestConfig, topology: Topology) -> TestSpec:
     return TestSpec(**{**asdict(test), "memory_size_mb": pool})
 
 
-def run_prefix(spec: RunSpec) -> str:
+def run_id_prefix(spec: RunSpec) -> str:
     """The readable part of a run id, without repeat and hash."""
     placement = spec.placement
     node = placement.numa_node
@@ -215,7 +215,7 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
         if experiment.order == "shuffled":
             shuffle.shuffle(block)
         for cell in block:
-            run_id = f"{run_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
+            run_id = f"{run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
             runs.append(replace(cell, run_id=run_id, repeat=repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
@@ -251,5 +251,5 @@ def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
     raise ConfigError(
         NODES_KEY,
         experiment.hardware.numa_nodes,
-        f"plans {run_prefix(spec)} twice; name each node once, or use experiment.repeats",
+        f"plans {run_id_prefix(spec)} twice; name each node once, or use experiment.repeats",
     )

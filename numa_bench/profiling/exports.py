@@ -39,9 +39,9 @@ class Exporter:
         self._run_id = ""
         self._problem: str | None = None
 
-    def start(self, run_id: str, report: Path, target: Path) -> None:
+    def start_export(self, run_id: str, report: Path, target: Path) -> None:
         """Begin to export the report of a run that has ended."""
-        self.collect()
+        self.collect_export()
         self._run_id, self._problem = run_id, None
         try:
             # Locked before this returns, so that the next worker cannot be first.
@@ -61,7 +61,7 @@ class Exporter:
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
 
-    def collect(self) -> None:
+    def collect_export(self) -> None:
         """Wait for the export that is under way, if there is one, and tell how it ended."""
         if self._thread is None:
             return

@@ -25,7 +25,7 @@ _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # include/uapi/linux/sche
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # include/uapi/linux/mount.h
 
 
-def wrapped(argv: list[str]) -> list[str]:
+def wrap_argv(argv: list[str]) -> list[str]:
     """The command that runs `argv` so."""
     return [sys.executable, "-m", "numa_bench.profiling.hiding", *argv]
 
@@ -33,7 +33,7 @@ def wrapped(argv: list[str]) -> list[str]:
 def can_hide(project: Path) -> bool:
     """Whether this process may hide environments from a child; `project` is on its path."""
     env = {**os.environ, "PYTHONPATH": str(project)}
-    done = subprocess.run(wrapped(["true"]), env=env, capture_output=True, check=False)
+    done = subprocess.run(wrap_argv(["true"]), env=env, capture_output=True, check=False)
     return done.returncode == 0
 
 

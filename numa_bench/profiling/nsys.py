@@ -30,7 +30,7 @@ class NsysError(NumaBenchError):
     """nsys is missing, or could not do what it was asked for."""
 
 
-def find(executable: str | None = None) -> str | None:
+def find_nsys(executable: str | None = None) -> str | None:
     """The absolute path of nsys; None where there is none.
 
     By default what the variable NSYS names, else nsys on PATH or in this project's .nsys.
@@ -40,7 +40,7 @@ def find(executable: str | None = None) -> str | None:
     return str(Path(found).absolute()) if found else None
 
 
-def version(executable: str) -> str:
+def read_version(executable: str) -> str:
     """The version that this nsys tells, such as 2023.4.4.54. Raises NsysError."""
     with _private_tmp() as tmp:
         try:
@@ -61,7 +61,7 @@ def version(executable: str) -> str:
     return words[0].partition("-")[0]
 
 
-def probe(executable: str, options: Sequence[str]) -> None:
+def probe_nsys(executable: str, options: Sequence[str]) -> None:
     """Record a process that does nothing. Raises NsysError when no report comes of it."""
     with _private_tmp() as tmp:
         report = Path(tmp) / "probe.nsys-rep"
@@ -124,7 +124,7 @@ def export_sqlite(
 
 def export_report(report: Path, target: Path) -> None:
     """Export with whatever nsys this machine has. Raises NsysError when it has none."""
-    executable = find()
+    executable = find_nsys()
     if executable is None:
         raise NsysError(f"{report}: nsys is needed to export a .nsys-rep; {INSTALL}")
     export_sqlite(executable, report, target)

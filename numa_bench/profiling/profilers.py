@@ -14,7 +14,7 @@ from pathlib import Path
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
-from numa_bench.profiling.hiding import can_hide, exposed_secrets, wrapped
+from numa_bench.profiling.hiding import can_hide, exposed_secrets, wrap_argv
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
 from numa_bench.redaction import has_credentials, is_secret, result_variables
 from numa_bench.versions import PROJECT
@@ -44,7 +44,7 @@ class Profiler:
     hidden: bool = False
     exposed: tuple[str, ...] = ()
 
-    def spec(self) -> ProfileSpec:
+    def to_spec(self) -> ProfileSpec:
         """What each run is told of it."""
         if self.kind == "none":
             return ProfileSpec()
@@ -61,12 +61,12 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
     if config.kind in ("torch", "none"):
         return Profiler(config.kind, config)
     try:
-        found = nsys.find(config.executable)
+        found = nsys.find_nsys(config.executable)
         if found is None:
             raise nsys.NsysError(f"{config.executable} was not found; {nsys.INSTALL}")
-        version = nsys.version(found)
+        version = nsys.read_version(found)
         if probe:
-            nsys.probe(found, _tracing(config))
+            nsys.probe_nsys(found, _tracing(config))
         hidden = can_hide(PROJECT)
         exposed = () if hidden else tuple(exposed_secrets())
         if exposed and config.kind == "auto":
@@ -86,7 +86,7 @@ def nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
     """The words to put before a command so that nsys records it into `report`."""
     argv = [profiler.executable, "profile", *_tracing(profiler.config)]
     if profiler.hidden:
-        argv = wrapped(argv)
+        argv = wrap_argv(argv)
     if spec.profile.capture == "window":
         if spec.device.kind == "cuda":
             argv.append("--capture-range=cudaProfilerApi")

@@ -18,11 +18,11 @@ from numa_bench.plan.plan import Plan
 from numa_bench.profiling.nsys import why_no_report
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, make_record
 from numa_bench.runner.command import worker_command
-from numa_bench.runner.disturbance import of_monitor, of_samples
+from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
-from numa_bench.runner.outcome import classify, workers_end
-from numa_bench.runner.process import Ended, execute
+from numa_bench.runner.outcome import classify_outcome, worker_outcome
+from numa_bench.runner.process import Ended, run_process
 from numa_bench.store import RunPaths, StudyStore
 
 logger = logging.getLogger("numa_bench")
@@ -58,21 +58,21 @@ def attempt_run(
     interrupts: Interrupts,
 ) -> JsonDict:
     """Run a spec and return its record. Whatever happens becomes a record."""
-    attempt = store.attempts(spec.run_id) + 1
-    start_time = now()
-    paths = store.paths(spec.run_id)
+    attempt = store.count_attempts(spec.run_id) + 1
+    start_time = utc_timestamp()
+    paths = store.run_paths(spec.run_id)
     tail = ""
     try:
-        store.prepare(spec)
+        store.prepare_run(spec)
     except OSError as error:
         # What lies there is of an earlier attempt, and stays unread.
         problem = f"its files cannot be written: {error}"
         outcome = _Outcome(Ended(None, "exited", 0.0, start_error=problem))
     else:
         outcome = _started(spec, plan, paths, interrupts)
-        tail = last_lines(paths.stderr, plan.output.error_lines)
+        tail = read_last_lines(paths.stderr, plan.output.error_lines)
     ended, result = outcome.ended, outcome.result
-    status, error_text = classify(spec, ended, result, outcome.problem, tail, topology)
+    status, error_text = classify_outcome(spec, ended, result, outcome.problem, tail, topology)
     warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
     report = paths.report if ended.start_error is None and paths.report.is_file() else None
     trace = paths.trace if ended.start_error is None and paths.trace.is_file() else None
@@ -84,13 +84,13 @@ def attempt_run(
         start_time=start_time,
         duration_s=ended.duration_s,
         attempt=attempt,
-        stdout_log=store.relative(paths.stdout),
-        stderr_log=store.relative(paths.stderr),
-        nsys_report=store.relative(report) if report else None,
-        torch_trace=store.relative(trace) if trace else None,
+        stdout_log=store.relative_path(paths.stdout),
+        stderr_log=store.relative_path(paths.stderr),
+        nsys_report=store.relative_path(report) if report else None,
+        torch_trace=store.relative_path(trace) if trace else None,
         warnings=tuple(warnings),
         environment=host.environment,
-        monitor=monitor.summary(window_of(result)) if monitor else {},
+        monitor=monitor.summarise_window(timed_window(result)) if monitor else {},
     )
     return make_record(spec, result, execution, host.name)
 
@@ -134,20 +134,20 @@ def _once(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) ->
         found_by = paths.started if nsys else None
         monitor = Monitor(spec, paths.monitor, plan.monitor_interval_s, pid_file=found_by)
         with monitor:
-            ended = execute(
+            ended = run_process(
                 command,
                 paths.stdout,
                 paths.stderr,
                 timeout_s=spec.test.timeout_s,
                 grace_s=plan.output.grace_s,
                 interrupts=interrupts,
-                started=monitor.watch,
+                started=monitor.start_sampling,
             )
-        monitor.save()
+        monitor.save_readings()
         result, problem = read_result(paths)
         warnings: tuple[str, ...] = ()
         if nsys and ended.start_error is None:
-            ended, warnings = workers_end(ended, result)
+            ended, warnings = worker_outcome(ended, result)
             warnings += _report_problem(paths, tmp)
             if plan.profiler.exposed and paths.report.is_file():
                 names = ", ".join(plan.profiler.exposed)
@@ -195,7 +195,7 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
     return result, ""
 
 
-def last_lines(path: Path, count: int) -> str:
+def read_last_lines(path: Path, count: int) -> str:
     """The last `count` lines of a log that may not be UTF-8, or may not be there."""
     try:
         with path.open("rb") as file:
@@ -207,13 +207,13 @@ def last_lines(path: Path, count: int) -> str:
     return "\n".join(text.splitlines()[-count:]) if count else ""
 
 
-def window_of(result: RunResult | None) -> tuple[float, float] | None:
+def timed_window(result: RunResult | None) -> tuple[float, float] | None:
     """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
     window = result.observed.get("window_monotonic_s") if result is not None else None
     return (window[0], window[1]) if window else None
 
 
-def now() -> str:
+def utc_timestamp() -> str:
     """The time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
@@ -224,8 +224,10 @@ def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor | None) -
     if ended.reason == "exited" and ended.leftovers:
         found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")
     if result is not None and result.samples:
-        found += of_samples(result.samples, result.warmup)
-        window = window_of(result)
+        found += find_sample_warnings(result.samples, result.warmup)
+        window = timed_window(result)
         if monitor is not None:
-            found += of_monitor(monitor.summary(window), monitor.readings_in(window))
+            found += find_monitor_warnings(
+                monitor.summarise_window(window), monitor.count_readings(window)
+            )
     return found

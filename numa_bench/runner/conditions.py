@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from numa_bench.machine.model import Topology
-from numa_bench.machine.nvml import NvmlUnavailableError, nvml_session
+from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import RunSpec
 from numa_bench.workload import ELEMENT_BYTES, copy_bytes
 
@@ -115,7 +115,7 @@ def _load() -> list[str]:
 
 def _gpus(uuids: Sequence[str], module: Any | None) -> list[str]:
     try:
-        with nvml_session(module) as nvml:
+        with open_nvml(module) as nvml:
             return [line for uuid in uuids for line in _gpu(nvml, uuid)]
     except NvmlUnavailableError as error:
         return [f"the state of the GPUs is unknown: NVML does not start ({error})"]

@@ -27,8 +27,8 @@ from numa_bench.plan.plan import Plan, estimate_s
 from numa_bench.records import JsonDict, RunSpec
 from numa_bench.runner.summary import (
     Row,
-    by_cell,
     device_text,
+    group_by_cell,
     memory_text,
     model_text,
     node_text,
@@ -108,7 +108,7 @@ class Reporter:
         logging.getLogger().removeHandler(self._handler)
         logging.getLogger().setLevel(self._level_before)
 
-    def begin(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
+    def show_start(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
         """The study starts: `pending` are the runs still to do."""
         done = len(plan.runs) - len(pending)
         resumed = f", {done} already done" if done else ""
@@ -130,7 +130,7 @@ class Reporter:
         pace = self._took_s / self._estimated_s if self._estimated_s else 1.0
         return pace * sum(map(estimate_s, self._pending))
 
-    def started(self, spec: RunSpec) -> None:
+    def show_run_start(self, spec: RunSpec) -> None:
         """A run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
         if self._progress is not None:
@@ -138,7 +138,7 @@ class Reporter:
                 self._task, description=spec.run_id, left=duration_text(self.left_s())
             )
 
-    def finished(self, record: JsonDict) -> None:
+    def show_run_end(self, record: JsonDict) -> None:
         """A run ended and its record is stored."""
         line = result_line(record)
         level = logging.INFO if record["status"] in ("passed", "waived") else logging.WARNING
@@ -223,7 +223,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
     for name in ("compile", "repeats", "about"):
         table.add_column(name, justify="right")
     varied = [name for name in varied_settings(plan.runs) if name != "compile_model"]
-    for repeats in by_cell(plan.cells, plan.runs).values():
+    for repeats in group_by_cell(plan.cells, plan.runs).values():
         run = repeats[0]
         table.add_row(
             run.run_id.replace(f"_r{run.repeat}-", "_r*-"),

@@ -23,7 +23,7 @@ _LEAST_BATCHES = 12
 Summary = Mapping[str, Mapping[str, float]]
 
 
-def of_samples(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list[str]:
+def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list[str]:
     """Warnings from the raw times of the timed window and from how warm-up ended."""
     found = []
     if warmup and not warmup.get("settled", True):
@@ -39,13 +39,13 @@ def of_samples(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list
     low, _, high = statistics.quantiles(busy, n=4)
     if high - low > SPREAD * middle:
         found.append(f"spread: the middle half of batch times spans {(high - low) / middle:.0%}")
-    change = trend(busy)
+    change = measure_trend(busy)
     if abs(change) > TREND:
         found.append(f"trend: batch times changed by {change:+.1%} within the window")
     return found
 
 
-def trend(values: Sequence[float]) -> float:
+def measure_trend(values: Sequence[float]) -> float:
     """Relative change of the median from the first third to the last, 0 when noise explains it.
 
     Noise: three standard errors of a difference of medians, 1.2533 sigma / sqrt(n) each, with
@@ -63,7 +63,7 @@ def trend(values: Sequence[float]) -> float:
     return after / before - 1
 
 
-def of_monitor(summary: Summary, samples: int) -> list[str]:
+def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
     """Warnings from the sensors' summary over the timed window, which held `samples` readings.
 
     Without any the summary is of the whole run, and other processes' CPU time in it says nothing

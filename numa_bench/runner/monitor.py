@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.machine.nvml import nvml_session
+from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
 from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
 
@@ -61,7 +61,7 @@ class Monitor:
     def __enter__(self) -> Monitor:
         return self
 
-    def watch(self, pid: int) -> None:
+    def start_sampling(self, pid: int) -> None:
         """Start sampling beside the worker `pid`."""
         if self._interval_s > 0:
             self._thread = threading.Thread(target=self._loop, args=(pid,), daemon=True)
@@ -78,7 +78,7 @@ class Monitor:
             # A query that hangs in the driver must not hang the study: the thread is a daemon.
             self._thread.join(STOP_WAIT_S)
 
-    def save(self) -> None:
+    def save_readings(self) -> None:
         """Write monitor.json; a disk that does not take it costs a log line, not the run."""
         if not self.times:
             return
@@ -101,15 +101,15 @@ class Monitor:
             "series": {name: [r.get(name) for r in self.readings] for name in names},
         }
 
-    def summary(self, window: tuple[float, float] | None) -> dict[str, dict[str, float]]:
+    def summarise_window(self, window: tuple[float, float] | None) -> dict[str, dict[str, float]]:
         """Least, median and greatest value of every sensor inside the timed window.
 
         `window` is (begin, end) in CLOCK_MONOTONIC; without one, or when no sample fell inside,
         the whole run counts.
         """
-        return summarise(self._inside(window) or self.readings)
+        return summarise_readings(self._inside(window) or self.readings)
 
-    def readings_in(self, window: tuple[float, float] | None) -> int:
+    def count_readings(self, window: tuple[float, float] | None) -> int:
         """How many readings fell inside the window."""
         return len(self._inside(window))
 
@@ -142,7 +142,7 @@ class Monitor:
         return pid
 
 
-def summarise(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:
+def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:
     """Least, median and greatest value of every sensor that answered."""
     names = sorted({name for reading in readings for name in reading})
     found = {}
@@ -176,7 +176,7 @@ def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSen
         sensors = None
         if uuid is not None:
             try:
-                nvml = stack.enter_context(nvml_session(module))
+                nvml = stack.enter_context(open_nvml(module))
                 sensors = GpuSensors(nvml, uuid, lambda: _family(pid))
             except Exception as error:  # noqa: BLE001 - sensors must never cost a measurement
                 logger.warning("GPU sensors are missing: %s", error)

@@ -12,7 +12,7 @@ from numa_bench.runner.process import Ended
 _BOUND = ("bind",)
 
 
-def classify(
+def classify_outcome(
     spec: RunSpec,
     ended: Ended,
     result: RunResult | None,
@@ -33,7 +33,7 @@ def classify(
     return status, f"{headline}\n{tail}" if tail else headline
 
 
-def workers_end(ended: Ended, result: RunResult | None) -> tuple[Ended, tuple[str, ...]]:
+def worker_outcome(ended: Ended, result: RunResult | None) -> tuple[Ended, tuple[str, ...]]:
     """How the worker itself ended, from how its nsys session ended, and warnings about nsys.
 
     nsys ends with its child's exit status, 128 + n for a signal, and with 1 for its own errors.

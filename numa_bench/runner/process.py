@@ -61,7 +61,7 @@ class Ended:
     oom_kills: int = 0
 
 
-def execute(
+def run_process(
     command: Command,
     stdout: Path,
     stderr: Path,

@@ -12,16 +12,16 @@ from numa_bench.invocation import command_text
 from numa_bench.jsonio import read_object
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
-from numa_bench.marks import legend
+from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import JsonDict, Status
-from numa_bench.runner.attempt import Host, attempt_run, now
+from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.console import Reporter, make_reporter, print_results
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.resume import resume_command
-from numa_bench.runner.summary import rows
+from numa_bench.runner.summary import build_rows
 from numa_bench.store import BUSY_LOCK, REPORTS, SUMMARY, StudyStore
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
@@ -47,21 +47,23 @@ def run_study(
         with make_reporter(plan) as reporter:
             opened()
             if plan.debug:
-                store.clear()
-            store.save()
-            store.write("topology.json", topology.to_dict())
+                store.remove_files()
+            store.save_records()
+            store.write_file("topology.json", topology.to_dict())
             study = _Study(plan, topology, store, interrupts, reporter)
-            study.loop()
-            saved = store.finish()
+            study.run_pending()
+            saved = store.save_somewhere()
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
-        print_results(rows(plan.cells, plan.runs, store.records), plan, study.closing_lines(saved))
+        print_results(
+            build_rows(plan.cells, plan.runs, store.records), plan, study.closing_lines(saved)
+        )
     if interrupted:
         raise KeyboardInterrupt
-    counts = ", ".join(f"{n} {status}" for status, n in store.counts().items() if n)
+    counts = ", ".join(f"{n} {status}" for status, n in store.count_statuses().items() if n)
     if saved.parent != directory:
         raise StudyFailed(f"{directory} could not take the results ({counts}); they are in {saved}")
-    if store.any_bad():
+    if store.has_failures():
         raise StudyFailed(f"not every run passed: {counts}; see {saved}")
 
 
@@ -81,7 +83,7 @@ class _Study:
         self.store = store
         self.interrupts = interrupts
         self.reporter = reporter
-        self.started = now()
+        self.started = utc_timestamp()
         self.environment = describe_environment(PROJECT, topology)
         self.host = Host(socket.gethostname(), self.environment["id"])
         profiler = plan.profiler
@@ -104,9 +106,9 @@ class _Study:
         self.conditions: list[str] = []
         self.environments = _earlier_environments(store.root / SUMMARY)
 
-    def loop(self) -> None:
+    def run_pending(self) -> None:
         """Run everything that is pending; stop after the run that is interrupted."""
-        done = self.store.done()
+        done = self.store.finished_runs()
         pending = [run for run in self.plan.runs if run.run_id not in done]
         self.conditions = check_conditions(pending, self.topology) if pending else []
         for warning in (*self.plan.warnings, *self.conditions, *self._other_environments()):
@@ -115,27 +117,27 @@ class _Study:
             logger.info(self.plan.profiler.note)
         self._write_summary()
         if self.plan.tracking.required:
-            self.feeder.require()
-        self.reporter.begin(self.plan, pending, shown_path(self.store.root))
+            self.feeder.require_trackers()
+        self.reporter.show_start(self.plan, pending, shown_path(self.store.root))
         if pending:
-            self.feeder.feed()  # connects while the first worker starts
+            self.feeder.feed_stored()  # connects while the first worker starts
         for spec in pending:
             if self.interrupts.count:
                 break
-            self.reporter.started(spec)
+            self.reporter.show_run_start(spec)
             record = attempt_run(
                 spec, self.plan, self.store, self.topology, self.host, self.interrupts
             )
-            self.store.add(record)
-            self.exporter.collect()
-            self.reporter.finished(record)
-            self.feeder.feed()
+            self.store.add_record(record)
+            self.exporter.collect_export()
+            self.reporter.show_run_end(record)
+            self.feeder.feed_stored()
             if record["nsys_report"] and self.plan.profiler.config.export:
-                paths = self.store.paths(spec.run_id)
-                self.exporter.start(spec.run_id, paths.report, paths.sqlite)
-        self.exporter.collect()
+                paths = self.store.run_paths(spec.run_id)
+                self.exporter.start_export(spec.run_id, paths.report, paths.sqlite)
+        self.exporter.collect_export()
         self._write_summary()
-        self.tracked = self.feeder.finish()
+        self.tracked = self.feeder.finish_feeding()
         (self.store.root / BUSY_LOCK).unlink(missing_ok=True)
 
     def _other_environments(self) -> list[str]:
@@ -152,12 +154,12 @@ class _Study:
 
     def closing_lines(self, saved: Path) -> list[str]:
         """What is printed under the table: counts, and where everything lies."""
-        counts = self.store.counts()
+        counts = self.store.count_statuses()
         told = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no run"
-        missing = len({run.run_id for run in self.plan.runs} - self.store.done())
+        missing = len({run.run_id for run in self.plan.runs} - self.store.finished_runs())
         warnings = [w for record in self.store.records for w in record.get("warnings", ())]
         lines = [
-            *legend(warnings),
+            *format_legend(warnings),
             f"{told} of {len(self.plan.runs)} planned",
             f"results   {shown_path(saved)}",
             f"raw data  {shown_path(self.store.root / 'runs')}",
@@ -182,16 +184,16 @@ class _Study:
         """Note in a stored record how the export of its report ended."""
         record = next(r for r in self.store.records if r["run_id"] == run_id)
         if problem is None:
-            record["nsys_sqlite"] = self.store.relative(self.store.paths(run_id).sqlite)
+            record["nsys_sqlite"] = self.store.relative_path(self.store.run_paths(run_id).sqlite)
         else:
             record["warnings"].append(f"profiler: {problem}")
-        self.store.save()
+        self.store.save_records()
 
     def _write_summary(self) -> None:
         records = self.store.records
-        counts = self.store.counts()
+        counts = self.store.count_statuses()
         passed = counts[Status.PASSED.value]
-        self.store.write(
+        self.store.write_file(
             SUMMARY,
             {
                 "study": self.plan.study,
@@ -199,7 +201,7 @@ class _Study:
                 "counts": counts,
                 "success_rate": passed / len(records) if records else None,
                 "started": self.started,
-                "updated": now(),
+                "updated": utc_timestamp(),
                 "runs_duration_s": sum(record["duration_s"] for record in records),
                 "interrupted": self.interrupts.count > 0,
                 "order": self.plan.order,

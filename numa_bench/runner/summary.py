@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numa_bench.marks import marks
+from numa_bench.marks import format_marks
 from numa_bench.records import DeviceSpec, JsonDict, RunSpec, TestSpec, VitSpec
 
 _METRIC = "throughput_samples_per_s"
@@ -38,12 +38,12 @@ class Row:
         return statistics.median(self.throughput) if self.throughput else None
 
 
-def rows(
+def build_rows(
     cells: Sequence[RunSpec], runs: Sequence[RunSpec], records: Sequence[JsonDict]
 ) -> list[Row]:
     """One row per cell: device by device, model by model in the order given, then placements."""
     by_id = {record["run_id"]: record for record in records}
-    repeats_of = by_cell(cells, runs)
+    repeats_of = group_by_cell(cells, runs)
     varied = varied_settings(runs)
     found = {
         key: [by_id[run.run_id] for run in repeats if run.run_id in by_id]
@@ -72,7 +72,9 @@ def rows(
                     if compared and base
                     else None
                 ),
-                marks=marks([w for record in found[key] for w in record.get("warnings", ())]),
+                marks=format_marks(
+                    [w for record in found[key] for w in record.get("warnings", ())]
+                ),
             )
         )
     order = {name: i for i, name in enumerate(dict.fromkeys((r.device, r.model) for r in table))}
@@ -85,7 +87,7 @@ def _throughput(records: Sequence[JsonDict]) -> tuple[float, ...]:
     return tuple(r[_METRIC] for r in records if r["success"] and r[_METRIC])
 
 
-def by_cell(cells: Sequence[RunSpec], runs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
+def group_by_cell(cells: Sequence[RunSpec], runs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
     """The runs of every cell, by its hash, in the order of the cells."""
     found: dict[str, list[RunSpec]] = {cell.cell_hash(): [] for cell in cells}
     for run in runs:

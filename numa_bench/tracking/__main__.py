@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import NumaBenchError, StoreError
-from numa_bench.redaction import redact
+from numa_bench.redaction import redact_credentials
 from numa_bench.store import RESOLVED_CONFIG
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.sync import Syncer, known_place, study_directories
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise StoreError(f"no study at or below {', '.join(map(str, paths))}")
         return max(_one(directory, args) for directory in directories)
     except NumaBenchError as error:
-        print(f"error: {redact(error)}", file=sys.stderr)
+        print(f"error: {redact_credentials(error)}", file=sys.stderr)
         return error.exit_code
 
 
@@ -52,19 +52,19 @@ def _one(directory: Path, args: argparse.Namespace) -> int:
     for tracker in syncer.trackers:
         try:
             if args.command == "sync":
-                logged = syncer.sync(tracker, finished=True)
+                logged = syncer.sync_tracker(tracker, finished=True)
                 told = f"{logged} runs logged to {tracker.name}; {tracker.hint(directory)}"
                 print(f"{directory}: {told}")
             else:
-                syncer.attach(tracker, tuple(args.files), "analysis")
+                syncer.attach_files(tracker, tuple(args.files), "analysis")
                 print(f"{directory}: {len(args.files)} files kept in {tracker.name}")
         except NumaBenchError:
             raise
         except Exception as error:  # noqa: BLE001 - trackers raise what they like
             worst = 1
-            told = redact(error).strip() or type(error).__name__
+            told = redact_credentials(error).strip() or type(error).__name__
             print(f"error: {tracker.name} at {tracker.target}: {told}", file=sys.stderr)
-    syncer.close()
+    syncer.close_trackers()
     return worst
 
 

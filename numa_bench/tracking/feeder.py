@@ -20,7 +20,7 @@ from typing import IO
 
 from numa_bench.errors import MachineError
 from numa_bench.invocation import command_text
-from numa_bench.redaction import redact
+from numa_bench.redaction import redact_credentials
 from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.sync import Syncer
 
@@ -48,18 +48,18 @@ class Feeder:
         self._warned: set[str] = set()
         self._thread: threading.Thread | None = None
 
-    def require(self) -> None:
+    def require_trackers(self) -> None:
         """Connect to every tracker now. Raises MachineError for the first that does not work."""
         for tracker in self._syncer.trackers:
             try:
-                self._syncer.connect(tracker)
+                self._syncer.connect_tracker(tracker)
             except Exception as error:
                 raise MachineError(
                     f"tracking.required=true: {tracker.name} at {tracker.target} does not work: "
                     f"{_first_line(error)}; mend it, or use tracking=none"
                 ) from error
 
-    def feed(self) -> None:
+    def feed_stored(self) -> None:
         """Log what is stored and not logged yet, in the background."""
         if not self._syncer.trackers or (self._thread is not None and self._thread.is_alive()):
             return  # what is busy or hangs gets it the next time
@@ -69,7 +69,7 @@ class Feeder:
         self._thread = threading.Thread(target=self._work, args=(held, False), daemon=True)
         self._thread.start()
 
-    def finish(self) -> list[str]:
+    def finish_feeding(self) -> list[str]:
         """The last look, for which the user waits; then what to tell, a line for each tracker."""
         if not self._syncer.trackers:
             return []
@@ -83,7 +83,7 @@ class Feeder:
             self._join(self._timeout_s + self._missing_runs())
         told = [self._line(tracker) for tracker in self._syncer.trackers]
         if not self._thread.is_alive():
-            self._syncer.close()
+            self._syncer.close_trackers()
         return told
 
     def _join(self, longest_s: float) -> None:
@@ -97,13 +97,13 @@ class Feeder:
 
     def _missing_runs(self) -> int:
         with contextlib.suppress(Exception):
-            return sum(self._syncer.missing(tracker) for tracker in self._syncer.trackers)
+            return sum(self._syncer.count_missing(tracker) for tracker in self._syncer.trackers)
         return 0
 
     def _line(self, tracker: Tracker) -> str:
         missing = 0
         with contextlib.suppress(Exception):
-            missing = self._syncer.missing(tracker)
+            missing = self._syncer.count_missing(tracker)
         if missing:
             command = f"{command_text('sync')} {self._syncer.directory}"
             return f"{missing} runs are not in {tracker.name} yet; later: {command}"
@@ -129,7 +129,7 @@ class Feeder:
     def _sync(self, tracker: Tracker, finished: bool, until: float) -> None:
         try:
             if time.monotonic() < until:
-                self._syncer.sync(tracker, finished=finished, until=until)
+                self._syncer.sync_tracker(tracker, finished=finished, until=until)
         except Exception as error:  # noqa: BLE001 - a tracker may raise anything, and costs nothing
             self._failures[tracker.name] += 1
             if tracker.name not in self._warned:
@@ -158,6 +158,6 @@ class Feeder:
 
 def _first_line(error: BaseException) -> str:
     """What an exception says, on one line, without credentials."""
-    text = redact(error).strip()
+    text = redact_credentials(error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return first[:300]

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from numa_bench.redaction import redact
+from numa_bench.redaction import redact_credentials
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class MlflowTracker:
         self._timeout_s = timeout_s
         self._client: MlflowClient | None = None
         self._experiment_id = self._parent = ""
-        self.target = redact(uri)
+        self.target = redact_credentials(uri)
 
     def open(self, study: StudyView) -> None:
         """See `Tracker.open`. Raises TrackingError when mlflow is not installed."""

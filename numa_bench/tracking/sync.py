@@ -33,7 +33,7 @@ class Syncer:
         self._max_file_mb = max_file_mb
         self._open: set[str] = set()
 
-    def connect(self, tracker: Tracker) -> None:
+    def connect_tracker(self, tracker: Tracker) -> None:
         """Open one tracker. Raises whatever it raises."""
         study = self._study()
         state = _state(self.directory)
@@ -46,7 +46,7 @@ class Syncer:
             tracker.open(study)
         self._open.add(tracker.name)
 
-    def sync(self, tracker: Tracker, *, finished: bool, until: float = math.inf) -> int:
+    def sync_tracker(self, tracker: Tracker, *, finished: bool, until: float = math.inf) -> int:
         """Log what is missing in one tracker; how many runs that were. Raises what it raises.
 
         `finished`: the parent is brought up to date too. Nothing is begun after `until`
@@ -55,7 +55,7 @@ class Syncer:
         seen = self._seen(tracker)
         study = self._study()
         if tracker.name not in self._open:
-            self.connect(tracker)
+            self.connect_tracker(tracker)
         logged = 0
         for run in study.runs:
             if seen["runs"].get(run.run_id) == run.fingerprint or time.monotonic() > until:
@@ -70,19 +70,19 @@ class Syncer:
             self._remember(study, tracker, None, mark)
         return logged
 
-    def missing(self, tracker: Tracker) -> int:
+    def count_missing(self, tracker: Tracker) -> int:
         """How many runs a tracker has not got."""
         runs = self._seen(tracker)["runs"]
         return sum(runs.get(run.run_id) != run.fingerprint for run in self._study().runs)
 
-    def attach(self, tracker: Tracker, files: tuple[Path, ...], below: str) -> None:
+    def attach_files(self, tracker: Tracker, files: tuple[Path, ...], below: str) -> None:
         """Keep files with the parent. Raises what the tracker raises."""
         study = self._study()
         if tracker.name not in self._open:
-            self.connect(tracker)
+            self.connect_tracker(tracker)
         tracker.log_files(study, files, below)
 
-    def close(self) -> None:
+    def close_trackers(self) -> None:
         """Close every tracker; their trouble does not matter any more."""
         for tracker in self.trackers:
             with contextlib.suppress(Exception):

@@ -25,7 +25,7 @@ from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine import page_placement as placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
-from numa_bench.worker.lifeline import die_with_starter, tell_started, wait_for_lock
+from numa_bench.worker.lifeline import die_with_starter, wait_for_lock, write_started
 from numa_bench.worker.output_checks import check_output, note_graphs, prove_compiled
 from numa_bench.worker.recorder import Recorder, make_recorder
 from numa_bench.workload import copy_bytes, input_shape, output_shape
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = Files(args.result, args.spare_result, args.wait_for, args.trace)
     if args.started is not None:
         with contextlib.suppress(OSError):  # a full disk; the result has a spare place
-            tell_started(args.started)
+            write_started(args.started)
     result = _guarded(spec, files)
-    files.write(result)
+    files.write_result(result)
     return 1 if result.status == Status.FAILED.value else 0
 
 
@@ -76,7 +76,7 @@ class Files:
     wait_for: Path | None = None
     trace: Path | None = None
 
-    def write(self, result: RunResult) -> None:
+    def write_result(self, result: RunResult) -> None:
         """Write the result by atomic rename; to the spare place where the first takes nothing."""
         try:
             write_json(self.result, result.to_dict(), indent=None)
@@ -120,13 +120,13 @@ def _measure(spec: RunSpec, files: Files, result: RunResult) -> None:
             result.observed["waited_s"] = wait_for_lock(files.wait_for)
         _first_pass(spec, model, pipeline, device, result)
         buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
-        with recorder.range(WARMUP):
+        with recorder.mark_range(WARMUP):
             warm, result.warmup = warm_up(
                 pipeline, test.batch_size, test.warmup_samples, test.warmup_budget_s
             )
         batches = -(-test.num_samples // test.batch_size)
         begin = time.monotonic()
-        with recorder.range(TIMED_WINDOW):
+        with recorder.mark_range(TIMED_WINDOW):
             window = pipeline.run(batches, test.time_budget_s, recorder.marks)
         result.observed["window_monotonic_s"] = [begin, time.monotonic()]
         _note_memory(device, result)
@@ -143,7 +143,7 @@ def _note_window(spec: RunSpec, window: Window, warm: Window, result: RunResult)
 
     test = spec.test
     in_bytes, out_bytes = copy_bytes(spec)
-    result.samples, result.warmup_samples = window.samples(), warm.samples()
+    result.samples, result.warmup_samples = window.to_samples(), warm.to_samples()
     result.metrics.update(window_metrics(window, test.batch_size, in_bytes, out_bytes))
     result.metrics["warmup_s"] = warm.wall_s
 
@@ -161,9 +161,11 @@ def _profile(
 ) -> None:
     """A shorter window for the profiler. What goes wrong here costs no measurement."""
     result.versions = _versions()
-    files.write(result)  # a profiler that kills the process must not take the timed window along
+    files.write_result(
+        result
+    )  # a profiler that kills the process must not take the timed window along
     try:
-        with recorder.window() as marks:
+        with recorder.record_window() as marks:
             window = pipeline.run(spec.profile.batches, spec.profile.budget_s, marks)
     except Exception as error:  # noqa: BLE001 - the run was measured; the record says what is missing
         traceback.print_exc()
@@ -277,8 +279,10 @@ def _note_placement(spec: RunSpec, buffers: list[tuple[int, int]], result: RunRe
     """Where it all really was; a run that was not where it was bound is invalid."""
     import torch
 
-    result.observed.update(placement.observe(buffers), cpu_threads=torch.get_num_threads())
-    fraction, problem = placement.judge(spec.placement, result.observed)
+    result.observed.update(
+        placement.observe_placement(buffers), cpu_threads=torch.get_num_threads()
+    )
+    fraction, problem = placement.judge_placement(spec.placement, result.observed)
     result.metrics["placement_fraction"] = fraction
     if spec.placement.policy == "preferred" and fraction is not None and fraction < 1:
         result.warnings.append(

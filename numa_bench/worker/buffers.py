@@ -73,17 +73,17 @@ class SamplePool:
         self._rows = list(self.buffer.tensor.unbind(0))
         self._next = 0
 
-    def next(self) -> torch.Tensor:
+    def next_batch(self) -> torch.Tensor:
         """The next batch, a view of shape `batch_shape`."""
         batch = self._rows[self._next]
         self._next = (self._next + 1) % self.batches
         return batch
 
-    def last(self) -> torch.Tensor:
+    def last_batch(self) -> torch.Tensor:
         """The batch that `next` gave last."""
         return self._rows[self._next - 1]
 
-    def first(self) -> torch.Tensor:
+    def first_batch(self) -> torch.Tensor:
         """Batch 0, without moving on."""
         return self._rows[0]
 

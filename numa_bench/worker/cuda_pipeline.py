@@ -64,7 +64,7 @@ class CudaPipeline:
         self.model = model
         self.pool = pool
         self.static_output = static_output
-        batch = pool.first()
+        batch = pool.first_batch()
         self._h2d, self._compute, self._d2h = (torch.cuda.Stream(device) for _ in range(3))
         self._slots = [
             _Slot(
@@ -94,7 +94,7 @@ class CudaPipeline:
         window = Window(wall_s=wall_s)
         first = events[0].h2d_start
         for m in events:
-            window.add(
+            window.add_batch(
                 first.elapsed_time(m.h2d_start),
                 m.h2d_start.elapsed_time(m.h2d_end),
                 m.compute_start.elapsed_time(m.compute_end),
@@ -114,7 +114,7 @@ class CudaPipeline:
             if slot.input_free is not None:
                 h2d.wait_event(slot.input_free)
             event.h2d_start.record(h2d)
-            slot.device_input.copy_(self.pool.next(), non_blocking=True)
+            slot.device_input.copy_(self.pool.next_batch(), non_blocking=True)
             event.h2d_end.record(h2d)
         marks.pop()
         marks.push(STAGES[1])

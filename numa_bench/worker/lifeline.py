@@ -37,7 +37,7 @@ def die_with_starter(*, under_profiler: bool) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def tell_started(path: Path) -> None:
+def write_started(path: Path) -> None:
     """Leave this process's number where the monitor, and who asks whether it ever ran, find it."""
     write_json(path, {"pid": os.getpid()})
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from numa_bench.worker.pipeline import Window
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
+def compute_percentile(values: Sequence[float], percent: float) -> float:
     """Linear interpolation between order statistics (Hyndman and Fan 1996, type 7)."""
     ordered = sorted(values)
     position = (len(ordered) - 1) * percent / 100
@@ -24,9 +24,9 @@ def window_metrics(
     samples = window.batches * batch_size
     return {
         "throughput_samples_per_s": samples / window.wall_s,
-        "latency_p50_ms": percentile(window.latency, 50),
-        "latency_p95_ms": percentile(window.latency, 95),
-        "latency_p99_ms": percentile(window.latency, 99),
+        "latency_p50_ms": compute_percentile(window.latency, 50),
+        "latency_p95_ms": compute_percentile(window.latency, 95),
+        "latency_p99_ms": compute_percentile(window.latency, 99),
         "h2d_ms": statistics.median(window.h2d),
         "compute_ms": statistics.median(window.compute),
         "d2h_ms": statistics.median(window.d2h),

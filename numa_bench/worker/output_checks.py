@@ -21,7 +21,7 @@ def check_output(spec: RunSpec, model: Any, pipeline: Any, device: Any, result: 
     """
     import torch
 
-    reference = model(pipeline.pool.last().to(device)).float().cpu()
+    reference = model(pipeline.pool.last_batch().to(device)).float().cpu()
     output = pipeline.last_output().float()
     if tuple(reference.shape) != output_shape(spec):
         problem = f"output has shape {tuple(reference.shape)}, expected {output_shape(spec)}"

@@ -42,7 +42,9 @@ class Window:
     def batches(self) -> int:
         return len(self.latency)
 
-    def add(self, start: float, h2d: float, compute: float, d2h: float, latency: float) -> None:
+    def add_batch(
+        self, start: float, h2d: float, compute: float, d2h: float, latency: float
+    ) -> None:
         """Append one batch."""
         self.start.append(start)
         self.h2d.append(h2d)
@@ -62,7 +64,7 @@ class Window:
         """Sum of the three stages of each batch, waiting not included."""
         return [sum(stages) for stages in zip(self.h2d, self.compute, self.d2h, strict=True)]
 
-    def samples(self) -> dict[str, list[float]]:
+    def to_samples(self) -> dict[str, list[float]]:
         """The lists under the names that result.json uses."""
         names = ("start", "h2d", "compute", "d2h", "latency")
         return {f"{name}_ms": [round(v, 6) for v in getattr(self, name)] for name in names}
@@ -93,7 +95,7 @@ class CpuPipeline:
     ) -> None:
         self.model = model
         self.pool = pool
-        in_shape, dtype = tuple(pool.first().shape), pool.first().dtype
+        in_shape, dtype = tuple(pool.first_batch().shape), pool.first_batch().dtype
         self._inputs = [HostBuffer(in_shape, dtype, register=False) for _ in range(depth)]
         self._outputs = [HostBuffer(out_shape, dtype, register=False) for _ in range(depth)]
         self.host_buffers = [pool.buffer, *self._inputs, *self._outputs]
@@ -115,7 +117,7 @@ class CpuPipeline:
             source, target = slots[index % depth]
             t0 = clock()
             push(h2d)
-            source.copy_(pool.next())
+            source.copy_(pool.next_batch())
             pop()
             t1 = clock()
             push(compute)
@@ -131,7 +133,7 @@ class CpuPipeline:
                 break
         window = Window(wall_s=(clock() - begin) / 1e9)
         for t0, t1, t2, t3 in times:
-            window.add(
+            window.add_batch(
                 *((b - a) / 1e6 for a, b in ((begin, t0), (t0, t1), (t1, t2), (t2, t3), (t0, t3)))
             )
         self._last = (len(times) - 1) % depth

@@ -41,7 +41,7 @@ class Recorder:
     marks: Marks = NO_MARKS
 
     @contextlib.contextmanager
-    def range(self, name: str) -> Iterator[None]:
+    def mark_range(self, name: str) -> Iterator[None]:
         """A range around a whole window."""
         self.push(name)
         try:
@@ -50,9 +50,9 @@ class Recorder:
             self.pop()
 
     @contextlib.contextmanager
-    def window(self) -> Iterator[Marks]:
+    def record_window(self) -> Iterator[Marks]:
         """Record what happens inside; gives the marks to use there."""
-        with self.range(PROFILED_WINDOW):
+        with self.mark_range(PROFILED_WINDOW):
             yield self.marks
 
     def push(self, name: str) -> None:
@@ -78,7 +78,7 @@ class NsysRecorder(Recorder):
             self.marks = self
 
     @contextlib.contextmanager
-    def window(self) -> Iterator[Marks]:
+    def record_window(self) -> Iterator[Marks]:
         """See `Recorder.window`. On the CPU the range itself starts nsys' recording."""
         import torch
 
@@ -86,7 +86,7 @@ class NsysRecorder(Recorder):
             torch.cuda.synchronize()
             torch.cuda.profiler.start()
         try:
-            with self.range(PROFILED_WINDOW):
+            with self.mark_range(PROFILED_WINDOW):
                 yield self
         finally:
             if self._cuda:
@@ -110,7 +110,7 @@ class TorchRecorder(Recorder):
         self._open: list[Any] = []
 
     @contextlib.contextmanager
-    def window(self) -> Iterator[Marks]:
+    def record_window(self) -> Iterator[Marks]:
         """See `Recorder.window`. Raises OSError or RuntimeError when the trace is not written."""
         from torch.profiler import ProfilerActivity, profile
 
@@ -125,7 +125,7 @@ class TorchRecorder(Recorder):
         recorded.export_chrome_trace(str(self._path))
 
     @contextlib.contextmanager
-    def range(self, name: str) -> Iterator[None]:  # noqa: ARG002 - nobody records it
+    def mark_range(self, name: str) -> Iterator[None]:  # noqa: ARG002 - nobody records it
         """Nothing: only the profiled window is recorded."""
         yield
 

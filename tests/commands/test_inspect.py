@@ -284,7 +284,7 @@ def test_help_and_exit_code_of_the_script(pipe: Path, tmp_path: Path) -> None:
 def test_a_nsys_rep_without_nsys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("numa_bench.profiling.nsys.find", lambda: None)
+    monkeypatch.setattr("numa_bench.profiling.nsys.find_nsys", lambda: None)
     report = tmp_path / "r.nsys-rep"
     report.write_bytes(b"x")
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from numa_bench.config.schema import RunnerConfig
-from numa_bench.config.settings import all_keys, leaves
+from numa_bench.config.settings import list_keys, list_settings
 from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
@@ -330,7 +330,7 @@ def test_a_real_error_keeps_its_traceback(runner: Runner, monkeypatch: pytest.Mo
     def broken(_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("numa_bench.config.loading.validate", broken)
+    monkeypatch.setattr("numa_bench.config.loading.validate_config", broken)
 
     with pytest.raises(TypeError, match="a bug"):
         runner("experiment=quick_test")
@@ -514,7 +514,7 @@ def test_help_shows_every_setting_with_its_documentation(runner: Runner) -> None
 
     text = " ".join(out.stdout.split())
     assert (out.code, out.stderr, out.studies) == (0, "", [])
-    for leaf in leaves(RunnerConfig):
+    for leaf in list_settings(RunnerConfig):
         assert f"{leaf.key}={leaf.default} {' '.join(leaf.help.split())}" in text
     for name in ("numa_study", "quick_test", "grid_search"):
         assert name in text
@@ -529,7 +529,7 @@ def test_the_composed_configuration_can_be_printed(
 
     assert (out.code, out.stderr, out.studies) == (0, "", [])
     found = yaml.safe_load(out.stdout)
-    for key in all_keys(RunnerConfig):
+    for key in list_keys(RunnerConfig):
         node = found
         for part in key.replace("[]", ".0").split("."):
             assert part in node or isinstance(node, list), key

@@ -10,12 +10,12 @@ from string import Template
 
 import pytest
 
-from numa_bench.config.docs import markdown
+from numa_bench.config.docs import render_markdown
 from numa_bench.config.schema import RunnerConfig, TestConfig, ViTConfig
-from numa_bench.config.settings import all_keys, help_text, leaves
+from numa_bench.config.settings import help_text, list_keys, list_settings
 from tests.conftest import PROJECT
 
-LEAVES = list(leaves(RunnerConfig))
+LEAVES = list(list_settings(RunnerConfig))
 
 
 def test_the_page_is_what_the_program_writes() -> None:
@@ -28,7 +28,7 @@ def test_the_page_is_what_the_program_writes() -> None:
         check=True,
     ).stdout
 
-    assert (PROJECT / "docs" / "configuration.md").read_text() == printed == markdown()
+    assert (PROJECT / "docs" / "configuration.md").read_text() == printed == render_markdown()
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.key)
@@ -37,11 +37,11 @@ def test_every_setting_is_documented(leaf: object) -> None:
 
     assert text.strip().endswith("."), f"{key} needs a sentence"
     cells = f"| `{key}` | {kind} | `{default}` | {text.replace('|', chr(92) + '|')} |"
-    assert cells in markdown().splitlines()
+    assert cells in render_markdown().splitlines()
 
 
 def test_a_models_own_test_settings_are_keys_but_not_told_twice() -> None:
-    keys = all_keys(RunnerConfig)
+    keys = list_keys(RunnerConfig)
     told = {leaf.key for leaf in LEAVES}
 
     own = {f"experiment.vit_configs[].{f.name}" for f in fields(TestConfig)}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from numa_bench.config.overrides import dotted, rewrite_command_line, touched_models
+from numa_bench.config.overrides import rewrite_command_line, to_dotted_key, touched_models
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from numa_bench.config.overrides import dotted, rewrite_command_line, touched_mo
     ],
 )
 def test_indices_in_keys_are_rewritten(typed: str, wanted: str) -> None:
-    assert dotted(typed) == wanted
+    assert to_dotted_key(typed) == wanted
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_indices_in_keys_are_rewritten(typed: str, wanted: str) -> None:
     ],
 )
 def test_everything_else_is_left_alone(typed: str) -> None:
-    assert dotted(typed) == typed
+    assert to_dotted_key(typed) == typed
 
 
 KEYS = st.lists(
@@ -95,19 +95,19 @@ def test_the_dotted_key_names_the_same_place_and_values_stay(
     typed = ".".join(name + "".join(f"[{i}]" for i in indices) for name, indices in parts)
     wanted = ".".join(".".join([name, *map(str, indices)]) for name, indices in parts)
 
-    assert dotted(f"{prefix}{typed}={value}") == f"{prefix}{wanted}={value}"
+    assert to_dotted_key(f"{prefix}{typed}={value}") == f"{prefix}{wanted}={value}"
 
 
 @given(st.text(max_size=40))
 def test_rewriting_twice_is_rewriting_once(argument: str) -> None:
-    assert dotted(dotted(argument)) == dotted(argument)
+    assert to_dotted_key(to_dotted_key(argument)) == to_dotted_key(argument)
 
 
 @given(st.text(max_size=40))
 def test_arguments_without_an_index_in_the_key_stay(argument: str) -> None:
     key = argument.partition("=")[0]
     if not re.search(r"\[\d+\]", key):
-        assert dotted(argument) == argument
+        assert to_dotted_key(argument) == argument
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_hydra_reads_the_dotted_form(typed: str) -> None:
 
     with pytest.raises(OverrideParseException):
         parser.parse_overrides([typed])
-    (override,) = parser.parse_overrides([dotted(typed)])
-    assert override.key_or_group == dotted(typed).partition("=")[0].lstrip("+~")
+    (override,) = parser.parse_overrides([to_dotted_key(typed)])
+    assert override.key_or_group == to_dotted_key(typed).partition("=")[0].lstrip("+~")
 
 
 def test_the_index_reaches_its_entry(compose_node: Callable[..., DictConfig]) -> None:

@@ -15,8 +15,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import schema as cfg
-from numa_bench.config.loading import discover, load_config, save_resolved
-from numa_bench.config.overrides import dotted
+from numa_bench.config.loading import discover_machine, load_config, save_resolved
+from numa_bench.config.overrides import to_dotted_key
 from numa_bench.config.schema import (
     ExperimentConfig,
     HardwareConfig,
@@ -25,8 +25,8 @@ from numa_bench.config.schema import (
     TestConfig,
     ViTConfig,
 )
-from numa_bench.config.settings import all_keys
-from numa_bench.config.validation import check_experiment, id_list, validate
+from numa_bench.config.settings import list_keys
+from numa_bench.config.validation import check_experiment, parse_id_list, validate_config
 from numa_bench.errors import ConfigError, StoreError, StudyFailed, UnknownKeyError
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
@@ -355,16 +355,16 @@ def test_impossible_output_is_refused(name: str, value: Any) -> None:
     bad = RunnerConfig(experiment=experiment(), output=OutputConfig(**{name: value}))
 
     with pytest.raises(ConfigError) as refused:
-        validate(bad)
+        validate_config(bad)
 
     assert refused.value.key == f"output.{name}"
 
 
 def test_a_made_up_machine_is_for_dry_runs_only() -> None:
     with pytest.raises(ConfigError, match="dry_run=true"):
-        validate(RunnerConfig(experiment=experiment(), topology_root="/x"))
+        validate_config(RunnerConfig(experiment=experiment(), topology_root="/x"))
 
-    validate(RunnerConfig(experiment=experiment(), topology_root="/x", dry_run=True))
+    validate_config(RunnerConfig(experiment=experiment(), topology_root="/x", dry_run=True))
 
 
 @pytest.mark.parametrize(
@@ -409,16 +409,16 @@ def test_unusual_but_possible_models_pass(vit: ViTConfig) -> None:
     ],
 )
 def test_numbers_are_read_in_every_way_people_write_them(value: Any, wanted: Any) -> None:
-    assert id_list("key", value, words=None) == wanted
+    assert parse_id_list("key", value, words=None) == wanted
 
 
 def test_uuids_and_words_are_read() -> None:
     uuid = "GPU-0a000000-0000-4000-8000-000000000000"
 
-    assert id_list("key", f"{uuid},1", words=None) == (uuid, 1)
-    assert id_list("key", f"[{uuid}]", words=None) == (uuid,)
-    assert id_list("key", ["local", 2], ("local",)) == ("local", 2)
-    assert id_list("key", "local,remote", ("local", "remote")) == ("local", "remote")
+    assert parse_id_list("key", f"{uuid},1", words=None) == (uuid, 1)
+    assert parse_id_list("key", f"[{uuid}]", words=None) == (uuid,)
+    assert parse_id_list("key", ["local", 2], ("local",)) == ("local", 2)
+    assert parse_id_list("key", "local,remote", ("local", "remote")) == ("local", "remote")
 
 
 # --- from Hydra's node to the configuration
@@ -483,7 +483,7 @@ def test_a_captured_server_counts_only_gpus_that_torch_can_use(tmp_path: Path) -
     gpu = FakeGpu("0000:1b:00.0", numa_node=0)
     build_tree(tmp_path, [FakeNode(0, "0-3")], [vga, gpu])
 
-    topology, visible = discover(str(tmp_path))
+    topology, visible = discover_machine(str(tmp_path))
 
     assert [(g.index, g.pci_address) for g in visible] == [(0, "0000:1b:00.0")]
     assert topology.gpus == visible
@@ -491,7 +491,7 @@ def test_a_captured_server_counts_only_gpus_that_torch_can_use(tmp_path: Path) -
 
 def test_a_tree_that_is_none_is_refused_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        discover(str(tmp_path / "nothing"))
+        discover_machine(str(tmp_path / "nothing"))
 
     assert refused.value.key == "topology_root"
 
@@ -667,7 +667,7 @@ CHANGES: dict[str, Change] = {
 
 def test_every_setting_has_another_value_to_try() -> None:
     """A new setting must be entered above, with what it changes."""
-    assert set(CHANGES) == set(all_keys(RunnerConfig))
+    assert set(CHANGES) == set(list_keys(RunnerConfig))
     assert set(TEST_VALUES) == {f.name for f in fields(TestConfig)} == set(cfg.OVERRIDABLE)
     assert set(TEST_VALUES) == {f.name for f in fields(TestSpec)}
 
@@ -679,13 +679,13 @@ class Fed:
         self.made = made
         made.append(limit_s)
 
-    def require(self) -> None:
+    def require_trackers(self) -> None:
         self.made.append("required")
 
-    def feed(self) -> None:
+    def feed_stored(self) -> None:
         pass
 
-    def finish(self) -> list[str]:
+    def finish_feeding(self) -> list[str]:
         return []
 
 
@@ -709,10 +709,10 @@ class Observer:
         self.intervals: list[float] = []
         self.studies = 0
         self.exports: list[str] = []
-        monkeypatch.setattr("numa_bench.profiling.nsys.find", lambda name: f"/fake/{name}")
-        monkeypatch.setattr("numa_bench.profiling.nsys.version", lambda _: "2099.1")
+        monkeypatch.setattr("numa_bench.profiling.nsys.find_nsys", lambda name: f"/fake/{name}")
+        monkeypatch.setattr("numa_bench.profiling.nsys.read_version", lambda _: "2099.1")
         monkeypatch.setattr("numa_bench.runner.study.Exporter", lambda *_: self)
-        monkeypatch.setattr("numa_bench.runner.attempt.execute", self.fail)
+        monkeypatch.setattr("numa_bench.runner.attempt.run_process", self.fail)
         monkeypatch.setattr(
             "numa_bench.runner.study.Feeder", lambda _, __, limit, ___: Fed([], limit)
         )
@@ -737,7 +737,7 @@ class Observer:
     def profiled(self, overrides: list[str]) -> list[Any]:
         """What would be started, and what the worker would be told of the profiler."""
         plan, _ = self.planned(overrides)
-        paths = StudyStore(Path("/study")).paths("a")
+        paths = StudyStore(Path("/study")).run_paths("a")
         environ = {"PATH": "/bin", "MINE": "1"}
         commands = [
             worker_command(run, paths, environ, "token-1", plan.profiler, Path("/private"))
@@ -765,11 +765,11 @@ class Observer:
         (trackers, *limits), *rest = made
         return [tracker.name for tracker in trackers], settings, limits, rest
 
-    def start(self, run_id: str, _: Path, __: Path) -> None:
+    def start_export(self, run_id: str, _: Path, __: Path) -> None:
         """In place of an export."""
         self.exports.append(run_id)
 
-    def collect(self) -> None:
+    def collect_export(self) -> None:
         """In place of waiting for an export."""
 
     def filled(self, overrides: tuple[str, ...]) -> list[str]:
@@ -785,10 +785,10 @@ class Observer:
     def planned(self, overrides: list[str]) -> tuple[Plan, Topology]:
         """The plan for the server, or for the machine that the overrides name."""
         node = without_hydra(self.compose_node(*overrides))
-        config = load_config(node, [dotted(override) for override in overrides])
+        config = load_config(node, [to_dotted_key(override) for override in overrides])
         machine, visible = server(), server().gpus
         if config.topology_root is not None:
-            machine, visible = discover(config.topology_root)
+            machine, visible = discover_machine(config.topology_root)
         profiler = find_profiler(config.profiler, probe=False)
         return build_plan(config, machine, visible, profiler=profiler), machine
 

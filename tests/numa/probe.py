@@ -108,8 +108,8 @@ def main(order: Order) -> Report:
     for thread in threads:
         thread.ready.wait()
     buffers = [(buffer.address, buffer.nbytes)]
-    observed = placement.observe(buffers)
-    fraction, problem = placement.judge(order.placement, observed)
+    observed = placement.observe_placement(buffers)
+    fraction, problem = placement.judge_placement(order.placement, observed)
     report = Report(
         fraction, problem, observed, _without_move_pages(buffers), *_maps(buffer), _huge_kb(buffer)
     )
@@ -165,7 +165,7 @@ def _without_move_pages(buffers: list[tuple[int, int]]) -> dict[str, Any]:
 
     honest, placement._move_pages = placement._move_pages, forbidden
     try:
-        return placement.observe(buffers)
+        return placement.observe_placement(buffers)
     finally:
         placement._move_pages = honest
 

@@ -45,7 +45,7 @@ def asked(policy: str, *nodes: int) -> Placement:
     ],
 )
 def test_the_policy_that_was_asked_for(policy: str, mode: str | None, nodes: list[int]) -> None:
-    assert placement.judge(asked(policy, 1), seen({"1": 9}, mode, nodes)) == (1.0, None)
+    assert placement.judge_placement(asked(policy, 1), seen({"1": 9}, mode, nodes)) == (1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,25 @@ def test_the_policy_that_was_asked_for(policy: str, mode: str | None, nodes: lis
 def test_pages_by_chance_where_they_should_be_are_not_enough(
     policy: str, mode: str, nodes: list[int], problem: str
 ) -> None:
-    assert placement.judge(asked(policy, 1), seen({"1": 9}, mode, nodes)) == (1.0, problem)
+    assert placement.judge_placement(asked(policy, 1), seen({"1": 9}, mode, nodes)) == (
+        1.0,
+        problem,
+    )
 
 
 def test_an_uneven_spread_is_explained_where_huge_pages_cause_it() -> None:
     huge = {"transparent_hugepages": "always", "huge_page_bytes": 2 << 20}
     few, many = 7_000_000 // PAGE, 96_000_000 // PAGE
     uneven = {"0": few, "1": 3 * few}
-    _, problem = placement.judge(asked("interleave", 0, 1), seen(uneven, None, [], **huge))
+    _, problem = placement.judge_placement(
+        asked("interleave", 0, 1), seen(uneven, None, [], **huge)
+    )
     assert problem is not None
     assert "memory_size_mb=84 or more" in problem
     for pages, setting in ({"0": many, "1": 3 * many}, huge), (uneven, {}):
-        _, problem = placement.judge(asked("interleave", 0, 1), seen(pages, None, [], **setting))
+        _, problem = placement.judge_placement(
+            asked("interleave", 0, 1), seen(pages, None, [], **setting)
+        )
         assert problem is not None
         assert "memory_size_mb" not in problem
 
@@ -85,7 +92,7 @@ def test_pages_taken_away_for_balancing_are_looked_at_again(
     memory = bytearray(4 * PAGE)
     address = (ctypes.c_char * len(memory)).from_buffer(memory)
     start = ctypes.addressof(address)
-    found = placement.observe([(start, 2 * PAGE)])
+    found = placement.observe_placement([(start, 2 * PAGE)])
     if found["method"] != "move_pages":
         pytest.skip("the numbers of this machine's system calls are not known")
     assert (found["pages"], found["pages_missing"]) == ({"0": 1, "1": 2}, 0)

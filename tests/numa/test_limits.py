@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from numa_bench.records import RUN_TOKEN
-from numa_bench.runner.attempt import last_lines, read_result
+from numa_bench.runner.attempt import read_last_lines, read_result
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.numactl import numactl_argv
-from numa_bench.runner.outcome import classify
-from numa_bench.runner.process import Command, execute
+from numa_bench.runner.outcome import classify_outcome
+from numa_bench.runner.process import Command, run_process
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, probe_argv, run_cli
 from tests.numa.probe import Order
@@ -70,8 +70,8 @@ def test_a_bound_node_that_is_too_small_is_named(machine: Machine, tmp_path: Pat
         token=token,
     )
     with StudyStore(tmp_path) as store, Interrupts() as interrupts:
-        paths = store.prepare(spec)
-        ended = execute(
+        paths = store.prepare_run(spec)
+        ended = run_process(
             command,
             paths.stdout,
             paths.stderr,
@@ -83,14 +83,14 @@ def test_a_bound_node_that_is_too_small_is_named(machine: Machine, tmp_path: Pat
     assert ended.oom_kills >= 1
     assert paths.stderr.read_bytes() == b""
     result, problem = read_result(paths)
-    tail = last_lines(paths.stderr, 12)
-    status, error = classify(spec, ended, result, problem, tail, machine.topology)
+    tail = read_last_lines(paths.stderr, 12)
+    status, error = classify_outcome(spec, ended, result, problem, tail, machine.topology)
     assert status == "failed"
     assert error is not None
     size = f"{node.memory_bytes / 1e6:.0f} MB"
     assert error.startswith(f"killed: out of memory on node {node.id}, which has {size}; ")
     # Without the kernel's count it may have been anyone.
     quiet = replace(ended, oom_kills=0)
-    _, error = classify(spec, quiet, result, problem, tail, machine.topology)
+    _, error = classify_outcome(spec, quiet, result, problem, tail, machine.topology)
     assert error is not None
     assert "by hand or for lack of memory" in error

@@ -28,7 +28,7 @@ def run_worker(tmp_path: Path, placement: Placement, **test: Any) -> tuple[RunSp
     """One run by the command line that a study starts."""
     spec = make_spec(placement=placement, cpu_threads=None, **test)
     with StudyStore(tmp_path) as store:
-        paths = store.prepare(spec)
+        paths = store.prepare_run(spec)
     command = worker_command(spec, paths, os.environ, "numa-tests", NO_PROFILER, tmp_path)
     done = subprocess.run(
         command.argv, env=command.env, capture_output=True, text=True, cwd=tmp_path, check=False
@@ -71,7 +71,7 @@ def test_misplaced_worker_is_invalid(machine: Machine, tmp_path: Path) -> None:
     given = placed(machine, numa_nodes=node, memory_nodes=other)
     spec = make_spec(placement=asked, memory_size_mb=8)
     with StudyStore(tmp_path) as store:
-        paths = store.prepare(spec)
+        paths = store.prepare_run(spec)
     command = worker_command(spec, paths, os.environ, "numa-tests", NO_PROFILER, tmp_path)
     swapped = [
         word.replace(f"--membind={node}", f"--membind={given.memory_nodes[0]}")

@@ -28,7 +28,7 @@ from numa_bench.plan.plan import (
     resolve_devices,
     resolve_test,
     resolve_vit,
-    run_prefix,
+    run_id_prefix,
 )
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
@@ -286,7 +286,7 @@ VIT = VitSpec("vit32x6x512", 32, 6, 512, 8, 64, 2048)
     ],
 )
 def test_the_readable_part_of_a_run_id(spec: RunSpec, wanted: str) -> None:
-    assert run_prefix(spec) == wanted
+    assert run_id_prefix(spec) == wanted
 
 
 def test_a_run_id_is_prefix_repeat_and_hash() -> None:

@@ -41,11 +41,11 @@ def test_the_lock_is_held_from_before_start_returns_until_the_export_ends(tmp_pa
         lambda *end: told.append(end),
     )
 
-    exporter.start("a", tmp_path / "r.nsys-rep", target)
+    exporter.start_export("a", tmp_path / "r.nsys-rep", target)
     assert not is_free(lock)
     assert told == []
     go.write_text("go\n")
-    exporter.collect()
+    exporter.collect_export()
 
     assert is_free(lock)
     assert told == [("a", None)]
@@ -58,9 +58,9 @@ def test_one_export_ends_before_the_next_begins(tmp_path: Path) -> None:
     exporter = Exporter(nsys, tmp_path / "lock", lambda *end: told.append(end))
 
     for name in ("a", "b"):
-        exporter.start(name, tmp_path / f"{name}.nsys-rep", tmp_path / f"{name}.sqlite")
-    exporter.collect()
-    exporter.collect()
+        exporter.start_export(name, tmp_path / f"{name}.nsys-rep", tmp_path / f"{name}.sqlite")
+    exporter.collect_export()
+    exporter.collect_export()
 
     assert told == [("a", None), ("b", None)]
 
@@ -80,8 +80,8 @@ def test_a_failed_export_is_told_and_leaves_no_half_file(
         program(tmp_path / "nsys", text), tmp_path / "lock", lambda *end: told.append(end)
     )
 
-    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-    exporter.collect()
+    exporter.start_export("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.collect_export()
 
     ((run_id, problem),) = told
     assert run_id == "a"
@@ -94,8 +94,8 @@ def test_a_user_in_a_hurry_waits_for_no_export(tmp_path: Path) -> None:
     nsys = program(tmp_path / "nsys", "sleep 3")
     exporter = Exporter(nsys, tmp_path / "lock", lambda *end: told.append(end), lambda: True)
 
-    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-    exporter.collect()
+    exporter.start_export("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.collect_export()
 
     ((run_id, problem),) = told
     assert run_id == "a"
@@ -106,8 +106,8 @@ def test_a_lock_that_cannot_be_made_costs_the_export_only(tmp_path: Path) -> Non
     told: Told = []
     exporter = Exporter("nsys", tmp_path / "no" / "lock", lambda *end: told.append(end))
 
-    exporter.start("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
-    exporter.collect()
+    exporter.start_export("a", tmp_path / "r.nsys-rep", tmp_path / "r.sqlite")
+    exporter.collect_export()
 
     ((_, problem),) = told
     assert str(problem).startswith("no lock for the export")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.profiling.hiding import REFUSED, can_hide, exposed_secrets, wrapped
+from numa_bench.profiling.hiding import REFUSED, can_hide, exposed_secrets, wrap_argv
 from tests.conftest import PROJECT
 from tests.fake_worker import wait_until
 
@@ -28,7 +28,7 @@ def neighbour() -> Iterator[int]:
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        wrapped(list(argv)), cwd=PROJECT, capture_output=True, text=True, check=False
+        wrap_argv(list(argv)), cwd=PROJECT, capture_output=True, text=True, check=False
     )
 
 
@@ -48,7 +48,7 @@ def test_a_neighbours_environment_is_hidden_and_its_number_is_not(neighbour: int
 @pytest.mark.skipif(not can_hide(PROJECT), reason="no mount namespaces for this user here")
 def test_the_command_keeps_its_number_its_user_and_its_exit_status() -> None:
     process = subprocess.Popen(
-        wrapped(["sh", "-c", "echo $$ $(id -u); exit 7"]),
+        wrap_argv(["sh", "-c", "echo $$ $(id -u); exit 7"]),
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,

@@ -64,7 +64,7 @@ def profiled(models: list[str], executable: str = str(NSYS), **config: Any) -> P
     """A plan of fake workers under nsys."""
     plan = make_plan(models, timeout_s=config.pop("timeout_s", 300.0))
     profiler = Profiler("nsys", ProfilerConfig(**config), executable=executable)
-    runs = tuple(replace(run, profile=profiler.spec()) for run in plan.runs)
+    runs = tuple(replace(run, profile=profiler.to_spec()) for run in plan.runs)
     return replace(plan, runs=runs, profiler=profiler)
 
 
@@ -171,7 +171,7 @@ def test_the_summary_says_which_nsys_it_was(study: Path) -> None:
     told = read_json(study / "experiment_summary.json")["profiler"]
 
     assert told["kind"] == "nsys"
-    assert told["version"] == nsys.version(str(NSYS))
+    assert told["version"] == nsys.read_version(str(NSYS))
 
 
 def test_a_whole_run_can_be_recorded(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_crash_is_the_workers_and_keeps_the_report(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fake")
 def test_ctrl_c_keeps_the_report(tmp_path: Path) -> None:
     plan = profiled(["hang_in_range"], capture="run")
-    paths = StudyStore(tmp_path).paths(plan.runs[0].run_id)
+    paths = StudyStore(tmp_path).run_paths(plan.runs[0].run_id)
     presser = subprocess.Popen(
         [
             *("sh", "-c"),
@@ -366,13 +366,13 @@ def test_the_inspector_shows_what_was_recorded(study: Path) -> None:
 
 
 def test_a_probe_finds_one_that_works_and_one_that_does_not(tmp_path: Path) -> None:
-    nsys.probe(str(NSYS), ["--trace=nvtx", "--sample=none", "--cpuctxsw=none"])
+    nsys.probe_nsys(str(NSYS), ["--trace=nvtx", "--sample=none", "--cpuctxsw=none"])
 
     with pytest.raises(NsysError, match="writes no report"):
-        nsys.probe(script(tmp_path / "silent", "exit 0"), [])
+        nsys.probe_nsys(script(tmp_path / "silent", "exit 0"), [])
     as_packaged = script(tmp_path / "debian", ': > "$TMPDIR/x.qdstrm"; exit 0')
     with pytest.raises(NsysError, match="QdstrmImporter"):
-        nsys.probe(as_packaged, [])
+        nsys.probe_nsys(as_packaged, [])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a report", b"\0" * 5000])

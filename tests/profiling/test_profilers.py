@@ -14,24 +14,24 @@ from numa_bench.profiling.nsys import NsysError
 from numa_bench.profiling.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
 from numa_bench.runner.command import worker_command
-from numa_bench.runner.outcome import workers_end
+from numa_bench.runner.outcome import worker_outcome
 from numa_bench.runner.process import Ended
 from numa_bench.store import StudyStore
 from tests.specs import make_spec
 
-PATHS = StudyStore(Path("/study")).paths("a")
+PATHS = StudyStore(Path("/study")).run_paths("a")
 CONFIG = ProfilerConfig(kind="nsys")
 NSYS = Profiler("nsys", CONFIG, executable="/opt/nsys", version="2099.1")
-SPEC = replace(make_spec(placement=Placement(0, (1,), "bind", "remote")), profile=NSYS.spec())
-CUDA = replace(make_spec(kind="cuda"), profile=NSYS.spec())
+SPEC = replace(make_spec(placement=Placement(0, (1,), "bind", "remote")), profile=NSYS.to_spec())
+CUDA = replace(make_spec(kind="cuda"), profile=NSYS.to_spec())
 
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with an nsys that works."""
-    monkeypatch.setattr(nsys, "find", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(nsys, "version", lambda _: "2099.1")
-    monkeypatch.setattr(nsys, "probe", lambda *_: None)
+    monkeypatch.setattr(nsys, "find_nsys", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(nsys, "read_version", lambda _: "2099.1")
+    monkeypatch.setattr(nsys, "probe_nsys", lambda *_: None)
     monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: True)
 
 
@@ -53,7 +53,7 @@ def test_nsys_is_used_where_it_is_found(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["torch", "none"])
 def test_other_kinds_do_not_look_for_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nsys, "find", broken)
+    monkeypatch.setattr(nsys, "find_nsys", broken)
 
     assert find_profiler(ProfilerConfig(kind=kind), probe=True).kind == kind
 
@@ -64,7 +64,7 @@ def test_auto_goes_on_without_it_and_says_so() -> None:
     assert profiler.kind == "none"
     assert profiler.note is not None
     assert "/no/nsys was not found" in profiler.note
-    assert profiler.spec() == ProfileSpec()
+    assert profiler.to_spec() == ProfileSpec()
 
 
 def test_asked_for_by_name_it_must_be_there() -> None:
@@ -75,7 +75,7 @@ def test_asked_for_by_name_it_must_be_there() -> None:
 
 @pytest.mark.usefixtures("found")
 def test_one_that_does_not_work_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nsys, "probe", broken)
+    monkeypatch.setattr(nsys, "probe_nsys", broken)
 
     assert find_profiler(ProfilerConfig(), probe=True).kind == "none"
     with pytest.raises(MachineError, match="it writes no report"):
@@ -141,7 +141,7 @@ def test_the_window_begins_with_a_range_or_with_cudas_profiler_api() -> None:
 
 def test_a_whole_run_has_no_capture_range() -> None:
     whole = Profiler("nsys", replace(CONFIG, capture="run"), executable="nsys")
-    argv = nsys_argv(whole, replace(SPEC, profile=whole.spec()), Path("r"))
+    argv = nsys_argv(whole, replace(SPEC, profile=whole.to_spec()), Path("r"))
 
     assert not [word for word in argv if word.startswith("--capture-range")]
 
@@ -183,7 +183,7 @@ def test_a_run_without_a_profiler_keeps_its_environment() -> None:
 
 def test_torchs_profiler_is_told_where_its_trace_goes() -> None:
     torch = Profiler("torch", ProfilerConfig(kind="torch"))
-    spec = replace(make_spec(), profile=torch.spec())
+    spec = replace(make_spec(), profile=torch.to_spec())
 
     argv = worker_command(spec, PATHS, {}, "token-1", torch, Path("/private")).argv
 
@@ -202,11 +202,11 @@ def result(status: str) -> RunResult:
 
 
 def test_a_worker_that_a_signal_killed_is_told_as_such() -> None:
-    assert workers_end(ended(139), None)[0].returncode == -11
+    assert worker_outcome(ended(139), None)[0].returncode == -11
 
 
 def test_an_error_of_nsys_does_not_fail_a_run_that_measured() -> None:
-    end, (warning,) = workers_end(ended(1), result("passed"))
+    end, (warning,) = worker_outcome(ended(1), result("passed"))
 
     assert end.returncode == 0
     assert warning.startswith("profiler: ")
@@ -224,4 +224,4 @@ def test_an_error_of_nsys_does_not_fail_a_run_that_measured() -> None:
     ],
 )
 def test_other_ends_are_the_workers_own(end: Ended, left: RunResult | None) -> None:
-    assert workers_end(end, left) == (end, ())
+    assert worker_outcome(end, left) == (end, ())

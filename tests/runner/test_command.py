@@ -19,7 +19,7 @@ from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.specs import make_spec
 
-PATHS = StudyStore(Path("/study")).paths("a")
+PATHS = StudyStore(Path("/study")).run_paths("a")
 BOUND = Placement(0, (2,), "bind", "remote")
 NONE = Profiler("none", ProfilerConfig())
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from numa_bench.marks import KINDS, code_of, legend, marks
-from numa_bench.runner.disturbance import of_monitor, of_samples, trend
+from numa_bench.marks import KINDS, format_legend, format_marks, warning_code
+from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings, measure_trend
 
 SETTLED = {"settled": True, "batches": 6, "seconds": 0.5}
 
@@ -24,30 +24,32 @@ def noisy(
 
 
 def codes(warnings: list[str]) -> set[str]:
-    return {code_of(warning) for warning in warnings}
+    return {warning_code(warning) for warning in warnings}
 
 
 def test_a_steady_run_has_none() -> None:
-    assert of_samples(samples(noisy(60)), SETTLED) == []
+    assert find_sample_warnings(samples(noisy(60)), SETTLED) == []
 
 
 def test_unsettled_warm_up() -> None:
-    found = of_samples(samples(noisy(60)), {"settled": False, "batches": 3, "seconds": 5.0})
+    found = find_sample_warnings(
+        samples(noisy(60)), {"settled": False, "batches": 3, "seconds": 5.0}
+    )
     assert codes(found) == {"unsettled"}
 
 
 def test_wide_spread() -> None:
-    assert "spread" in codes(of_samples(samples(noisy(60, sigma=20.0)), SETTLED))
+    assert "spread" in codes(find_sample_warnings(samples(noisy(60, sigma=20.0)), SETTLED))
 
 
 def test_drift() -> None:
-    (warning,) = of_samples(samples(noisy(60, drift=0.15)), SETTLED)
-    assert code_of(warning) == "trend"
+    (warning,) = find_sample_warnings(samples(noisy(60, drift=0.15)), SETTLED)
+    assert warning_code(warning) == "trend"
     assert "+9.3%" in warning
 
 
 def test_few_batches_are_told_and_say_nothing_of_spread_or_trend() -> None:
-    assert codes(of_samples(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
+    assert codes(find_sample_warnings(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
 
 
 def test_noise_is_no_trend() -> None:
@@ -55,7 +57,7 @@ def test_noise_is_no_trend() -> None:
     for seed in range(200):
         noise = random.Random(seed)
         values = [100 + noise.gauss(0, 8) for _ in range(30)]
-        false_alarms += trend(values) != 0
+        false_alarms += measure_trend(values) != 0
     assert false_alarms <= 10
 
 
@@ -75,29 +77,29 @@ def of_one(name: str, value: float) -> dict[str, dict[str, float]]:
     ],
 )
 def test_sensors(name: str, quiet: float, loud: float, code: str) -> None:
-    assert of_monitor(of_one(name, quiet), 5) == []
-    assert codes(of_monitor(of_one(name, loud), 5)) == {code}
+    assert find_monitor_warnings(of_one(name, quiet), 5) == []
+    assert codes(find_monitor_warnings(of_one(name, loud), 5)) == {code}
 
 
 @pytest.mark.parametrize(("name", "best"), [("generation", 5), ("width", 16)])
 def test_a_pcie_link_below_its_maximum(name: str, best: int) -> None:
     full = of_one(f"pcie_{name}", best) | of_one(f"pcie_max_{name}", best)
     half = of_one(f"pcie_{name}", best - 1) | of_one(f"pcie_max_{name}", best)
-    assert of_monitor(full, 5) == []
-    assert codes(of_monitor(half, 5)) == {"pcie"}
+    assert find_monitor_warnings(full, 5) == []
+    assert codes(find_monitor_warnings(half, 5)) == {"pcie"}
     asleep = {f"pcie_{name}": {"min": 1.0, "median": 1.0, "max": float(best)}}
-    assert of_monitor(asleep | of_one(f"pcie_max_{name}", best), 5) == []
+    assert find_monitor_warnings(asleep | of_one(f"pcie_max_{name}", best), 5) == []
 
 
 def test_absent_sensors_disturb_nothing() -> None:
-    assert of_monitor({}, 0) == []
+    assert find_monitor_warnings({}, 0) == []
 
 
 def test_marks_and_legend_explain_each_other() -> None:
     warnings = ["trend: x", "spread: y", "trend: z"]
-    shown = marks(warnings)
+    shown = format_marks(warnings)
     assert shown == "DS"
-    assert [line[0] for line in legend(warnings)] == ["S", "D"]
+    assert [line[0] for line in format_legend(warnings)] == ["S", "D"]
 
 
 def test_every_kind_has_a_mark_and_says_what_to_do() -> None:

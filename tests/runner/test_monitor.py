@@ -17,7 +17,7 @@ import pytest
 from numa_bench.machine.sensors import GpuSensors, SystemSensors, throttle_names
 from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner import monitor as module
-from numa_bench.runner.monitor import Monitor, summarise
+from numa_bench.runner.monitor import Monitor, summarise_readings
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
 from tests.specs import make_spec
 
@@ -49,7 +49,7 @@ def watched(spec: RunSpec, path: Path, readings: int, **others: object) -> Itera
                     enough.set()
 
         monitor.readings = Counting(honest)
-        monitor.watch(os.getpid())
+        monitor.start_sampling(os.getpid())
         assert enough.wait(60), "the monitor took no readings"
         yield monitor
 
@@ -58,7 +58,7 @@ def test_a_series_is_kept_with_one_value_per_moment(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "x" / "monitor.json"
     with watched(make_spec(), path, 3) as monitor:
         pass
-    monitor.save()
+    monitor.save_readings()
     data = json.loads(path.read_text())
     assert len(data["monotonic_s"]) >= 3
     assert data["monotonic_s"] == sorted(data["monotonic_s"])
@@ -127,8 +127,8 @@ def test_a_broken_driver_costs_the_gpu_sensors_only(tmp_path: Path) -> None:
 
 def test_an_interval_of_zero_switches_it_off(tmp_path: Path) -> None:
     with Monitor(make_spec(), tmp_path / "m.json", 0.0) as monitor:
-        monitor.watch(os.getpid())
-    monitor.save()
+        monitor.start_sampling(os.getpid())
+    monitor.save_readings()
     assert not (tmp_path / "m.json").exists()
 
 
@@ -139,7 +139,7 @@ def test_a_full_disk_does_not_cost_the_run(monkeypatch: pytest.MonkeyPatch, tmp_
     with watched(make_spec(), tmp_path / "m.json", 1) as monitor:
         pass
     monkeypatch.setattr(module, "write_json", full)
-    monitor.save()
+    monitor.save_readings()
     assert monitor.readings
 
 
@@ -147,13 +147,17 @@ def test_the_summary_is_of_the_window() -> None:
     monitor = Monitor(make_spec(), Path("unused"), 1.0)
     monitor.times = [1.0, 2.0, 3.0, 4.0]
     monitor.readings = [{"sm_mhz": v} for v in (100.0, 1900.0, 1980.0, 50.0)]
-    assert monitor.summary((1.5, 3.5))["sm_mhz"] == {"min": 1900, "median": 1940, "max": 1980}
-    assert monitor.summary(None)["sm_mhz"]["min"] == 50
-    assert monitor.summary((10.0, 11.0))["sm_mhz"]["min"] == 50
+    assert monitor.summarise_window((1.5, 3.5))["sm_mhz"] == {
+        "min": 1900,
+        "median": 1940,
+        "max": 1980,
+    }
+    assert monitor.summarise_window(None)["sm_mhz"]["min"] == 50
+    assert monitor.summarise_window((10.0, 11.0))["sm_mhz"]["min"] == 50
 
 
 def test_throttle_masks_are_joined_not_compared() -> None:
-    found = summarise([{"throttle_reasons": 4.0}, {"throttle_reasons": 32.0}])
+    found = summarise_readings([{"throttle_reasons": 4.0}, {"throttle_reasons": 32.0}])
     assert throttle_names(int(found["throttle_reasons"]["max"])) == [
         "power cap",
         "thermal (software)",

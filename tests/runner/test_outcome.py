@@ -9,7 +9,7 @@ import pytest
 
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import Placement, RunResult, RunSpec, Status
-from numa_bench.runner.outcome import classify
+from numa_bench.runner.outcome import classify_outcome
 from numa_bench.runner.process import Ended
 from tests.specs import make_spec
 
@@ -41,7 +41,7 @@ def verdict(
     problem: str = "and it left no result",
     tail: str = "",
 ) -> tuple[Status, str | None]:
-    return classify(spec, ended, result, problem, tail, TOPOLOGY)
+    return classify_outcome(spec, ended, result, problem, tail, TOPOLOGY)
 
 
 @pytest.mark.parametrize(

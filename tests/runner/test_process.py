@@ -23,7 +23,7 @@ from numa_bench.records import RUN_TOKEN
 from numa_bench.runner import process as executor
 from numa_bench.runner.command import PROJECT, Command, worker_environment
 from numa_bench.runner.interrupts import Interrupts
-from numa_bench.runner.process import Ended, execute
+from numa_bench.runner.process import Ended, run_process
 from numa_bench.store import StudyStore
 from tests.fake_worker import (
     GOT_SIGTERM,
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.token = uuid.uuid4().hex
         self.spec = make_spec()
-        self.paths = StudyStore(root).prepare(self.spec)
+        self.paths = StudyStore(root).prepare_run(self.spec)
 
     def run(self, behaviour: str, **limits: float) -> Ended:
         return self.run_argv(fake_argv(behaviour, self.paths), **limits)
@@ -64,7 +64,7 @@ class Bench:
         command = Command(argv, worker_environment(self.spec, os.environ, self.token), self.token)
         with Interrupts() as interrupts:
             interrupts.count = interruptions
-            return execute(
+            return run_process(
                 command,
                 self.paths.stdout,
                 self.paths.stderr,

@@ -9,7 +9,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import METRICS, JsonDict, Status
-from numa_bench.runner.attempt import last_lines
+from numa_bench.runner.attempt import read_last_lines
 from numa_bench.runner.command import PROJECT
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
@@ -131,7 +130,7 @@ def test_every_ending_becomes_a_record(
     assert "fake: throughput" in shown.out
     assert "3 passed, 13 failed, 1 waived, 1 invalid of 18 planned" in shown.out
     assert f"results   {tmp_path / 'results.json'}" in shown.out
-    assert f"14 not done; to run them: python {Path(sys.argv[0]).name} resume_from=" in shown.out
+    assert "14 not done; to run them: python hydra_experiment_runner.py resume_from=" in shown.out
 
 
 def test_a_run_that_lasts_too_long(tmp_path: Path, behave: Callable[..., None]) -> None:
@@ -237,7 +236,7 @@ def test_a_result_that_was_left_elsewhere_is_moved_to_its_place(
     behave("spare_result")
     plan = make_plan(["m0"])
     run_study(plan, TOPOLOGY, tmp_path)
-    paths = StudyStore(tmp_path).paths(plan.runs[0].run_id)
+    paths = StudyStore(tmp_path).run_paths(plan.runs[0].run_id)
     assert read_json(paths.result)["samples"] == SAMPLES
     assert not paths.spare_result.exists()
     assert records_in(tmp_path)[0]["warnings"] == []
@@ -253,7 +252,7 @@ def test_a_result_that_cannot_be_moved_is_told_where_it_is(
     monkeypatch.setattr("numa_bench.runner.attempt.write_json", no_space)
     plan = make_plan(["m0"])
     run_study(plan, TOPOLOGY, tmp_path)
-    spare = StudyStore(tmp_path).paths(plan.runs[0].run_id).spare_result
+    spare = StudyStore(tmp_path).run_paths(plan.runs[0].run_id).spare_result
     (record,) = records_in(tmp_path)
     assert record["status"] == "passed"
     assert str(spare) in record["warnings"][0]
@@ -275,8 +274,8 @@ def test_a_run_whose_files_cannot_be_written_has_no_metrics_of_an_earlier_attemp
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(store, spec)
 
-    real = StudyStore.prepare
-    monkeypatch.setattr(StudyStore, "prepare", prepare)
+    real = StudyStore.prepare_run
+    monkeypatch.setattr(StudyStore, "prepare_run", prepare)
     with pytest.raises(StudyFailed):
         run_study(plan, TOPOLOGY, tmp_path)
     failed, passed = records_in(tmp_path)
@@ -466,14 +465,14 @@ def test_a_reader_that_goes_away_does_not_fail_the_study(tmp_path: Path) -> None
 def test_last_lines(tmp_path: Path, data: bytes, count: int, text: str) -> None:
     log = tmp_path / "log"
     log.write_bytes(data)
-    found = last_lines(log, count)
+    found = read_last_lines(log, count)
     assert found.startswith(text)
     assert len(found.splitlines()) <= count
 
 
 def test_last_lines_of_a_log_that_is_not_there(tmp_path: Path) -> None:
-    assert last_lines(tmp_path / "log", 5) == ""
-    assert last_lines(tmp_path, 5) == ""
+    assert read_last_lines(tmp_path / "log", 5) == ""
+    assert read_last_lines(tmp_path, 5) == ""
 
 
 def test_statuses_of_the_table_are_all_there_are() -> None:

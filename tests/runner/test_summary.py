@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from numa_bench.records import DeviceSpec, JsonDict, Placement, RunSpec
-from numa_bench.runner.summary import Row, memory_text, model_text, node_text, rows, varied_settings
+from numa_bench.runner.summary import (
+    Row,
+    build_rows,
+    memory_text,
+    model_text,
+    node_text,
+    varied_settings,
+)
 from tests.specs import VIT, make_spec
 
 LOCAL = Placement(0, (0,), "bind", "local", cpus=(0, 1))
@@ -49,7 +56,7 @@ def table(measured: Sequence[tuple[RunSpec, Sequence[float | None]]]) -> list[Ro
         own = repeats(spec, len(values))
         runs += own
         records += [record(run, value) for run, value in zip(own, values, strict=True)]
-    return rows([spec for spec, _ in measured], runs, records)
+    return build_rows([spec for spec, _ in measured], runs, records)
 
 
 def test_each_placement_is_compared_to_the_local_one_by_medians() -> None:
@@ -103,7 +110,7 @@ def test_several_local_cells_are_one_base() -> None:
 def test_no_local_run_that_passed_means_no_comparison() -> None:
     local, remote = cell(), cell(REMOTE)
     records = [record(local, 100.0, "failed"), record(remote, 80.0)]
-    first, second = rows([local, remote], [local, remote], records)
+    first, second = build_rows([local, remote], [local, remote], records)
     assert (first.throughput, first.median, first.to_local) == ((), None, None)
     assert second.to_local is None
 
@@ -116,7 +123,7 @@ def test_only_runs_that_passed_count_and_all_statuses_are_kept() -> None:
         record(runs[1], 999.0, "invalid"),
         record(runs[2], None, "timeout"),
     ]
-    (row,) = rows([spec], runs, records)
+    (row,) = build_rows([spec], runs, records)
     assert row.throughput == (100.0,)
     assert row.statuses == ("passed", "invalid", "timeout")
     assert row.planned == 4
@@ -132,7 +139,7 @@ def test_a_throughput_that_could_not_be_computed_is_left_out() -> None:
 def test_records_of_other_runs_are_passed_over() -> None:
     """A resumed study may hold repeats that are no longer planned."""
     spec = cell()
-    (row,) = rows([spec], repeats(spec, 1), [record(r, 5.0) for r in repeats(spec, 3)])
+    (row,) = build_rows([spec], repeats(spec, 1), [record(r, 5.0) for r in repeats(spec, 3)])
     assert row.throughput == (5.0,)
 
 
@@ -144,7 +151,7 @@ def test_rows_go_by_device_then_model_then_placement_in_the_order_given() -> Non
         for vit in (SMALL, LARGE)
     ]
     shuffled = [repeats(spec, 1)[0] for spec in reversed(cells)]
-    found = [(row.device, row.model, row.placement) for row in rows(cells, shuffled, [])]
+    found = [(row.device, row.model, row.placement) for row in build_rows(cells, shuffled, [])]
     assert found == [
         ("GPU 1 (node 1)", "small", "remote"),
         ("GPU 1 (node 1)", "small", "local"),
@@ -165,11 +172,14 @@ def test_warnings_of_all_runs_of_a_cell_are_marked_once() -> None:
         record(second, 1.0, "passed", "trend: +5%"),
         record(quiet, 1.0),
     ]
-    assert [row.marks for row in rows([spec, quiet], [first, second, quiet], records)] == ["DH", ""]
+    assert [row.marks for row in build_rows([spec, quiet], [first, second, quiet], records)] == [
+        "DH",
+        "",
+    ]
 
 
 def test_a_study_without_runs_has_no_rows() -> None:
-    assert rows([], [], []) == []
+    assert build_rows([], [], []) == []
     assert varied_settings([]) == []
 
 

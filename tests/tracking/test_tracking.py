@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from numa_bench.commands.tracker_upload import attach
+from numa_bench.commands.tracker_upload import upload_report
 from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import MlflowConfig, RunnerConfig, TrackingConfig
 from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.redaction import has_credentials, redact
+from numa_bench.redaction import has_credentials, redact_credentials
 from numa_bench.runner.study import run_study
 from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
@@ -235,7 +235,7 @@ def test_the_page_of_an_analysis_is_kept_with_the_study(
     for name in ("report.html", "plots/effects.png"):
         (made / name).write_text("x")
 
-    told = attach(directory, made)
+    told = upload_report(directory, made)
 
     ((parent,), _) = runs_of(uri)
     kept = {f.path for f in client(uri).list_artifacts(parent.info.run_id, "analysis")}
@@ -244,7 +244,7 @@ def test_the_page_of_an_analysis_is_kept_with_the_study(
 
 
 def test_the_page_of_a_study_that_was_not_tracked_goes_nowhere(tmp_path: Path) -> None:
-    assert attach(tmp_path, tmp_path) is None
+    assert upload_report(tmp_path, tmp_path) is None
 
 
 def test_a_tracker_that_does_not_take_the_page_costs_a_line(
@@ -256,7 +256,7 @@ def test_a_tracker_that_does_not_take_the_page_costs_a_line(
     )  # nothing can be imported from there
     monkeypatch.chdir(tmp_path)
 
-    told = attach(directory, tmp_path)
+    told = upload_report(directory, tmp_path)
 
     assert str(told).startswith("tracking  the page was not logged: ")
 
@@ -374,7 +374,7 @@ def test_workers_wait_for_what_is_being_logged(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("[]")
     feeder = Feeder(Syncer(tmp_path, [Stub(gate=gate)], 10, 1.0), lock, 600.0)
 
-    feeder.feed()
+    feeder.feed_stored()
     assert not is_free(lock)
     gate.set()
 
@@ -389,7 +389,7 @@ def test_a_lock_is_let_go_of_even_if_a_tracker_hangs(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("[]")
     feeder = Feeder(Syncer(tmp_path, [Stub(gate=gate)], 10, 1.0), lock, 0.2)
 
-    feeder.feed()
+    feeder.feed_stored()
 
     wait_until(lambda: is_free(lock), "the lock")
     gate.set()
@@ -580,7 +580,7 @@ def test_a_package_that_is_missing_is_told_with_how_to_get_it(
     ],
 )
 def test_credentials_are_taken_out_of_uris(uri: str, shown: str) -> None:
-    assert redact(uri) == shown
+    assert redact_credentials(uri) == shown
     assert has_credentials(uri) == (uri != shown)
 
 

@@ -51,7 +51,7 @@ def test_a_no_op_brings_back_the_input_under_full_overlap() -> None:
     )
     batches = 3 * pool.batches + 1
     pipeline.run(batches, 60.0)
-    assert torch.equal(pipeline.last_output(), pool.first())
+    assert torch.equal(pipeline.last_output(), pool.first_batch())
 
 
 def test_stage_times_are_positive_and_ordered() -> None:
@@ -89,5 +89,5 @@ def test_registered_pages_can_be_located() -> None:
     from numa_bench.machine import page_placement as placement
 
     buffer = HostBuffer((1 << 22,), torch.uint8, register=True)
-    seen = placement.observe([(buffer.address, buffer.nbytes)])
+    seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
     assert sum(seen["pages"].values()) == buffer.nbytes // seen["page_bytes"]

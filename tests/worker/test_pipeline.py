@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numa_bench.worker.buffers import HostBuffer, SamplePool
-from numa_bench.worker.metrics import overlap_efficiency, percentile, window_metrics
+from numa_bench.worker.metrics import compute_percentile, overlap_efficiency, window_metrics
 from numa_bench.worker.pipeline import CpuPipeline, Window
 
 SHAPE = (2, 3, 8, 8)
@@ -25,7 +25,7 @@ def make_pool(batches: int = 3, seed: int = 0, dtype: torch.dtype = torch.float3
 
 def test_pool_is_as_large_as_asked_and_read_round_robin() -> None:
     pool = make_pool(batches=3)
-    addresses = [pool.next().data_ptr() for _ in range(7)]
+    addresses = [pool.next_batch().data_ptr() for _ in range(7)]
     assert len(set(addresses)) == 3
     assert addresses[:3] == addresses[3:6]
     assert addresses[6] == addresses[0]
@@ -35,13 +35,13 @@ def test_pool_is_seeded_and_its_batches_differ() -> None:
     one, same, other = make_pool(seed=1), make_pool(seed=1), make_pool(seed=2)
     assert torch.equal(one.buffer.tensor, same.buffer.tensor)
     assert not torch.equal(one.buffer.tensor, other.buffer.tensor)
-    assert not torch.equal(one.next(), one.next())
+    assert not torch.equal(one.next_batch(), one.next_batch())
 
 
 def test_large_pool_has_no_two_equal_neighbours() -> None:
     shape = (8, 3, 224, 224)
     pool = SamplePool(shape, torch.float32, nbytes=60_000_000, seed=0, register=False)
-    rows = [pool.next() for _ in range(pool.batches)]
+    rows = [pool.next_batch() for _ in range(pool.batches)]
     assert all(not torch.equal(a, b) for a, b in itertools.pairwise(rows))
 
 
@@ -81,7 +81,7 @@ def test_depth_is_the_number_of_buffers() -> None:
     assert len(set(inputs)) == 3
     assert inputs[:3] == inputs[3:6]
     assert len(pipeline.host_buffers) == 1 + 3 + 3
-    assert inputs[0] != pool.first().data_ptr()
+    assert inputs[0] != pool.first_batch().data_ptr()
 
 
 def test_a_spent_budget_stops_after_the_batch_in_flight() -> None:
@@ -101,8 +101,8 @@ def test_latency_spans_the_stages() -> None:
 
 def test_windows_are_joined_in_time_order() -> None:
     first, second = Window(wall_s=1.0), Window(wall_s=2.0)
-    first.add(0, 1, 2, 3, 6)
-    second.add(5, 1, 1, 1, 3)
+    first.add_batch(0, 1, 2, 3, 6)
+    second.add_batch(5, 1, 1, 1, 3)
     first.extend(second)
     assert first.start == [0, 1005]
     assert first.wall_s == 3.0
@@ -110,7 +110,7 @@ def test_windows_are_joined_in_time_order() -> None:
 
 
 def test_samples_have_one_value_per_batch_and_stage() -> None:
-    samples = CpuPipeline(lambda x: x, make_pool(), SHAPE, depth=1).run(3, 60.0).samples()
+    samples = CpuPipeline(lambda x: x, make_pool(), SHAPE, depth=1).run(3, 60.0).to_samples()
     assert set(samples) == {"start_ms", "h2d_ms", "compute_ms", "d2h_ms", "latency_ms"}
     assert {len(values) for values in samples.values()} == {3}
 
@@ -118,7 +118,7 @@ def test_samples_have_one_value_per_batch_and_stage() -> None:
 def window_of(stages: list[tuple[float, float, float]], wall_ms: float) -> Window:
     window = Window(wall_s=wall_ms / 1e3)
     for h2d, compute, d2h in stages:
-        window.add(0.0, h2d, compute, d2h, h2d + compute + d2h)
+        window.add_batch(0.0, h2d, compute, d2h, h2d + compute + d2h)
     return window
 
 
@@ -151,4 +151,6 @@ def test_overlap_of_one_batch_is_not_a_number() -> None:
     st.sampled_from([0, 5, 50, 95, 99, 100]),
 )
 def test_percentile_is_numpys(values: list[float], percent: float) -> None:
-    assert percentile(values, percent) == pytest.approx(float(np.percentile(values, percent)))
+    assert compute_percentile(values, percent) == pytest.approx(
+        float(np.percentile(values, percent))
+    )

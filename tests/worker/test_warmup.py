@@ -21,7 +21,7 @@ class ScriptedPipeline:
         window = Window()
         for _ in range(batches):
             time = next(self.times_ms)
-            window.add(0.0, 0.0, time, 0.0, time)
+            window.add_batch(0.0, 0.0, time, 0.0, time)
             window.wall_s += time / 1e3
             if window.wall_s >= budget_s:
                 break

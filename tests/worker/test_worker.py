@@ -211,7 +211,7 @@ def test_cuda_without_a_gpu_is_a_failure_that_says_so() -> None:
 
 def test_numbers_that_json_cannot_hold_become_null(tmp_path: Path) -> None:
     result = RunResult("r", "h", "passed", metrics={"h2d_ms": float("nan")})
-    worker.Files(tmp_path / "r.json").write(result)
+    worker.Files(tmp_path / "r.json").write_result(result)
     data: dict[str, Any] = json.loads((tmp_path / "r.json").read_text())
     assert data["metrics"]["h2d_ms"] is None
 

@@ -20,8 +20,8 @@ _WHITE_BLUE = LinearSegmentedColormap.from_list("white_blue", ["#ffffff", "#56B4
 _DIRECTIONS = (("h2d", "H2D, host to device"), ("d2h", "D2H, device to host"))
 
 
-@style.styled
-def bandwidth(table: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_bandwidth(table: pd.DataFrame) -> Figure | None:
     """Copy bandwidth for every GPU (rows) and node (columns), with its share of the limit."""
     table = table.assign(place=[_place(row) for row in table.to_dict("records")])
     value_columns = [f"{d}_gb_per_s" for d, _ in _DIRECTIONS]
@@ -37,7 +37,7 @@ def bandwidth(table: pd.DataFrame) -> Figure | None:
     title = "Copy bandwidth" if cpu else f"Copy bandwidth, {_limit(limits)}"
     across = 2 if len(places) <= 8 else 1
     height = 1.3 + 0.42 * len(gpus)
-    figure, panels = style.panels(2, title, height=height, columns=across)
+    figure, panels = style.make_panels(2, title, height=height, columns=across)
     figure.set_figwidth(style.WIDTH if len(places) > 2 else 0.8 * style.WIDTH)
     most = float(np.nanmax([*limits, *table[value_columns].to_numpy(float).ravel()]))
     for axes, (direction, name) in zip(panels, _DIRECTIONS, strict=True):
@@ -94,7 +94,7 @@ def _cell(axes: Axes, row: Record, direction: str, x: int, y: int, most: float) 
     axes.add_patch(box)
     text = f"{value:.1f}"
     if math.isfinite(share):
-        text += f"  ({style.percent(share, 0, sign=False)})"
+        text += f"  ({style.format_percent(share, 0, sign=False)})"
     axes.text(x, y, text, ha="center", va="center", fontsize=8)
 
 
@@ -105,8 +105,8 @@ _PANELS = (
 )
 
 
-@style.styled
-def profiler(table: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_profiler(table: pd.DataFrame) -> Figure | None:
     """Every profiled run as a dot: overlap, idle time, exposed copies by model and placement."""
     rows = [p for p in _PANELS if p[0] in table and table[p[0]].notna().any()]
     if not rows:
@@ -114,7 +114,7 @@ def profiler(table: pd.DataFrame) -> Figure | None:
     models = list(dict.fromkeys(table["model_text"]))[: style.PANELS]
     labels = style.placement_order(table["placement"])
     title = f"What the profilers saw, {len(table)} reports"
-    figure = style.canvas(1.4 + 1.9 * len(rows), title=title)
+    figure = style.make_figure(1.4 + 1.9 * len(rows), title=title)
     grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (column, label, factor) in zip(grid, rows, strict=True):
         for m, model in enumerate(models):
@@ -122,7 +122,7 @@ def profiler(table: pd.DataFrame) -> Figure | None:
                 chosen = (table["model_text"] == model) & (table["placement"] == kind)
                 values = factor * table.loc[chosen, column].astype(float).to_numpy()
                 x = m + (i + 0.5) / len(labels) * 0.7 - 0.35
-                look = style.look(kind)
+                look = style.placement_style(kind)
                 axes.plot(
                     [x] * len(values), values, look.marker, color=look.color, markersize=6,
                     markeredgecolor=style.INK, markeredgewidth=0.5,
@@ -133,10 +133,12 @@ def profiler(table: pd.DataFrame) -> Figure | None:
         axes.set_ylim(0, 104 if factor == 100 else max(1.08 * most, 1e-6))
         axes.grid(axis="y")
     width = max(8, 96 // len(models))
-    names = [_wrapped(style.short(m, 2 * width), width) for m in models]
+    names = [_wrapped(style.shorten_middle(m, 2 * width), width) for m in models]
     grid[-1].set_xticks(range(len(models)), names)
     grid[-1].set_xlabel("model")
-    style.legend(figure, [style.key(label, style.look(label)) for label in labels])
+    style.add_legend(
+        figure, [style.legend_entry(label, style.placement_style(label)) for label in labels]
+    )
     return figure
 
 

@@ -23,25 +23,25 @@ _LEAST_SCALE = 0.02
 _ROWS = 40
 
 
-@style.styled
-def heatmap(part: Part) -> Figure | None:
+@style.with_style
+def plot_heatmap(part: Part) -> Figure | None:
     """Change against local for every device and node; None where there is only one place."""
     cells = _with_change(part)
     if cells["column"].nunique() < 2:
         return None
-    models, note = shape.shown(part.cells, part.effects)
+    models, note = shape.select_models(part.cells, part.effects)
     columns = list(cells.sort_values("column_order")["column"].unique())
     rows = list(cells.sort_values("row_order")["row"].unique())
     across = 3 if len(columns) <= 5 else 2 if len(columns) <= 9 else 1
     lines = max(c.count("\n") for c in columns) + 1
     height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
     n = int(cells["n"].mode().iloc[0])
-    title = part.head("Throughput against local placement")
-    figure, panels = style.panels(len(models), title, height=height, columns=across)
+    title = part.figure_title("Throughput against local placement")
+    figure, panels = style.make_panels(len(models), title, height=height, columns=across)
     scale = max(_LEAST_SCALE, float(cells["change"].abs().fillna(0).max()))
     for axes, model in zip(panels, models, strict=True):
         mine = cells[cells["model_text"] == model]
-        axes.set_title(style.short(model, style.PANEL_TITLE if across == 3 else 50))
+        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE if across == 3 else 50))
         for row in mine.itertuples():
             _heat_cell(axes, row, columns.index(row.column), rows.index(row.row), scale, n)
         axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
@@ -67,7 +67,7 @@ def _with_change(part: Part) -> pd.DataFrame:
     """
     effects = part.effects.drop_duplicates("cell").set_index("cell")
     ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
-    devices, places = shape.devices(part.cells), shape.places(part.cells)
+    devices, places = shape.order_devices(part.cells), shape.order_places(part.cells)
     rows = []
     for cell in part.cells.to_dict("records"):
         cpus, _, memory = cell["placement_text"].partition(", ")
@@ -96,7 +96,7 @@ def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) ->
         edgecolor="#bbbbbb" if unsure else "#eeeeee", linewidth=0.6,
     )  # fmt: skip
     axes.add_patch(box)
-    text = "local" if local and not known else style.percent(change) if known else "no local"
+    text = "local" if local and not known else style.format_percent(change) if known else "no local"
     if int(row.n) != n:  # type: ignore[attr-defined]
         text += f"\nn={row.n}"  # type: ignore[attr-defined]
     if local:
@@ -106,35 +106,35 @@ def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) ->
     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=behind, linespacing=1.05)
 
 
-@style.styled
-def effects(part: Part) -> Figure | None:
+@style.with_style
+def plot_effects(part: Part) -> Figure | None:
     """Every comparison with local, its interval, and what the study could have seen."""
     table = part.effects
     table = table[np.isfinite(table["ratio"].astype(float))]
     if table.empty:
         return None
-    title = part.head(f"Change of throughput against local, {_counted(table)}")
+    title = part.figure_title(f"Change of throughput against local, {_counted(table)}")
     if len(table) <= _ROWS:
         return _forest(table, part, title)
     return _many(table, part, title)
 
 
 def _counted(table: pd.DataFrame) -> str:
-    return f"n = {shape.counts(table['n'])} × {shape.counts(table['n_base'])} runs"
+    return f"n = {shape.format_counts(table['n'])} × {shape.format_counts(table['n_base'])} runs"
 
 
 def _forest(table: pd.DataFrame, part: Part, title: str) -> Figure:
     """One row per comparison, models together."""
-    rank = {model: i for i, model in enumerate(shape.models(part.cells))}
+    rank = {model: i for i, model in enumerate(shape.order_models(part.cells))}
     table = table.assign(rank=table["model_text"].map(rank))
     table = table.sort_values(["rank", "device_text", "numa_node"], kind="stable")
-    figure = style.canvas(1.5 + 0.27 * len(table), title=title)
+    figure = style.make_figure(1.5 + 0.27 * len(table), title=title)
     axes = figure.add_subplot()
     for y, row in enumerate(table.to_dict("records")):
         _effect(axes, y, row, height=0.8)
-        text = style.percent(row["ratio"] - 1)
+        text = style.format_percent(row["ratio"] - 1)
         if math.isfinite(row["low"]):
-            low, high = style.percent(row["low"] - 1), style.percent(row["high"] - 1)
+            low, high = style.format_percent(row["low"] - 1), style.format_percent(row["high"] - 1)
             text += f" ({low} to {high})"
         axes.text(1.015, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
     axes.set_yticks(range(len(table)), _row_names(table))
@@ -149,7 +149,7 @@ def _row_names(table: pd.DataFrame) -> list[str]:
     several = {c: table[c].nunique() > 1 for c in ("model_text", "device_text")}
     names = []
     for row in table.to_dict("records"):
-        parts = [style.short(row["model_text"], 34)] if several["model_text"] else []
+        parts = [style.shorten_middle(row["model_text"], 34)] if several["model_text"] else []
         parts += [str(row["device_text"])] if several["device_text"] else []
         place = shape.place_name(row["placement_text"]).replace("\n", ", ")
         label = str(row["placement"])
@@ -160,14 +160,14 @@ def _row_names(table: pd.DataFrame) -> list[str]:
 
 def _many(table: pd.DataFrame, part: Part, title: str) -> Figure:
     """A panel for every model, a band for every device, its places one below the other."""
-    models, note = shape.shown(part.cells, table)
-    names = shape.devices(table)
-    order = shape.places(table)
+    models, note = shape.select_models(part.cells, table)
+    names = shape.order_devices(table)
+    order = shape.order_places(table)
     most = int(table.groupby(["model_text", "device_text"]).size().max())
     height = 0.7 + max(1.2, len(names) * (0.15 * most + 0.08))
-    figure, panels = style.panels(len(models), title, height=height, share_x=True)
+    figure, panels = style.make_panels(len(models), title, height=height, share_x=True)
     for axes, model in zip(panels, models, strict=True):
-        axes.set_title(style.short(model, style.PANEL_TITLE))
+        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
         for d, device in enumerate(names):
             mine = table[(table["model_text"] == model) & (table["device_text"] == device)]
             mine = mine.sort_values("placement_text", key=lambda s: s.map(order.index))
@@ -193,7 +193,7 @@ def _effect(
     axes: Axes, y: float, row: Mapping[Any, Any], height: float, small: bool = False
 ) -> None:
     """One comparison: the band of what could not have been seen, the interval, the estimate."""
-    look = style.look(str(row["placement"]))
+    look = style.placement_style(str(row["placement"]))
     change, low, high, unseen = (
         100 * float(row[k]) - shift
         for k, shift in (("ratio", 100), ("low", 100), ("high", 100), ("detectable", 0))
@@ -222,9 +222,11 @@ def _percent_axis(axes: Axes) -> None:
 
 def _legend(figure: Figure, table: pd.DataFrame, note: str = "") -> None:
     labels = style.placement_order(table["placement"])
-    handles = [style.key(label, style.look(label)) for label in labels]
+    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
     if not table["claimed"].astype(bool).all():
-        handles.append(style.key("hollow: no difference shown", style.Look("white", "o", "")))
+        handles.append(
+            style.legend_entry("hollow: no difference shown", style.Look("white", "o", ""))
+        )
     band = Patch(color="#e4e4e4", label="too small for this study to see")
     figure.legend(
         handles=[*handles, *([band] if np.isfinite(table["detectable"]).any() else [])],
@@ -235,8 +237,8 @@ def _legend(figure: Figure, table: pd.DataFrame, note: str = "") -> None:
     )
 
 
-@style.styled
-def comparison(table: pd.DataFrame, title: str) -> Figure | None:
+@style.with_style
+def plot_comparison(table: pd.DataFrame, title: str) -> Figure | None:
     """After against before for every cell that both studies have (`stats.compare`)."""
     table = table[np.isfinite(table["ratio"].astype(float))] if len(table) else table
     if table.empty:
@@ -244,12 +246,12 @@ def comparison(table: pd.DataFrame, title: str) -> Figure | None:
     table = table.reindex((table["ratio"] - 1).abs().sort_values(ascending=False).index)
     extra = len(table) - _ROWS
     table = table.head(_ROWS)
-    figure = style.canvas(1.5 + 0.27 * len(table), title=title)
+    figure = style.make_figure(1.5 + 0.27 * len(table), title=title)
     axes = figure.add_subplot()
     for y, row in enumerate(table.to_dict("records")):
         _effect(axes, y, row, height=0.8)
         axes.text(
-            1.015, y, style.percent(row["ratio"] - 1), transform=axes.get_yaxis_transform(),
+            1.015, y, style.format_percent(row["ratio"] - 1), transform=axes.get_yaxis_transform(),
             va="center", fontsize=8.5,
         )  # fmt: skip
     axes.set_yticks(range(len(table)), _row_names(table))

@@ -31,31 +31,31 @@ _MACHINE = (
 )
 _CAPTIONS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
     "gpu_node_heatmap": (
-        plots_effects.heatmap,
+        plots_effects.plot_heatmap,
         "Each cell is the change of throughput against the local placement of the same GPU, in "
         "percent: orange and minus are slower, blue and plus faster. A framed cell is local; "
         "hatched ones cannot be told from local with these runs.",
     ),
     "effects": (
-        plots_effects.effects,
+        plots_effects.plot_effects,
         "Each marker is one comparison with local: left of the line at 0 is slower. The line "
         "through it is the 95 % interval, the grey band holds effects too small for this study to "
         "see, and a hollow marker is no proven difference. Within a GPU, placements are in the "
         "order of their nodes.",
     ),
     "throughput": (
-        plots_runs.throughput,
+        plots_runs.plot_throughput,
         "Every dot is one run, the black bars are medians. Each panel is one model with an axis of "
         "its own, which need not start at 0: look at how far the dots of one placement are from "
         "those of another, and how much they scatter.",
     ),
     "stages": (
-        plots_runs.stages,
+        plots_runs.plot_stages,
         "How long the stages of one batch take: copy to the device, compute, copy back. Where the "
         "stages overlap, the longest one sets the throughput, not their sum.",
     ),
     "latency": (
-        plots_runs.latency,
+        plots_runs.plot_latency,
         "Half of all batches took at most p50, 95 of 100 at most p95, 99 of 100 at most p99. Lower "
         "is better; the axis starts at 0.",
     ),
@@ -102,7 +102,7 @@ _QUESTIONS = {
 }
 
 
-def figures(analysis: Analysis) -> Iterator[Found]:
+def draw_figures(analysis: Analysis) -> Iterator[Found]:
     """File stem, caption in plain words and figure of each picture, in the order of the page.
 
     A picture that has nothing to show for this data is not made. Each figure belongs to the
@@ -111,20 +111,20 @@ def figures(analysis: Analysis) -> Iterator[Found]:
     yield from _machines(analysis)
     if analysis.comparison is not None:
         title = "Change of throughput, second study against the first"
-        figure = plots_effects.comparison(analysis.comparison.table, title)
+        figure = plots_effects.plot_comparison(analysis.comparison.table, title)
         yield from _found("comparison", _COMPARISON, figure)
     parts = list(_parts(analysis))
     for stem, (build, caption) in _CAPTIONS.items():
         for i, part in enumerate(parts):
             yield from _found(_numbered(stem, i), caption, build(part))
     yield from _questions(analysis)
-    yield from _found("profiler", _PROFILER, plots_copies.profiler(analysis.profiles))
+    yield from _found("profiler", _PROFILER, plots_copies.plot_profiler(analysis.profiles))
     frame = analysis.loaded.frame
     if frame.empty:
         return
     runs = frame[frame["in_statistics"].astype(bool)]
-    yield from _found("drift", _DRIFT, plots_time.drift(runs))
-    yield from _found("sensors", _SENSORS, plots_time.sensors(runs))
+    yield from _found("drift", _DRIFT, plots_time.plot_drift(runs))
+    yield from _found("sensors", _SENSORS, plots_time.plot_sensors(runs))
 
 
 def _found(stem: str, caption: str, figure: Figure | None) -> Iterator[Found]:
@@ -151,7 +151,7 @@ def _machines(analysis: Analysis) -> Iterator[Found]:
         key = json.dumps([sorted(hosts), nodes, topology.get("gpus")], sort_keys=True, default=str)
         if key in seen or len(seen) >= _MOST:
             continue
-        figure = plots_machine.machine(topology, ", ".join(sorted(hosts)))
+        figure = plots_machine.plot_machine(topology, ", ".join(sorted(hosts)))
         if figure is not None:
             seen[key] = figure
             yield _numbered("machine", len(seen) - 1), _MACHINE, figure
@@ -173,7 +173,7 @@ def _parts(analysis: Analysis) -> Iterator[Part]:
 
 def _host(analysis: Analysis, group: str) -> str:
     hosts = _of(analysis.loaded.frame, group)["host"]
-    return style.short(hosts.iloc[0], 30) if len(hosts) else group
+    return style.shorten_middle(hosts.iloc[0], 30) if len(hosts) else group
 
 
 def _of(table: pd.DataFrame, group: str) -> pd.DataFrame:
@@ -191,9 +191,9 @@ def _questions(analysis: Analysis) -> Iterator[Found]:
 
 def _question(name: str, table: pd.DataFrame) -> Figure | None:
     if name == "compile":
-        return plots_questions.compile_effect(table)
+        return plots_questions.plot_compile_effect(table)
     if name == "scaling":
-        return plots_questions.scaling(table)
+        return plots_questions.plot_scaling(table)
     if name == "bandwidth":
-        return plots_copies.bandwidth(table)
-    return plots_questions.setting(table, name)
+        return plots_copies.plot_bandwidth(table)
+    return plots_questions.plot_setting(table, name)

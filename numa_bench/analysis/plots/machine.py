@@ -19,8 +19,8 @@ _NODE_HEIGHT, _GPU_WIDTH, _GPU_HEIGHT, _LINE = 1.2, 0.93, 0.36, 0.24
 _PER_ROW = 4
 
 
-@style.styled
-def machine(topology: JsonDict, host: str = "") -> Figure | None:
+@style.with_style
+def plot_machine(topology: JsonDict, host: str = "") -> Figure | None:
     """Draw a topology.json; None where it has no nodes."""
     nodes = [n for n in topology.get("nodes") or () if isinstance(n, dict)]
     if not nodes:
@@ -38,7 +38,7 @@ def machine(topology: JsonDict, host: str = "") -> Figure | None:
     below = side + 0.3 if side and not beside else 0
     height = _HEAD + max(len(rows) * row_height, side if beside else 0) + lost + below
     width = max(width, 6.0)
-    figure = style.canvas(height, width)
+    figure = style.make_figure(height, width)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
@@ -62,13 +62,13 @@ def machine(topology: JsonDict, host: str = "") -> Figure | None:
 
 def _title(nodes: Sequence[JsonDict], host: str) -> str:
     count = f"{len(nodes)} NUMA node" + ("s" if len(nodes) > 1 else "")
-    return f"{style.short(host, 40)}: {count}" if host else count
+    return f"{style.shorten_middle(host, 40)}: {count}" if host else count
 
 
 def _gpu_names(gpus: Sequence[JsonDict]) -> str:
     if not gpus:
         return "no GPU"
-    names = Counter(style.short(g.get("name") or "GPU without a name", 36) for g in gpus)
+    names = Counter(style.shorten_middle(g.get("name") or "GPU without a name", 36) for g in gpus)
     return ", ".join(f"{count} × {name}" for name, count in list(names.items())[:2])
 
 
@@ -129,7 +129,7 @@ def _node_lines(node: JsonDict) -> list[str]:
     lines.append(f"{memory / 2**30:.0f} GiB memory" if memory else "no memory")
     cache = node.get("llc_bytes")
     lines.append(f"{cache / 2**20:.0f} MiB last-level cache" if cache else "cache not told")
-    return [style.short(line, 27) for line in lines]
+    return [style.shorten_middle(line, 27) for line in lines]
 
 
 def _ranges(numbers: Sequence[int]) -> str:

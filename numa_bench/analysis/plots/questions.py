@@ -22,18 +22,19 @@ _ROWS = 40
 _STRETCHED = 6.0
 
 
-@style.styled
-def compile_effect(table: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_compile_effect(table: pd.DataFrame) -> Figure | None:
     """Speedup of compiled models, and after how many samples compilation has paid."""
     table = table[np.isfinite(table["speedup"].astype(float))].head(_ROWS)
     if table.empty:
         return None
-    figure = style.canvas(
-        1.6 + 0.42 * len(table), title=f"Compiled against eager, n = {shape.counts(table['n'])}"
+    figure = style.make_figure(
+        1.6 + 0.42 * len(table),
+        title=f"Compiled against eager, n = {shape.format_counts(table['n'])}",
     )
     left, right = figure.subplots(1, 2, sharey=True)
     for y, row in enumerate(table.to_dict("records")):
-        look = style.look(str(row["placement"]))
+        look = style.placement_style(str(row["placement"]))
         left.plot([row["low"], row["high"]], [y, y], color=style.INK, linewidth=1.6)
         for axes, value in ((left, row["speedup"]), (right, row["break_even_samples"])):
             axes.plot(
@@ -41,7 +42,7 @@ def compile_effect(table: pd.DataFrame) -> Figure | None:
                 markeredgewidth=0.6,
             )  # fmt: skip
         paid = math.isfinite(row["break_even_samples"])
-        text = style.number(row["break_even_samples"]) if paid else "never"
+        text = style.format_number(row["break_even_samples"]) if paid else "never"
         _beside(right, y, text)
         _beside(left, y, f"{row['speedup']:.2f}×")
     left.set_yticks(range(len(table)), _compile_names(table))
@@ -53,7 +54,9 @@ def compile_effect(table: pd.DataFrame) -> Figure | None:
     for axes in (left, right):
         axes.grid(axis="x")
     labels = style.placement_order(table["placement"])
-    style.legend(figure, [style.key(label, style.look(label)) for label in labels])
+    style.add_legend(
+        figure, [style.legend_entry(label, style.placement_style(label)) for label in labels]
+    )
     return figure
 
 
@@ -64,7 +67,9 @@ def _beside(axes: Axes, y: int, text: str) -> None:
 def _compile_names(table: pd.DataFrame) -> list[str]:
     names = []
     for row in table.to_dict("records"):
-        parts = [style.short(row["vit_name"], 24)] if table["vit_name"].nunique() > 1 else []
+        parts = (
+            [style.shorten_middle(row["vit_name"], 24)] if table["vit_name"].nunique() > 1 else []
+        )
         parts.append(str(row["compile_mode"]))
         parts += [shape.device_name(row["device_text"])] * (table["device_text"].nunique() > 1)
         parts += [str(row["placement"])] * (table["placement"].nunique() > 1)
@@ -79,7 +84,7 @@ def _log_or_linear(axes: Axes, values: pd.Series[float]) -> None:
         low, high = float(known.min()), float(known.max())
         axes.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high * 1.01)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.tick(v)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.format_tick(v)))
     else:
         axes.set_xlim(0, 1)
         axes.set_xticks([])
@@ -107,8 +112,8 @@ SETTINGS = {
 }
 
 
-@style.styled
-def scaling(table: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_scaling(table: pd.DataFrame) -> Figure | None:
     """Throughput, TFLOP/s and copies over depth and dim."""
     columns = []
     for name in list(dict.fromkeys(table["series"].dropna()))[:_COLUMNS]:
@@ -120,8 +125,8 @@ def scaling(table: pd.DataFrame) -> Figure | None:
     return _grid(columns, (_THROUGHPUT, _TFLOP, _SHARE), "Scaling with the model's size")
 
 
-@style.styled
-def setting(table: pd.DataFrame, question: str) -> Figure | None:
+@style.with_style
+def plot_setting(table: pd.DataFrame, question: str) -> Figure | None:
     """Throughput and latency over one setting, a column for each model."""
     key, unit = SETTINGS[question]
     names = [m for m in table["vit_name"].drop_duplicates()][:_COLUMNS]
@@ -147,18 +152,20 @@ def _grid(
         return None
     every = pd.concat([table for _, table, _, _ in columns])
     width = style.WIDTH if len(columns) > 1 else 0.7 * style.WIDTH
-    title += f", n = {shape.counts(every['n'])} in each cell"
-    figure = style.canvas(1.1 + 2.1 * len(rows), width, title)
+    title += f", n = {shape.format_counts(every['n'])} in each cell"
+    figure = style.make_figure(1.1 + 2.1 * len(rows), width, title)
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col")
     for c, (name, table, key, unit) in enumerate(columns):
         for r, row in enumerate(rows):
             _panel(grid[r][c], table, key, row)
-        _turning(list(grid[:, c]), table, key, style.short(name, 36))
+        _turning(list(grid[:, c]), table, key, style.shorten_middle(name, 36))
         grid[-1][c].set_xlabel(unit)
         _x_axis(grid[-1][c], sorted(table[key].astype(float).unique()))
     labels = style.placement_order(every["placement"])
-    handles = [style.key(label, style.look(label), line=True) for label in labels]
-    style.legend(figure, handles)
+    handles = [
+        style.legend_entry(label, style.placement_style(label), line=True) for label in labels
+    ]
+    style.add_legend(figure, handles)
     return figure
 
 
@@ -167,7 +174,7 @@ def _panel(axes: Axes, table: pd.DataFrame, key: str, row: Row) -> None:
     labels = style.placement_order(table["placement"])
     drawn: list[float] = []
     for i, label in enumerate(labels):
-        mine, look = table[table["placement"] == label], style.look(label)
+        mine, look = table[table["placement"] == label], style.placement_style(label)
         by = mine.groupby(key)
         middle = factor * by[row.column].median().astype(float)
         x = middle.index.to_numpy(float)

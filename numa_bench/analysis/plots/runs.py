@@ -23,29 +23,31 @@ _NEAR_ZERO = 0.5
 _PERCENTILES = (("latency_p50_ms", "o"), ("latency_p95_ms", "^"), ("latency_p99_ms", "s"))
 
 
-@style.styled
-def throughput(part: Part) -> Figure | None:
+@style.with_style
+def plot_throughput(part: Part) -> Figure | None:
     """A panel for every model, every run a dot, medians as bars."""
-    runs = part.runs
+    runs = part.statistics_runs
     if runs.empty:
         return None
-    models, note = shape.shown(part.cells, part.effects)
-    names, order = shape.devices(runs), shape.places(runs)
+    models, note = shape.select_models(part.cells, part.effects)
+    names, order = shape.order_devices(runs), shape.order_places(runs)
     many = len(names) > 1
-    title = part.head(f"Throughput, n = {shape.counts(part.cells['n'])} in each cell")
+    title = part.figure_title(
+        f"Throughput, n = {shape.format_counts(part.cells['n'])} in each cell"
+    )
     across = 3 if len(names) * len(order) <= 40 else 2
-    figure, panels = style.panels(len(models), title, height=2.7, columns=across)
+    figure, panels = style.make_panels(len(models), title, height=2.7, columns=across)
     for axes, model in zip(panels, models, strict=True):
         mine = runs[runs["model_text"] == model]
-        axes.set_title(style.short(model, style.PANEL_TITLE))
+        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
         for (device, place), cell in mine.groupby(["device_text", "placement_text"]):
             at, width = _spot(names.index(str(device)), order.index(str(place)), len(order), many)
             _dots(axes, cell, at, width, small=many)
         _device_axis(axes, names, order, runs, many)
         rate_axis(axes, mine[RATE])
     labels = style.placement_order(runs["placement"])
-    handles = [style.key(label, style.look(label)) for label in labels]
-    handles.append(style.key("median", style.Look(style.INK, "_", "")))
+    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
+    handles.append(style.legend_entry("median", style.Look(style.INK, "_", "")))
     figure.legend(
         handles=handles, loc="outside lower left", ncols=8, title=note or None, alignment="left"
     )
@@ -61,7 +63,7 @@ def _spot(device: int, place: int, places: int, many: bool) -> tuple[float, floa
 
 
 def _dots(axes: Axes, cell: pd.DataFrame, at: float, width: float, *, small: bool) -> None:
-    look = style.look(str(cell["placement"].iloc[0]))
+    look = style.placement_style(str(cell["placement"].iloc[0]))
     values = cell.sort_values("start_time")[RATE].to_numpy(float)
     spread = np.linspace(-0.5, 0.5, len(values)) if len(values) > 1 else np.zeros(1)
     axes.scatter(
@@ -105,7 +107,7 @@ def place_labels(table: pd.DataFrame, order: Sequence[str]) -> list[str]:
     for text in order:
         name, label = shape.place_name(text), str(kinds[text])
         lines = [label] if name == label else [label, *name.split("\n")]
-        found.append("\n".join(style.short(line, most) for line in lines))
+        found.append("\n".join(style.shorten_middle(line, most) for line in lines))
     return found
 
 
@@ -120,26 +122,26 @@ def rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> 
         # Zero is near enough to be shown, or so far that it would hide the differences.
         axes.set_ylim(0 if low < _NEAR_ZERO * high else low - pad, high + pad)
     axes.set_ylabel(f"throughput ({unit})")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.tick(v)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.format_tick(v)))
     axes.grid(axis="y")
 
 
-@style.styled
-def stages(part: Part) -> Figure | None:
+@style.with_style
+def plot_stages(part: Part) -> Figure | None:
     """Stage times of one batch, one bar per placement; they may overlap in time."""
-    runs = part.runs
+    runs = part.statistics_runs
     runs = runs[np.isfinite(runs[list(style.STAGES)].to_numpy(float)).all(axis=1)]
     if runs.empty:
         return None
-    models, note = shape.shown(part.cells, part.effects)
+    models, note = shape.select_models(part.cells, part.effects)
     models = [m for m in models if (runs["model_text"] == m).any()]
     labels = style.placement_order(runs["placement"])
-    title = part.head("Stage times of one batch, medians over runs")
+    title = part.figure_title("Stage times of one batch, medians over runs")
     height = 1.05 + 0.33 * len(labels)
-    figure, panels = style.panels(len(models), title, height=height)
+    figure, panels = style.make_panels(len(models), title, height=height)
     for axes, model in zip(panels, models, strict=True):
         mine = runs[runs["model_text"] == model]
-        axes.set_title(style.short(model, style.PANEL_TITLE))
+        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
         _stage_bars(axes, mine, labels)
         axes.set_xlabel("time of a batch (ms)")
     handles = [
@@ -174,30 +176,32 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
     axes.grid(axis="x")
 
 
-@style.styled
-def latency(part: Part) -> Figure | None:
+@style.with_style
+def plot_latency(part: Part) -> Figure | None:
     """Percentiles of a batch's latency by placement."""
     columns = [c for c, _ in _PERCENTILES]
-    runs = part.runs
+    runs = part.statistics_runs
     runs = runs[np.isfinite(runs[columns].to_numpy(float)).any(axis=1)]
     if runs.empty:
         return None
-    models, note = shape.shown(part.cells, part.effects)
+    models, note = shape.select_models(part.cells, part.effects)
     models = [m for m in models if (runs["model_text"] == m).any()]
     labels = style.placement_order(runs["placement"])
-    title = part.head("Latency of a batch, medians over runs")
-    figure, panels = style.panels(len(models), title, height=2.5)
+    title = part.figure_title("Latency of a batch, medians over runs")
+    figure, panels = style.make_panels(len(models), title, height=2.5)
     for axes, model in zip(panels, models, strict=True):
         mine = runs[runs["model_text"] == model]
-        axes.set_title(style.short(model, style.PANEL_TITLE))
+        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
         cells = part.latency[part.latency["model_text"] == model]
         _percentiles(axes, mine, cells, labels)
     handles = [
-        style.key(column[8:11], style.Look("#888888", marker, ""))
+        style.legend_entry(column[8:11], style.Look("#888888", marker, ""))
         for column, marker in _PERCENTILES
     ]
     if np.isfinite(part.latency[["low", "high"]].to_numpy(float)).any():
-        handles.append(style.key("95 % interval of p95 (several cells: their range)", _BAR))
+        handles.append(
+            style.legend_entry("95 % interval of p95 (several cells: their range)", _BAR)
+        )
     figure.legend(handles=handles, loc="outside lower left", ncols=4, title=note or None)
     return figure
 
@@ -210,7 +214,7 @@ def _percentiles(
 ) -> None:
     most = 0.0
     for x, label in enumerate(labels):
-        mine, look = runs[runs["placement"] == label], style.look(label)
+        mine, look = runs[runs["placement"] == label], style.placement_style(label)
         values = [float(mine[c].median()) if len(mine) else math.nan for c, _ in _PERCENTILES]
         spots = [x - 0.14, x, x + 0.14]
         axes.plot(spots, values, color=style.QUIET, linewidth=1, zorder=2)

@@ -22,25 +22,25 @@ class Part:
     title: str = ""
 
     @property
-    def runs(self) -> pd.DataFrame:
+    def statistics_runs(self) -> pd.DataFrame:
         """The runs that are in the statistics."""
         found: pd.DataFrame = self.frame[self.frame["in_statistics"].astype(bool)]
         return found
 
-    def head(self, text: str) -> str:
+    def figure_title(self, text: str) -> str:
         """A figure's title."""
         return f"{text}, {self.title}" if self.title else text
 
 
-def models(cells: pd.DataFrame) -> list[str]:
+def order_models(cells: pd.DataFrame) -> list[str]:
     """Models, the one with the most samples per second first."""
     order = cells.groupby("model_text", sort=True)["median"].median()
     return list(order.sort_values(ascending=False, kind="stable").index)
 
 
-def shown(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
+def select_models(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
     """The models that get a panel, and what to say when not all do: the largest changes stay."""
-    every = models(cells)
+    every = order_models(cells)
     if len(every) <= style.PANELS:
         return every, ""
     if effects.empty:
@@ -52,7 +52,7 @@ def shown(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
     return [m for m in every if m in kept], f"{style.PANELS} of {len(every)} models"
 
 
-def devices(table: pd.DataFrame) -> list[str]:
+def order_devices(table: pd.DataFrame) -> list[str]:
     """Devices in the order of their numbers."""
     columns = table[["gpu_id", "device_text"]].drop_duplicates("device_text")
     return list(columns.sort_values(["gpu_id", "device_text"], na_position="last")["device_text"])
@@ -63,7 +63,7 @@ def device_name(device: str) -> str:
     return device.partition(" (")[0]
 
 
-def places(table: pd.DataFrame) -> list[str]:
+def order_places(table: pd.DataFrame) -> list[str]:
     """Placements as people see them, by node; those that are not bound come last."""
     columns = table[["numa_node", "memory_node", "placement_text"]]
     columns = columns.drop_duplicates("placement_text")
@@ -82,7 +82,7 @@ def place_name(text: str) -> str:
     return f"{cpus}\n{memory}" if memory else cpus
 
 
-def counts(values: pd.Series[int]) -> str:
+def format_counts(values: pd.Series[int]) -> str:
     """ "5" or "3–5"."""
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low}–{high}"

@@ -112,7 +112,7 @@ SERIES = (
 )
 
 
-def look(placement: str) -> Look:
+def placement_style(placement: str) -> Look:
     """The look of a placement label; one that is not known looks like "unknown"."""
     return PLACEMENTS.get(placement, PLACEMENTS["unknown"])
 
@@ -123,7 +123,7 @@ def placement_order(labels: Iterable[str]) -> list[str]:
     return sorted(set(labels), key=lambda v: (known.index(v) if v in known else len(known), v))
 
 
-def styled(build: Callable[P, R]) -> Callable[P, R]:
+def with_style(build: Callable[P, R]) -> Callable[P, R]:
     """Run a function that makes or saves figures under this style."""
 
     @functools.wraps(build)
@@ -134,14 +134,14 @@ def styled(build: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-@styled
-def settle(figure: Figure) -> None:
+@with_style
+def fix_layout(figure: Figure) -> None:
     """Compute the layout once, so that each file is drawn with the same and without delay."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 
 
-@styled
+@with_style
 def to_bytes(figure: Figure, kind: str) -> bytes:
     """A figure as a file, "png" or "svg": the same bytes each time."""
     out = io.BytesIO()
@@ -150,7 +150,7 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def canvas(height: float, width: float = WIDTH, title: str = "") -> Figure:
+def make_figure(height: float, width: float = WIDTH, title: str = "") -> Figure:
     """An empty figure of this style; size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
@@ -158,14 +158,14 @@ def canvas(height: float, width: float = WIDTH, title: str = "") -> Figure:
     return figure
 
 
-def panels(
+def make_panels(
     count: int, title: str, *, height: float = 2.8, columns: int = 3, share_x: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most `columns` in a row, `height` inches each."""
     across = min(columns, count)
     down = math.ceil(count / across)
     width = WIDTH if across > 1 else WIDTH * 0.75
-    figure = canvas(down * height + 0.9, width, title)
+    figure = make_figure(down * height + 0.9, width, title)
     grid = figure.subplots(down, across, squeeze=False, sharex=share_x)
     flat = list(grid.flat)
     for spare in flat[count:]:
@@ -176,7 +176,7 @@ def panels(
     return figure, flat[:count]
 
 
-def legend(figure: Figure, handles: list[Line2D], columns: int = 7) -> None:
+def add_legend(figure: Figure, handles: list[Line2D], columns: int = 7) -> None:
     """A legend below all panels, so that it covers nothing."""
     if handles:
         figure.legend(
@@ -187,7 +187,7 @@ def legend(figure: Figure, handles: list[Line2D], columns: int = 7) -> None:
         )
 
 
-def key(label: str, kind: Look, *, line: bool = False) -> Line2D:
+def legend_entry(label: str, kind: Look, *, line: bool = False) -> Line2D:
     """A legend entry."""
     return Line2D(
         [], [], color=kind.color, marker=kind.marker, linestyle=kind.line if line else "none",
@@ -204,7 +204,7 @@ def zero_based(axes: Axes, direction: str, most: float) -> None:
         axes.set_ylim(0, top)
 
 
-def short(text: object, most: int = 30) -> str:
+def shorten_middle(text: object, most: int = 30) -> str:
     """One line of at most `most` characters; the middle is left out of longer ones."""
     line = " ".join(str(text).split())
     line = "".join(c if c.isprintable() else "?" for c in line)
@@ -214,7 +214,7 @@ def short(text: object, most: int = 30) -> str:
     return f"{line[: most - 1 - tail]}…{line[-tail:]}"
 
 
-def percent(change: float, digits: int = 1, sign: bool = True) -> str:
+def format_percent(change: float, digits: int = 1, sign: bool = True) -> str:
     """A fraction as per cent, as in "−7.2 %"."""
     if not math.isfinite(change):
         return "not measured"
@@ -224,7 +224,7 @@ def percent(change: float, digits: int = 1, sign: bool = True) -> str:
     return mark + text
 
 
-def number(value: float, digits: int = 3) -> str:
+def format_number(value: float, digits: int = 3) -> str:
     """A number with SI prefix from a thousand on, `digits` significant: "12.3 k", "0.456"."""
     if not math.isfinite(value):
         return "not measured"
@@ -239,13 +239,13 @@ def number(value: float, digits: int = 3) -> str:
     return (MINUS if value < 0 else "") + text + (f"{THIN}{unit}" if unit else "")
 
 
-def tick(value: float) -> str:
+def format_tick(value: float) -> str:
     """A number at an axis: as `number`, without zeros that say nothing."""
-    text, gap, unit = number(value, 4).partition(THIN)
+    text, gap, unit = format_number(value, 4).partition(THIN)
     return (text.rstrip("0").rstrip(".") if "." in text else text) + gap + unit
 
 
-def lightness(color: str) -> float:
+def color_lightness(color: str) -> float:
     """CIE L* of an sRGB colour, 0 black to 100 white (IEC 61966-2-1, CIE 15)."""
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
@@ -256,4 +256,4 @@ def lightness(color: str) -> float:
 def ink_on(color: tuple[float, ...]) -> str:
     """Black or white, whichever reads better on an RGB colour of 0 to 1."""
     code = "#" + "".join(f"{round(255 * c):02x}" for c in color[:3])
-    return "black" if lightness(code) > 55 else "white"
+    return "black" if color_lightness(code) > 55 else "white"

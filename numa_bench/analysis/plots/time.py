@@ -25,8 +25,8 @@ _SENSORS = (
 )
 
 
-@style.styled
-def drift(runs: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_drift(runs: pd.DataFrame) -> Figure | None:
     """Every run against the median of its cell, over the time of its study."""
     table = runs.assign(minutes=_minutes(runs), rate=runs[RATE])
     count = table.groupby("cell")["rate"].transform("size")
@@ -36,18 +36,20 @@ def drift(runs: pd.DataFrame) -> Figure | None:
     table = table.assign(change=100 * (table["rate"] / _median(table) - 1))
     studies = _largest(table)
     title = "Each run against the median of its cell, over the study"
-    figure, panels = style.panels(len(studies), title, height=2.6, columns=1)
+    figure, panels = style.make_panels(len(studies), title, height=2.6, columns=1)
     figure.set_figwidth(style.WIDTH)
     for axes, study in zip(panels, studies, strict=True):
         mine = table[table["study_dir"] == study].sort_values("minutes")
-        _drift_panel(axes, mine, style.short(study, 80) if len(studies) > 1 else "")
+        _drift_panel(axes, mine, style.shorten_middle(study, 80) if len(studies) > 1 else "")
     labels = style.placement_order(table["placement"])
-    handles = [style.key(label, style.look(label)) for label in labels]
+    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
     if table["study_dir"].value_counts().iloc[0] >= 4 * _WINDOW:
-        handles.append(style.key("running median", style.Look(style.INK, "", ""), line=True))
+        handles.append(
+            style.legend_entry("running median", style.Look(style.INK, "", ""), line=True)
+        )
     if (table["marks"] != "").any():
-        handles.append(style.key("ringed: the run carries a mark", _RING))
-    style.legend(figure, handles)
+        handles.append(style.legend_entry("ringed: the run carries a mark", _RING))
+    style.add_legend(figure, handles)
     return figure
 
 
@@ -62,7 +64,7 @@ def _median(table: pd.DataFrame) -> pd.Series[float]:
 def _drift_panel(axes: Axes, runs: pd.DataFrame, title: str) -> None:
     axes.set_title(title)
     for label in style.placement_order(runs["placement"]):
-        mine, look = runs[runs["placement"] == label], style.look(label)
+        mine, look = runs[runs["placement"] == label], style.placement_style(label)
         axes.scatter(
             mine["minutes"], mine["change"], s=16, marker=look.marker, color=look.color,
             edgecolors=style.INK, linewidths=0.3, zorder=3,
@@ -95,8 +97,8 @@ def _largest(runs: pd.DataFrame) -> list[str]:
     return sorted(runs["study_dir"].value_counts(sort=True).index[:_STUDIES])
 
 
-@style.styled
-def sensors(frame: pd.DataFrame) -> Figure | None:
+@style.with_style
+def plot_sensors(frame: pd.DataFrame) -> Figure | None:
     """Clocks, temperature and marks over the largest study's time; None when it was calm."""
     if frame.empty:
         return None
@@ -111,19 +113,19 @@ def sensors(frame: pd.DataFrame) -> Figure | None:
     if not found or runs.empty or not (marks or any(_varied(runs, c) for c, _ in found)):
         return None
     ratios = [1.6] * len(found) + ([0.3 + 0.22 * len(marks)] if marks else [])
-    figure = style.canvas(1.6 + sum(ratios), title="Clocks, temperature and disturbances")
+    figure = style.make_figure(1.6 + sum(ratios), title="Clocks, temperature and disturbances")
     rows = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    names = shape.devices(runs)[: len(style.SERIES)]
+    names = shape.order_devices(runs)[: len(style.SERIES)]
     for axes, (column, label) in zip(rows, found, strict=False):
         _sensor_panel(axes, runs, column, label, names)
     if marks:
         _marks_panel(rows[-1], runs, marks)
     rows[-1].set_xlabel("time from the first run (min)")
     handles = [
-        style.key(shape.device_name(name), look, line=True)
+        style.legend_entry(shape.device_name(name), look, line=True)
         for name, look in zip(names, style.SERIES, strict=False)
     ]
-    style.legend(figure, handles, columns=8)
+    style.add_legend(figure, handles, columns=8)
     return figure
 
 

@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 
 from numa_bench.analysis.profiles.activity import TO_DEVICE, TO_HOST, Activity, Copies, Int, Work
 from numa_bench.analysis.profiles.inspection import Inspection
-from numa_bench.analysis.profiles.intervals import Cover, clip, intersect, merge, total, union
+from numa_bench.analysis.profiles.intervals import (
+    Cover,
+    clip_cover,
+    intersect_covers,
+    total_length,
+    unite_covers,
+    unite_intervals,
+)
 
 #: Colours of Okabe and Ito (2008), told apart by colour-blind people; the hatches tell them apart
 #: in black and white.
@@ -34,7 +41,7 @@ class Lane:
     bytes: Int | None
 
 
-def draw(found: Inspection, target: Path) -> None:
+def draw_timeline(found: Inspection, target: Path) -> None:
     """Write the picture of one report. Raises OSError when it cannot be written."""
     host = not found.metrics.devices
     lanes = _host_lanes(found.activity) if host else _gpu_lanes(found)
@@ -54,12 +61,12 @@ def _gpu_lanes(found: Inspection) -> list[Lane]:
     device = found.metrics.devices[0].device
 
     def here(work: Work) -> Work:
-        return work.take(work.device == device)
+        return work.select_rows(work.device == device)
 
     copies, kernels = here(found.activity.copies), here(found.activity.kernels)
     assert isinstance(copies, Copies)
-    to_device = copies.take(np.isin(copies.kind, TO_DEVICE))
-    to_host = copies.take(np.isin(copies.kind, TO_HOST))
+    to_device = copies.select_rows(np.isin(copies.kind, TO_DEVICE))
+    to_host = copies.select_rows(np.isin(copies.kind, TO_HOST))
     return [
         Lane("H2D", to_device.start_ns, to_device.end_ns, to_device.bytes),
         Lane("compute", kernels.start_ns, kernels.end_ns, None),
@@ -73,7 +80,7 @@ def _host_lanes(activity: Activity) -> list[Lane]:
     lanes = []
     for name in STAGES:
         index = ranges.names.index(name) if name in ranges.names else -1
-        mine = ranges.take(ranges.name == index)
+        mine = ranges.select_rows(ranges.name == index)
         lanes.append(Lane(name, mine.start_ns, mine.end_ns, None))
     return lanes
 
@@ -83,7 +90,7 @@ def _excerpt(lanes: list[Lane], found: Inspection) -> tuple[int, int]:
 
     A batch begins with an H2D copy or, where there is none, with any bar of the fullest lane.
     """
-    inside = [lane.start_ns[found.window.holds(lane.start_ns)] for lane in lanes]
+    inside = [lane.start_ns[found.window.contains_times(lane.start_ns)] for lane in lanes]
     starts = np.sort(inside[0] if len(inside[0]) else max(inside, key=len))
     end = int(found.window.cover.end[-1]) if len(found.window.cover.end) else 0
     if not len(starts):
@@ -100,7 +107,7 @@ def _draw_lane(axes: Axes, row: int, lane: Lane, low: int, high: int, zero: int)
     shown = (lane.end_ns > low) & (lane.start_ns < high)
     bars = Cover(np.maximum(lane.start_ns[shown], low), np.minimum(lane.end_ns[shown], high))
     if len(bars.start) > BARS:
-        bars = union(bars.start, bars.end)
+        bars = unite_intervals(bars.start, bars.end)
     color, hatch = STYLES[lane.name]
     axes.broken_barh(
         [((s - zero) / 1e6, (e - s) / 1e6) for s, e in zip(bars.start, bars.end, strict=True)],
@@ -138,12 +145,12 @@ def _label(axes: Axes, lanes: list[Lane], low: int, high: int, found: Inspection
 
 def _lane_text(lane: Lane, low: int, high: int) -> str:
     """The lane's name, its share of the excerpt, and how fast bytes moved."""
-    busy = clip(union(lane.start_ns, lane.end_ns), low, high)
-    share = total(busy) / (high - low) if high > low else 0.0
+    busy = clip_cover(unite_intervals(lane.start_ns, lane.end_ns), low, high)
+    share = total_length(busy) / (high - low) if high > low else 0.0
     text = f"{lane.name}\nbusy {_percent(share)}"
     if lane.bytes is not None:
         whole = (lane.start_ns >= low) & (lane.end_ns <= high)
-        time = total(union(lane.start_ns[whole], lane.end_ns[whole]))
+        time = total_length(unite_intervals(lane.start_ns[whole], lane.end_ns[whole]))
         if time:
             text += f"\n{int(lane.bytes[whole].sum()) / time:.1f} GB/s"
     return text
@@ -151,11 +158,13 @@ def _lane_text(lane: Lane, low: int, high: int) -> str:
 
 def _said(lanes: list[Lane], low: int, high: int) -> str:
     """The picture's message in a few words."""
-    h2d, compute, d2h = (clip(union(lane.start_ns, lane.end_ns), low, high) for lane in lanes)
-    copies = merge(h2d, d2h)
-    if not total(copies):
-        return "no copies" if total(compute) else "none of the three stages is in it"
-    hidden = total(intersect(copies, compute)) / total(copies)
+    h2d, compute, d2h = (
+        clip_cover(unite_intervals(lane.start_ns, lane.end_ns), low, high) for lane in lanes
+    )
+    copies = unite_covers(h2d, d2h)
+    if not total_length(copies):
+        return "no copies" if total_length(compute) else "none of the three stages is in it"
+    hidden = total_length(intersect_covers(copies, compute)) / total_length(copies)
     if hidden < 0.01:
         return "copies and compute take turns"
     return f"{_percent(hidden)} of the copy time is hidden behind compute"

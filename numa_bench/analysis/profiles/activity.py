@@ -58,7 +58,7 @@ class Spans:
     def duration_ns(self) -> Int:
         return self.end_ns - self.start_ns
 
-    def take(self: Table, which: Mask | Int) -> Table:
+    def select_rows(self: Table, which: Mask | Int) -> Table:
         """The rows that `which` selects; lists of names stay whole."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
         chosen = {k: v[which] for k, v in columns.items() if isinstance(v, np.ndarray)}
@@ -176,21 +176,23 @@ class Activity:
     gpus: tuple[Gpu, ...]
 
     @property
-    def work(self) -> tuple[Work, Work, Work]:
+    def all_work(self) -> tuple[Work, Work, Work]:
         return self.kernels, self.copies, self.memsets
 
     @property
     def has_gpu_work(self) -> bool:
-        return any(len(table) for table in self.work)
+        return any(len(table) for table in self.all_work)
 
     @property
     def devices(self) -> tuple[int, ...]:
         """Numbers of the GPUs that did something, sorted."""
-        return tuple(sorted({int(d) for table in self.work for d in distinct(table.device)}))
+        return tuple(
+            sorted({int(d) for table in self.all_work for d in distinct_values(table.device)})
+        )
 
     def span_ns(self) -> tuple[int, int]:
         """From the first to the last thing recorded; (0, 0) for an empty report."""
-        found = [t for t in (*self.work, self.syncs, self.ranges) if len(t)]
+        found = [t for t in (*self.all_work, self.syncs, self.ranges) if len(t)]
         starts = [int(t.start_ns.min()) for t in found]
         ends = [int(t.end_ns.max()) for t in found]
         if len(self.calls):
@@ -199,7 +201,7 @@ class Activity:
         return (min(starts), max(ends)) if starts else (0, 0)
 
 
-def distinct(values: Int) -> Int:
+def distinct_values(values: Int) -> Int:
     """Sorted distinct values; quick where there are few, as of devices and streams."""
     found: list[int] = []
     rest = values
@@ -209,7 +211,7 @@ def distinct(values: Int) -> Int:
     return np.unique(np.concatenate([np.array(found, np.int64), rest]))
 
 
-def named(texts: Iterable[str]) -> tuple[Int, tuple[str, ...]]:
+def number_names(texts: Iterable[str]) -> tuple[Int, tuple[str, ...]]:
     """Numbers for texts, in order of appearance, and the texts they count into."""
     ids: dict[str, int] = {}
     numbers = np.array([ids.setdefault(text, len(ids)) for text in texts], np.int64)

@@ -9,7 +9,15 @@ from rich.markup import escape
 
 from numa_bench.analysis.profiles.inspection import Inspection
 from numa_bench.analysis.profiles.metrics import DeviceMetrics
-from numa_bench.analysis.profiles.view import TOP_RANGES, Row, head, number, short, span, table
+from numa_bench.analysis.profiles.view import (
+    TOP_RANGES,
+    Row,
+    format_duration,
+    format_figure,
+    make_table,
+    print_head,
+    shorten_name,
+)
 
 Figure = Callable[[DeviceMetrics], float | None]
 
@@ -47,16 +55,16 @@ def _hundred(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
 
 
-def compare(console: Console, a: Inspection, b: Inspection) -> None:
+def print_comparison(console: Console, a: Inspection, b: Inspection) -> None:
     """Print two reports side by side: GPU by GPU, then range by range."""
     for label, one in (("A", a), ("B", b)):
         console.print(f"[bold]{label}[/] {escape(str(one.path))}", soft_wrap=True, highlight=False)
-        for line in head(one):
+        for line in print_head(one):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     whole = (
         "window",
-        number(a.metrics.window_s * 1e3, "ms"),
-        number(b.metrics.window_s * 1e3, "ms"),
+        format_figure(a.metrics.window_s * 1e3, "ms"),
+        format_figure(b.metrics.window_s * 1e3, "ms"),
     )
     rows: list[Row] = [(*whole, _ratio(a.metrics.window_s, b.metrics.window_s))]
     pairs = list(zip(a.metrics.devices, b.metrics.devices, strict=False))
@@ -64,7 +72,7 @@ def compare(console: Console, a: Inspection, b: Inspection) -> None:
         mark = f"GPU {first.device} / {second.device}: " if len(pairs) > 1 else ""
         rows += _compared(mark, first, second)
     columns = ("", "A", "B", "B / A")
-    console.print(table("Side by side", columns, rows))
+    console.print(make_table("Side by side", columns, rows))
     if len(a.metrics.devices) != len(b.metrics.devices):
         console.print(
             f"GPUs with activity: {len(a.metrics.devices)} in A, {len(b.metrics.devices)} in B; "
@@ -75,10 +83,15 @@ def compare(console: Console, a: Inspection, b: Inspection) -> None:
     both = [(r, ranges[r.name]) for r in a.metrics.ranges if r.name in ranges][:TOP_RANGES]
     if both:
         rows = [
-            (short(r.name), span(r.p50_ms), span(o.p50_ms), _ratio(r.p50_ms, o.p50_ms))
+            (
+                shorten_name(r.name),
+                format_duration(r.p50_ms),
+                format_duration(o.p50_ms),
+                _ratio(r.p50_ms, o.p50_ms),
+            )
             for r, o in both
         ]
-        console.print(table("Median of NVTX ranges on the host", columns, rows))
+        console.print(make_table("Median of NVTX ranges on the host", columns, rows))
 
 
 def _compared(mark: str, one: DeviceMetrics, other: DeviceMetrics) -> list[Row]:
@@ -87,7 +100,7 @@ def _compared(mark: str, one: DeviceMetrics, other: DeviceMetrics) -> list[Row]:
         values = figure(one), figure(other)
         if values != (None, None):
             digits = 2 if unit else 0
-            shown = (number(value, unit, digits) for value in values)
+            shown = (format_figure(value, unit, digits) for value in values)
             rows.append((mark + name, *shown, _ratio(*values)))
     return rows
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.analysis.profiles.activity import Activity
-from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.measure import measure_activity
 from numa_bench.analysis.profiles.metrics import ProfileMetrics
 from numa_bench.analysis.profiles.nsys_export import read_sqlite
 from numa_bench.analysis.profiles.pcie import Link, link_of_run
-from numa_bench.analysis.profiles.windows import Window, choose
+from numa_bench.analysis.profiles.windows import Window, choose_window
 from numa_bench.errors import ReportError
 
 REPORT = ".nsys-rep"
@@ -46,7 +46,7 @@ class Inspection:
             **self.metrics.to_dict(),
         }
 
-    def rows(self) -> list[dict[str, Any]]:
+    def to_rows(self) -> list[dict[str, Any]]:
         """Flat rows, one for each GPU that worked, or one without GPU figures."""
         head = {
             "file": str(self.path),
@@ -56,10 +56,10 @@ class Inspection:
             "window_s": self.metrics.window_s,
             "pcie_limit_gb_per_s": self.link.gb_per_s if self.link else None,
         }
-        return [{**head, **device.flat()} for device in self.metrics.devices] or [head]
+        return [{**head, **device.to_row()} for device in self.metrics.devices] or [head]
 
 
-def inspect(
+def inspect_report(
     path: Path,
     window: str | None = None,
     link: Link | None = None,
@@ -73,8 +73,10 @@ def inspect(
     """
     with _readable(path, export) as file:
         activity = read_activity(file)
-    chosen = choose(activity, window)
-    return Inspection(path, activity, chosen, measure(activity, chosen), link or link_of_run(path))
+    chosen = choose_window(activity, window)
+    return Inspection(
+        path, activity, chosen, measure_activity(activity, chosen), link or link_of_run(path)
+    )
 
 
 def read_activity(path: Path) -> Activity:

@@ -24,7 +24,7 @@ class Cover(NamedTuple):
 EMPTY = Cover(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def union(start: Int, end: Int) -> Cover:
+def unite_intervals(start: Int, end: Int) -> Cover:
     """The points that any of the intervals covers. Shapes (n,), any order."""
     full = end > start
     if not full.all():
@@ -40,20 +40,22 @@ def union(start: Int, end: Int) -> Cover:
     return Cover(start[first], reach[last])
 
 
-def merge(*covers: Cover) -> Cover:
+def unite_covers(*covers: Cover) -> Cover:
     """The union of several covers."""
     full = [cover for cover in covers if len(cover.start)]
     if len(full) <= 1:
         return full[0] if full else EMPTY
-    return union(np.concatenate([c.start for c in full]), np.concatenate([c.end for c in full]))
+    return unite_intervals(
+        np.concatenate([c.start for c in full]), np.concatenate([c.end for c in full])
+    )
 
 
-def total(cover: Cover) -> int:
+def total_length(cover: Cover) -> int:
     """Summed length in ns."""
     return int((cover.end - cover.start).sum())
 
 
-def intersect(a: Cover, b: Cover) -> Cover:
+def intersect_covers(a: Cover, b: Cover) -> Cover:
     """The points that both cover."""
     if len(a.start) > len(b.start):
         a, b = b, a  # the search is for each interval of the first
@@ -67,21 +69,21 @@ def intersect(a: Cover, b: Cover) -> Cover:
     return Cover(np.maximum(a.start[mine], b.start[other]), np.minimum(a.end[mine], b.end[other]))
 
 
-def gaps(cover: Cover) -> Cover:
+def find_gaps(cover: Cover) -> Cover:
     """What lies between the first and the last point and is not covered."""
     return Cover(cover.end[:-1], cover.start[1:])
 
 
-def subtract(a: Cover, b: Cover) -> Cover:
+def subtract_cover(a: Cover, b: Cover) -> Cover:
     """The points of `a` that `b` does not cover."""
     if not len(a.start) or not len(b.start):
         return a
     edges = np.array([min(a.start[0], b.start[0]) - 1, max(a.end[-1], b.end[-1]) + 1])
     outside = Cover(np.concatenate([edges[:1], b.end]), np.concatenate([b.start, edges[1:]]))
-    return intersect(a, outside)
+    return intersect_covers(a, outside)
 
 
-def clip(cover: Cover, low: int, high: int) -> Cover:
+def clip_cover(cover: Cover, low: int, high: int) -> Cover:
     """The part of a cover inside [low, high)."""
     first = np.searchsorted(cover.end, low, side="right")
     last = np.searchsorted(cover.start, high, side="left")
@@ -92,7 +94,7 @@ def clip(cover: Cover, low: int, high: int) -> Cover:
     return Cover(start, end)
 
 
-def covered(cover: Cover, start: Int, end: Int) -> Int:
+def covered_length(cover: Cover, start: Int, end: Int) -> Int:
     """Length in ns of each interval's part inside `cover`; shape (n,) like `start` and `end`."""
     if len(cover.start) == 1:
         inside = np.minimum(end, cover.end[0]) - np.maximum(start, cover.start[0])

@@ -18,7 +18,7 @@ class Launches:
     index: Int
 
 
-def link(work: Work, calls: Calls) -> Launches:
+def link_launches(work: Work, calls: Calls) -> Launches:
     """Find each item's call. Of calls with the same id in one process the first one counts."""
     if not len(calls) or not len(work):
         return Launches(calls, np.full(len(work), -1, np.int64))

@@ -25,10 +25,21 @@ from numa_bench.analysis.profiles.activity import (
     Memsets,
     Syncs,
     Work,
-    distinct,
+    distinct_values,
 )
-from numa_bench.analysis.profiles.intervals import Cover, intersect, merge, total, union
-from numa_bench.analysis.profiles.launches import Launches, latencies_ns, launched_in_ns, link
+from numa_bench.analysis.profiles.intervals import (
+    Cover,
+    intersect_covers,
+    total_length,
+    unite_covers,
+    unite_intervals,
+)
+from numa_bench.analysis.profiles.launches import (
+    Launches,
+    latencies_ns,
+    launched_in_ns,
+    link_launches,
+)
 from numa_bench.analysis.profiles.metrics import (
     NS_PER_MS,
     NS_PER_US,
@@ -41,8 +52,8 @@ from numa_bench.analysis.profiles.metrics import (
     RangeMetrics,
     StreamMetrics,
     SyncMetrics,
-    idle_gaps,
-    latency,
+    summarise_gaps,
+    summarise_latency,
 )
 from numa_bench.analysis.profiles.windows import Window
 
@@ -52,15 +63,15 @@ W = TypeVar("W", bound=Work)
 _STREAM_BITS = 32
 
 
-def measure(activity: Activity, window: Window) -> ProfileMetrics:
+def measure_activity(activity: Activity, window: Window) -> ProfileMetrics:
     """All figures of one window. Devices are those that worked in it."""
     inside = (
         _Part.of(activity.kernels, window),
         _Part.of(activity.copies, window),
         _Part.of(activity.memsets, window),
     )
-    linked = [link(part.work, activity.calls) for part in inside[:2]]
-    devices = sorted({int(d) for part in inside for d in distinct(part.work.device)})
+    linked = [link_launches(part.work, activity.calls) for part in inside[:2]]
+    devices = sorted({int(d) for part in inside for d in distinct_values(part.work.device)})
     names = {gpu.device: gpu.name for gpu in activity.gpus}
     return ProfileMetrics(
         window=window.name,
@@ -85,11 +96,11 @@ class _Part(Generic[W]):
         inside = window.inside_ns(work.start_ns, work.end_ns)
         touches = inside > 0
         if not touches.all():  # an instant belongs to the window that it lies in
-            touches |= (work.start_ns == work.end_ns) & window.holds(work.start_ns)
+            touches |= (work.start_ns == work.end_ns) & window.contains_times(work.start_ns)
         return cls(work, inside).only(touches)
 
     def only(self, mask: Mask) -> _Part[W]:
-        return self if mask.all() else _Part(self.work.take(mask), self.time_ns[mask])
+        return self if mask.all() else _Part(self.work.select_rows(mask), self.time_ns[mask])
 
 
 def _device(
@@ -106,11 +117,13 @@ def _device(
     kernels = kernels.only(here)
     copies = copies.only(copies.work.device == device)
     memsets = memsets.only(memsets.work.device == device)
-    by_kind = {int(k): copies.only(copies.work.kind == k) for k in distinct(copies.work.kind)}
+    by_kind = {
+        int(k): copies.only(copies.work.kind == k) for k in distinct_values(copies.work.kind)
+    }
     kinds = {_kind(k): _cover(part.work, window) for k, part in by_kind.items()}
     compute = _cover(kernels.work, window)
     covers = {"kernels": compute, "memsets": _cover(memsets.work, window), **kinds}
-    covers["any"] = merge(*covers.values())
+    covers["any"] = unite_covers(*covers.values())
     return DeviceMetrics(
         device=device,
         name=name,
@@ -122,8 +135,8 @@ def _device(
         busy={key: _busy(cover, window) for key, cover in covers.items() if len(cover.start)},
         copies={_kind(k): _copies(part, kinds[_kind(k)], window) for k, part in by_kind.items()},
         overlap=_overlap(_lane(kinds, TO_DEVICE), compute, _lane(kinds, TO_HOST)),
-        idle_gaps=idle_gaps(covers["any"], window),
-        launch_latency=latency(latencies_ns(kernels.work, launches)),
+        idle_gaps=summarise_gaps(covers["any"], window),
+        launch_latency=summarise_latency(latencies_ns(kernels.work, launches)),
         kernels=_by_name(kernels),
         streams=_streams(kernels, copies, window),
     )
@@ -135,12 +148,12 @@ def _kind(number: int) -> str:
 
 def _cover(work: Work, window: Window, which: Mask | None = None) -> Cover:
     if which is None or which.all():
-        return window.part(union(work.start_ns, work.end_ns))
-    return window.part(union(work.start_ns[which], work.end_ns[which]))
+        return window.clip_cover(unite_intervals(work.start_ns, work.end_ns))
+    return window.clip_cover(unite_intervals(work.start_ns[which], work.end_ns[which]))
 
 
 def _lane(kinds: Mapping[str, Cover], numbers: Iterable[int]) -> Cover:
-    return merge(*(kinds[_kind(number)] for number in numbers if _kind(number) in kinds))
+    return unite_covers(*(kinds[_kind(number)] for number in numbers if _kind(number) in kinds))
 
 
 def _fraction(length_ns: float, window: Window) -> float:
@@ -148,7 +161,7 @@ def _fraction(length_ns: float, window: Window) -> float:
 
 
 def _busy(cover: Cover, window: Window) -> Busy:
-    return Busy(total(cover) / NS_PER_MS, _fraction(total(cover), window))
+    return Busy(total_length(cover) / NS_PER_MS, _fraction(total_length(cover), window))
 
 
 def _bytes(part: _Part[Copies] | _Part[Memsets]) -> int:
@@ -168,20 +181,20 @@ def _copies(part: _Part[Copies], cover: Cover, window: Window) -> CopyMetrics:
         busy_ms=busy.busy_ms,
         fraction_of_window=busy.fraction_of_window,
         # Bytes per nanosecond are GB per second.
-        gb_per_s_of_busy_time=size / total(cover) if total(cover) else None,
+        gb_per_s_of_busy_time=size / total_length(cover) if total_length(cover) else None,
         gb_per_s_of_window=_fraction(size, window),
     )
 
 
 def _overlap(h2d: Cover, compute: Cover, d2h: Cover) -> Overlap:
-    copies = merge(h2d, d2h)
-    busy, hidden = total(copies), total(intersect(copies, compute))
-    h2d_compute = intersect(h2d, compute)
+    copies = unite_covers(h2d, d2h)
+    busy, hidden = total_length(copies), total_length(intersect_covers(copies, compute))
+    h2d_compute = intersect_covers(h2d, compute)
     return Overlap(
-        h2d_compute_ms=total(h2d_compute) / NS_PER_MS,
-        d2h_compute_ms=total(intersect(d2h, compute)) / NS_PER_MS,
-        h2d_d2h_ms=total(intersect(h2d, d2h)) / NS_PER_MS,
-        all_three_ms=total(intersect(h2d_compute, d2h)) / NS_PER_MS,
+        h2d_compute_ms=total_length(h2d_compute) / NS_PER_MS,
+        d2h_compute_ms=total_length(intersect_covers(d2h, compute)) / NS_PER_MS,
+        h2d_d2h_ms=total_length(intersect_covers(h2d, d2h)) / NS_PER_MS,
+        all_three_ms=total_length(intersect_covers(h2d_compute, d2h)) / NS_PER_MS,
         copies_busy_ms=busy / NS_PER_MS,
         hidden_fraction=hidden / busy if busy else None,
         exposed_copy_ms=(busy - hidden) / NS_PER_MS,
@@ -214,7 +227,7 @@ def _streams(
     works: tuple[Work, ...] = (kernels.work, copies.work)
     keys = [(work.process << _STREAM_BITS) | work.stream for work in works]
     found = []
-    for key in distinct(np.concatenate([distinct(some) for some in keys])):
+    for key in distinct_values(np.concatenate([distinct_values(some) for some in keys])):
         mine = [some == key for some in keys]
         covers = [_cover(work, window, own) for work, own in zip(works, mine, strict=True)]
         found.append(
@@ -222,10 +235,10 @@ def _streams(
                 process=int(key) >> _STREAM_BITS,
                 stream=int(key) & ((1 << _STREAM_BITS) - 1),
                 kernels=int(mine[0].sum()),
-                kernel_busy_ms=total(covers[0]) / NS_PER_MS,
+                kernel_busy_ms=total_length(covers[0]) / NS_PER_MS,
                 copies=int(mine[1].sum()),
-                copy_busy_ms=total(covers[1]) / NS_PER_MS,
-                fraction_of_window=_fraction(total(merge(*covers)), window),
+                copy_busy_ms=total_length(covers[1]) / NS_PER_MS,
+                fraction_of_window=_fraction(total_length(unite_covers(*covers)), window),
             )
         )
     return tuple(found)
@@ -238,7 +251,7 @@ def _ranges(
     linked: Sequence[Launches],
 ) -> tuple[RangeMetrics, ...]:
     """Ranges that start in the window, longest summed time first."""
-    ranges = activity.ranges.take(window.holds(activity.ranges.start_ns))
+    ranges = activity.ranges.select_rows(window.contains_times(activity.ranges.start_ns))
     work = [
         launched_in_ns(ranges, launches, part.time_ns) if (launches.index >= 0).any() else None
         for part, launches in zip(parts, linked, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from numa_bench.analysis.profiles.activity import Int
-from numa_bench.analysis.profiles.intervals import Cover, gaps
+from numa_bench.analysis.profiles.intervals import Cover, find_gaps
 from numa_bench.analysis.profiles.windows import Window
 
 NS_PER_US = 1e3
@@ -129,7 +129,7 @@ class DeviceMetrics:
     kernels: tuple[KernelMetrics, ...]
     streams: tuple[StreamMetrics, ...]
 
-    def flat(self) -> dict[str, float | int | str | None]:
+    def to_row(self) -> dict[str, float | int | str | None]:
         """The main figures as one flat row; a key without a value was not measured."""
         row: dict[str, float | int | str | None] = {
             "device": self.device,
@@ -204,10 +204,10 @@ class ProfileMetrics:
         return asdict(self)
 
 
-def idle_gaps(busy: Cover, window: Window) -> Gaps:
+def summarise_gaps(busy: Cover, window: Window) -> Gaps:
     """Idle time between the first and the last work; what the window leaves out is not idle."""
-    idle = gaps(busy)
-    idle = window.part(idle)
+    idle = find_gaps(busy)
+    idle = window.clip_cover(idle)
     length = idle.end - idle.start
     which = np.searchsorted(GAP_EDGES_NS, length, side="right")
     counts = np.bincount(which, minlength=len(GAP_CLASSES))
@@ -234,6 +234,6 @@ def _percentiles(values_ns: Int) -> tuple[float, float, float] | None:
     return float(p50) / NS_PER_US, float(p95) / NS_PER_US, int(values_ns.max()) / NS_PER_US
 
 
-def latency(values_ns: Int) -> Latency | None:
+def summarise_latency(values_ns: Int) -> Latency | None:
     found = _percentiles(values_ns)
     return Latency(len(values_ns), *found) if found else None

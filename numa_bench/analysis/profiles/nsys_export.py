@@ -25,9 +25,14 @@ from numa_bench.analysis.profiles.activity import (
     Ranges,
     Source,
     Syncs,
-    named,
+    number_names,
 )
-from numa_bench.analysis.profiles.sqlite_columns import ColumnError, Columns, Export, collect
+from numa_bench.analysis.profiles.sqlite_columns import (
+    ColumnError,
+    Columns,
+    Export,
+    collect_columns,
+)
 from numa_bench.errors import ReportError
 
 #: NVTX event types: push/pop and start/end ranges, of the library and of imported text.
@@ -106,7 +111,7 @@ def _start(
         return lambda: dict.fromkeys(columns, NOTHING)
     have = export.tables[table]
     expressions = {name: _expression(table, have, c) for name, c in columns.items()}
-    return partial(collect, export.start(table, expressions, where), expressions)
+    return partial(collect_columns, export.start_query(table, expressions, where), expressions)
 
 
 def _expression(table: str, have: set[str], column: str) -> str:
@@ -182,7 +187,7 @@ def _ranges(export: Export) -> Ranges:
         f"WHERE e.end IS NOT NULL AND e.eventType IN {_RANGE_TYPES} ORDER BY e.start, e.end DESC"
     ).fetchall()
     start, end, thread = (np.array([row[i] for row in rows], np.int64) for i in range(3))
-    name, names = named(_text(row[3]) or "[no name]" for row in rows)
+    name, names = number_names(_text(row[3]) or "[no name]" for row in rows)
     return Ranges(start, end, thread, name, names)
 
 

@@ -71,7 +71,7 @@ class Export:
             )
         return found
 
-    def start(self, table: str, expressions: Mapping[str, str], where: str = "1") -> Pending:
+    def start_query(self, table: str, expressions: Mapping[str, str], where: str = "1") -> Pending:
         """Begin to fetch integer expressions of a table that exists."""
         query = _Query(table, tuple(expressions.values()), where)
         # Two queries: for each alone SQLite looks at one row, for both at once at all of them.
@@ -86,7 +86,7 @@ class Export:
         ]
 
 
-def collect(pending: Pending, expressions: Mapping[str, str]) -> Columns:
+def collect_columns(pending: Pending, expressions: Mapping[str, str]) -> Columns:
     """What `start` began: arrays of shape (rows,), rows in the table's order.
 
     Raises ColumnError when a value is no integer, sqlite3.Error when the file is damaged.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from numa_bench.analysis.profiles.inspection import Export, inspect
+from numa_bench.analysis.profiles.inspection import Export, inspect_report
 from numa_bench.analysis.profiles.metrics import DeviceMetrics
 from numa_bench.errors import NumaBenchError
 
@@ -57,7 +57,7 @@ def _report(run: dict[Any, Any]) -> Path | None:
 def _figures(path: Path, export: Export | None) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(REPORT_COLUMNS)
     try:
-        seen = inspect(path, export=export)
+        seen = inspect_report(path, export=export)
     except (NumaBenchError, OSError) as error:
         return {**empty, "problem": str(error)}
     head = {**empty, "window": seen.metrics.window, "window_s": seen.metrics.window_s}

@@ -29,7 +29,7 @@ from numa_bench.analysis.profiles.activity import (
     Ranges,
     Source,
     Syncs,
-    named,
+    number_names,
 )
 from numa_bench.errors import ReportError
 
@@ -48,8 +48,10 @@ def read_trace(path: Path) -> Activity:
                 events[event.get("cat", "")].append(event)
         calls = events["cuda_runtime"] + events["cuda_driver"]
         ranges = events["user_annotation"]
-        threads, _ = named(f"{event.get('pid')}:{event.get('tid')}" for event in calls + ranges)
-        name, names = named(event["name"] for event in events["kernel"])
+        threads, _ = number_names(
+            f"{event.get('pid')}:{event.get('tid')}" for event in calls + ranges
+        )
+        name, names = number_names(event["name"] for event in events["kernel"])
         return Activity(
             source=_source(path, data),
             kernels=Kernels(**_work(events["kernel"]), name=name, names=names),
@@ -131,7 +133,7 @@ def _copies(events: list[Event]) -> Copies:
 
 
 def _named(events: list[Event]) -> dict[str, Any]:
-    name, names = named(event["name"] for event in events)
+    name, names = number_names(event["name"] for event in events)
     return {"name": name, "names": names}
 
 

@@ -30,7 +30,7 @@ MANY = 48
 Row = tuple[str, ...]
 
 
-def number(value: float | None, unit: str = "", digits: int = 2) -> str:
+def format_figure(value: float | None, unit: str = "", digits: int = 2) -> str:
     """A figure with its unit; an en dash where there is none."""
     if value is None:
         return "–"
@@ -40,26 +40,26 @@ def number(value: float | None, unit: str = "", digits: int = 2) -> str:
     return f"{shown} {unit}".rstrip()
 
 
-def span(milliseconds: float | None) -> str:
+def format_duration(milliseconds: float | None) -> str:
     """A time in the unit in which it has one to three digits before the point."""
     if milliseconds is None:
         return "–"
     for unit, factor in (("s", 1e-3), ("ms", 1.0), ("us", 1e3)):
         if abs(milliseconds) * factor >= 1:
-            return number(milliseconds * factor, unit)
-    return number(milliseconds * 1e6, "ns", 0)
+            return format_figure(milliseconds * factor, unit)
+    return format_figure(milliseconds * 1e6, "ns", 0)
 
 
-def percent(value: float | None) -> str:
+def format_fraction(value: float | None) -> str:
     if value is None:
         return "–"
     return "<0.1 %" if 0 < value < 0.0005 else f"{value:.1%}".replace("%", " %")
 
 
-def show(console: Console, found: Inspection) -> None:
+def print_inspection(console: Console, found: Inspection) -> None:
     """Print everything about one report."""
     console.print(Text(str(found.path), style="bold"), soft_wrap=True)
-    for line in head(found):
+    for line in print_head(found):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     metrics = found.metrics
     if not metrics.devices:
@@ -73,7 +73,7 @@ def show(console: Console, found: Inspection) -> None:
         console.print(part)
 
 
-def head(found: Inspection) -> Iterable[str]:
+def print_head(found: Inspection) -> Iterable[str]:
     source, metrics = found.activity.source, found.metrics
     yield f"{source.tool} {escape(source.version or '(version not told)')}"
     gpus = found.activity.gpus
@@ -81,7 +81,7 @@ def head(found: Inspection) -> Iterable[str]:
         yield _gpu(gpu)
     if metrics.devices and not gpus:
         yield "the report does not describe its GPU"
-    length = number(metrics.window_s * 1e3, "ms")
+    length = format_figure(metrics.window_s * 1e3, "ms")
     if metrics.window == WHOLE:
         yield f"window: the whole report, {length}"
     else:
@@ -106,7 +106,7 @@ def _no_gpu(activity: Activity) -> str:
     return "no GPU activity in this report: the figures below are the host's ranges only"
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Row], left: int = 1) -> Table:
+def make_table(title: str, columns: Iterable[str], rows: Iterable[Row], left: int = 1) -> Table:
     """A table whose first `left` columns are text and the others numbers."""
     made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     made.show_edge = False
@@ -136,12 +136,12 @@ def _busy(device: DeviceMetrics) -> Table:
         (
             "all together" if kind == "any" else kind,
             f"{counts[kind]:,}" if kind in counts else "",
-            number(busy.busy_ms, "ms"),
-            percent(busy.fraction_of_window),
+            format_figure(busy.busy_ms, "ms"),
+            format_fraction(busy.fraction_of_window),
         )
         for kind, busy in device.busy.items()
     ]
-    return table("GPU busy", ("", "count", "time", "of window"), rows)
+    return make_table("GPU busy", ("", "count", "time", "of window"), rows)
 
 
 def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
@@ -152,10 +152,10 @@ def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
         rows.append(
             (
                 kind,
-                number(copy.bytes / 1e6, "MB"),
-                number(rate, "GB/s"),
-                percent(rate / link.gb_per_s) if crosses and link and rate else "–",
-                number(copy.gb_per_s_of_window, "GB/s"),
+                format_figure(copy.bytes / 1e6, "MB"),
+                format_figure(rate, "GB/s"),
+                format_fraction(rate / link.gb_per_s) if crosses and link and rate else "–",
+                format_figure(copy.gb_per_s_of_window, "GB/s"),
             )
         )
     columns = ("", "moved", "while copying", "of link's limit", "over the window")
@@ -168,7 +168,7 @@ def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
             f"  limit: {link}, {link.gb_per_s:.2f} GB/s per direction before packet headers "
             f"(from {link.source})"
         )
-    return Group(table("Copies", columns, rows), Text(limit, style="dim"))
+    return Group(make_table("Copies", columns, rows), Text(limit, style="dim"))
 
 
 def _overlap(device: DeviceMetrics) -> RenderableType:
@@ -179,12 +179,15 @@ def _overlap(device: DeviceMetrics) -> RenderableType:
         ("H2D with D2H", found.h2d_d2h_ms),
         ("all three", found.all_three_ms),
     )
-    lengths = table("Overlap", ("", "time"), [(name, number(ms, "ms")) for name, ms in pairs])
+    lengths = make_table(
+        "Overlap", ("", "time"), [(name, format_figure(ms, "ms")) for name, ms in pairs]
+    )
     if found.hidden_fraction is None:
         return lengths
+    exposed, busy = map(format_duration, (found.exposed_copy_ms, found.copies_busy_ms))
     said = (
-        f"  {percent(found.hidden_fraction)} of the copy time is hidden behind compute; "
-        f"{span(found.exposed_copy_ms)} of {span(found.copies_busy_ms)} is exposed"
+        f"  {format_fraction(found.hidden_fraction)} of the copy time is hidden behind compute; "
+        f"{exposed} of {busy} is exposed"
     )
     return Group(lengths, Text(said))
 
@@ -192,11 +195,11 @@ def _overlap(device: DeviceMetrics) -> RenderableType:
 def _kernels(device: DeviceMetrics) -> RenderableType:
     rows = [
         (
-            short(kernel.name),
+            shorten_name(kernel.name),
             f"{kernel.count:,}",
-            number(kernel.sum_ns / 1e6, "ms"),
-            number(kernel.mean_us, "us"),
-            percent(kernel.share),
+            format_figure(kernel.sum_ns / 1e6, "ms"),
+            format_figure(kernel.mean_us, "us"),
+            format_fraction(kernel.share),
         )
         for kernel in device.kernels[:TOP_KERNELS]
     ]
@@ -204,10 +207,10 @@ def _kernels(device: DeviceMetrics) -> RenderableType:
         return "\n  no kernels"
     left_out = len(device.kernels) - len(rows)
     title = "Top kernels" + (f" (of {len(device.kernels)})" if left_out else "")
-    return table(title, ("", "count", "sum", "mean", "of kernel time"), rows)
+    return make_table(title, ("", "count", "sum", "mean", "of kernel time"), rows)
 
 
-def short(name: str) -> str:
+def shorten_name(name: str) -> str:
     """One line of a name that can be a page long: without result and argument types."""
     name = name.removeprefix("void ")
     if name.endswith(")") and "(" in name[1:]:
@@ -217,12 +220,14 @@ def short(name: str) -> str:
 
 def _idle(device: DeviceMetrics) -> RenderableType:
     idle, late = device.idle_gaps, device.launch_latency
-    rows = [(one.gap, f"{one.count:,}", number(one.total_ms, "ms")) for one in idle.distribution]
-    lengths = table(
+    rows = [
+        (one.gap, f"{one.count:,}", format_figure(one.total_ms, "ms")) for one in idle.distribution
+    ]
+    lengths = make_table(
         "Idle gaps of the GPU", ("length", "count", "sum"), [r for r in rows if r[1] != "0"]
     )
     lines = [
-        f"  {idle.count:,} gaps, {span(idle.total_ms)} in all; {_spread(idle)}"
+        f"  {idle.count:,} gaps, {format_duration(idle.total_ms)} in all; {_spread(idle)}"
         if idle.count
         else "  no gap: the GPU was never idle between its first and last work"
     ]
@@ -236,7 +241,8 @@ def _idle(device: DeviceMetrics) -> RenderableType:
 
 def _spread(found: Gaps | Latency) -> str:
     p50, p95, longest = (
-        span(None if us is None else us / 1e3) for us in (found.p50_us, found.p95_us, found.max_us)
+        format_duration(None if us is None else us / 1e3)
+        for us in (found.p50_us, found.p95_us, found.max_us)
     )
     return f"median {p50}, p95 {p95}, longest {longest}"
 
@@ -248,15 +254,15 @@ def _streams(device: DeviceMetrics) -> Table:
             if len({o.process for o in device.streams}) == 1
             else f"{s.process}:{s.stream}",
             f"{s.kernels:,}",
-            number(s.kernel_busy_ms, "ms"),
+            format_figure(s.kernel_busy_ms, "ms"),
             f"{s.copies:,}",
-            number(s.copy_busy_ms, "ms"),
-            percent(s.fraction_of_window),
+            format_figure(s.copy_busy_ms, "ms"),
+            format_fraction(s.fraction_of_window),
         )
         for s in sorted(device.streams, key=lambda s: -s.fraction_of_window)[:STREAMS]
     ]
     columns = ("stream", "kernels", "busy", "copies", "busy", "of window")
-    return table("Streams", columns, rows)
+    return make_table("Streams", columns, rows)
 
 
 def _host(metrics: ProfileMetrics) -> Iterable[RenderableType]:
@@ -264,8 +270,8 @@ def _host(metrics: ProfileMetrics) -> Iterable[RenderableType]:
     if metrics.ranges:
         yield _ranges(metrics.ranges)
     if metrics.syncs:
-        rows = [(s.name, f"{s.count:,}", number(s.sum_ms, "ms")) for s in metrics.syncs]
-        yield table("Synchronisation", ("", "count", "sum"), rows)
+        rows = [(s.name, f"{s.count:,}", format_figure(s.sum_ms, "ms")) for s in metrics.syncs]
+        yield make_table("Synchronisation", ("", "count", "sum"), rows)
 
 
 def _ranges(ranges: tuple[RangeMetrics, ...]) -> Table:
@@ -276,21 +282,21 @@ def _ranges(ranges: tuple[RangeMetrics, ...]) -> Table:
     linked = any(r.kernel_sum_ms is not None or r.copy_sum_ms is not None for r in ranges)
     rows: list[Row] = []
     for one in shown:
-        row: Row = (short(one.name), f"{one.count:,}", number(one.total_ms, "ms"))
-        row += (span(one.p50_ms), span(one.p95_ms))
+        row: Row = (shorten_name(one.name), f"{one.count:,}", format_figure(one.total_ms, "ms"))
+        row += (format_duration(one.p50_ms), format_duration(one.p95_ms))
         if linked:
-            row += (number(one.kernel_sum_ms, "ms"), number(one.copy_sum_ms, "ms"))
+            row += (format_figure(one.kernel_sum_ms, "ms"), format_figure(one.copy_sum_ms, "ms"))
         rows.append(row)
     columns = ("", "count", "sum", "median", "p95")
     title = "NVTX ranges, time on the host" + (
         f" ({len(shown)} of {len(ranges)})" if len(shown) < len(ranges) else ""
     )
-    return table(
+    return make_table(
         title, columns + (("kernels asked for", "copies asked for") if linked else ()), rows
     )
 
 
-def console(width: int | None = None) -> Console:
+def make_console(width: int | None = None) -> Console:
     """Where the view goes: a terminal at its width, a file or pipe at 100 columns."""
     found = Console(highlight=False, emoji=False)
     return found if found.is_terminal else Console(width=width or 100, highlight=False, emoji=False)

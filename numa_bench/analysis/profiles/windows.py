@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from numa_bench.analysis.profiles.activity import Activity, Int, Mask
-from numa_bench.analysis.profiles.intervals import Cover, clip, covered, intersect, total, union
+from numa_bench.analysis.profiles.intervals import (
+    Cover,
+    clip_cover,
+    covered_length,
+    intersect_covers,
+    total_length,
+    unite_intervals,
+)
 from numa_bench.errors import ReportError
 
 #: Ranges that numa_bench's own recorder puts around whole phases of a run.
@@ -26,7 +33,7 @@ class Window:
 
     @property
     def length_ns(self) -> int:
-        return total(self.cover)
+        return total_length(self.cover)
 
     @property
     def start_ns(self) -> int:
@@ -34,15 +41,15 @@ class Window:
 
     def inside_ns(self, start: Int, end: Int) -> Int:
         """How much of each interval lies in the window; shape (n,), ns."""
-        return covered(self.cover, start, end)
+        return covered_length(self.cover, start, end)
 
-    def part(self, cover: Cover) -> Cover:
+    def clip_cover(self, cover: Cover) -> Cover:
         """What of a cover lies in the window."""
         if len(self.cover.start) == 1:
-            return clip(cover, int(self.cover.start[0]), int(self.cover.end[0]))
-        return intersect(cover, self.cover)
+            return clip_cover(cover, int(self.cover.start[0]), int(self.cover.end[0]))
+        return intersect_covers(cover, self.cover)
 
-    def holds(self, at: Int) -> Mask:
+    def contains_times(self, at: Int) -> Mask:
         """Which points lie in the window."""
         index = np.searchsorted(self.cover.start, at, side="right") - 1
         inside: Mask = index >= 0
@@ -50,7 +57,7 @@ class Window:
         return inside
 
 
-def choose(activity: Activity, name: str | None = None) -> Window:
+def choose_window(activity: Activity, name: str | None = None) -> Window:
     """The window of that name; None: the recorder's profiled window if there is one, else all.
 
     Raises ReportError when the report has no such range; the message names those it has.
@@ -61,9 +68,9 @@ def choose(activity: Activity, name: str | None = None) -> Window:
     if name == WHOLE:
         low, high = activity.span_ns()
         # The last thing recorded may be an instant, and must lie inside.
-        return Window(WHOLE, union(np.array([low]), np.array([high])), 1)
+        return Window(WHOLE, unite_intervals(np.array([low]), np.array([high])), 1)
     if name not in ranges.names:
         known = ", ".join(sorted(ranges.names)[:12]) or "no NVTX ranges at all"
         raise ReportError(f"{activity.source.path}: no range {name!r}; it has {known}")
-    chosen = ranges.take(ranges.name == ranges.names.index(name))
-    return Window(name, union(chosen.start_ns, chosen.end_ns), len(chosen))
+    chosen = ranges.select_rows(ranges.name == ranges.names.index(name))
+    return Window(name, unite_intervals(chosen.start_ns, chosen.end_ns), len(chosen))

@@ -24,7 +24,7 @@ EXCLUDED_COLUMNS = (
 _NOT_COMPARED = ("command", "id")
 
 
-def groups(frame: pd.DataFrame) -> pd.DataFrame:
+def group_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per group: runs of one host, GPU model, environment and profiler.
 
     `runs` counts all, `passed` those in the statistics, `studies` directories.
@@ -41,7 +41,7 @@ def groups(frame: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=list(GROUP_COLUMNS)).reset_index(drop=True)
 
 
-def differences(loaded: Loaded) -> pd.DataFrame:
+def difference_table(loaded: Loaded) -> pd.DataFrame:
     """What differs between the groups: `key`, and one column per group; no row when nothing does.
 
     Values are texts; "" where a group does not know the key.
@@ -49,15 +49,15 @@ def differences(loaded: Loaded) -> pd.DataFrame:
     frame = loaded.frame
     known = {k: v for study in loaded.studies for k, v in study.environments.items()}
     columns: dict[str, dict[str, str]] = {}
-    for row in groups(frame).to_dict("records"):
-        told = flat(known.get(str(row["environment"]), {}))
+    for row in group_table(frame).to_dict("records"):
+        told = flatten_environment(known.get(str(row["environment"]), {}))
         told |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
         told |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
         columns[str(row["group"])] = told
-    return differing(columns)
+    return differing_keys(columns)
 
 
-def differing(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def differing_keys(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """The keys whose values are not the same in all columns."""
     keys = list(dict.fromkeys(key for told in columns.values() for key in told))
     rows = [{"key": key, **{c: told.get(key, "") for c, told in columns.items()}} for key in keys]
@@ -65,7 +65,7 @@ def differing(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["key", *columns])
 
 
-def flat(environment: JsonDict, prefix: str = "") -> dict[str, str]:
+def flatten_environment(environment: JsonDict, prefix: str = "") -> dict[str, str]:
     """An environment as dotted keys and texts, without how the study was started."""
     found: dict[str, str] = {}
     for key, value in environment.items():
@@ -74,7 +74,7 @@ def flat(environment: JsonDict, prefix: str = "") -> dict[str, str]:
         if key == "gpus" and isinstance(value, list):
             found |= _gpus(value)
         elif isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            found |= flatten_environment(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = _text(value)
     return found
@@ -88,7 +88,7 @@ def _gpus(gpus: list[JsonDict]) -> dict[str, str]:
     }
 
 
-def excluded(frame: pd.DataFrame) -> pd.DataFrame:
+def excluded_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs that are not in the statistics, with the reason in `error`."""
     if frame.empty:
         return pd.DataFrame(columns=list(EXCLUDED_COLUMNS))
@@ -101,7 +101,7 @@ def excluded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def excluded_counts(frame: pd.DataFrame) -> dict[str, int]:
     """How many runs of each status are not in the statistics."""
-    counts = excluded(frame)["status"].value_counts()
+    counts = excluded_table(frame)["status"].value_counts()
     return {str(status): int(count) for status, count in counts.items()}
 
 

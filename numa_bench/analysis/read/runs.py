@@ -32,17 +32,17 @@ import pandas as pd
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
-    expand,
+    expand_paths,
     find_results,
     read_records,
     read_study,
 )
 from numa_bench.errors import StoreError
-from numa_bench.marks import marks
+from numa_bench.marks import format_marks
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, TestSpec, VitSpec
 
-__all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load", "load_runs"]
+__all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
 _ENVIRONMENT = {
     "env_kernel": "kernel",
@@ -70,7 +70,7 @@ class Filters:
     gpus: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
 
-    def keep(self, record: JsonDict) -> bool:
+    def keeps_record(self, record: JsonDict) -> bool:
         day = record["start_time"][:10]
         gpu = {str(record.get(key)) for key in ("gpu_id", "gpu_name", "gpu_uuid")}
         gpu = gpu if record.get("device") == "cuda" else {"cpu"}
@@ -102,10 +102,10 @@ def load_runs(
     `source` is an output root, of which studies called `name` are taken ("all": all of them), or a
     list of results.json files or study directories. Raises StoreError when nothing is found.
     """
-    return load(source, name, filters).frame
+    return load_studies(source, name, filters).frame
 
 
-def load(
+def load_studies(
     source: Path | str | Sequence[Path | str] = "outputs",
     name: str = "all",
     filters: Filters | None = None,
@@ -118,7 +118,7 @@ def load(
     if single and Path(source).is_dir():  # type: ignore[arg-type]
         paths = find_results(source, name)  # type: ignore[arg-type]
     else:
-        paths = expand([source] if single else source)  # type: ignore[list-item, arg-type]
+        paths = expand_paths([source] if single else source)  # type: ignore[list-item, arg-type]
     wanted = filters or Filters()
     _check_days(wanted)
     rows: list[JsonDict] = []
@@ -136,7 +136,7 @@ def load(
         records.reverse()
         while records:  # each is let go of as soon as it is a row: large studies fill memory
             record = records.pop()
-            if wanted.keep(record):
+            if wanted.keeps_record(record):
                 rows.append(_row(record, study, keys))
     return Loaded(_frame(rows), problems, studies)
 
@@ -193,7 +193,7 @@ def _row(record: JsonDict, study: Study, keys: _Keys) -> JsonDict:
         "env_torch": torch,
         "study_dir": study.directory,
         "warnings": warnings,
-        "marks": marks(warnings),
+        "marks": format_marks(warnings),
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
         "device_text": _device_text(record),
         "placement_text": _placement_text(record),

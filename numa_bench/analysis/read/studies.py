@@ -89,7 +89,7 @@ def _results_below(top: Path) -> Iterator[Path]:
             yield Path(folder) / RESULTS
 
 
-def expand(paths: Sequence[Path | str]) -> list[Path]:
+def expand_paths(paths: Sequence[Path | str]) -> list[Path]:
     """The results.json that each path is or holds, each once. Raises StoreError for one that is
     neither a file nor a directory with studies."""
     found: dict[Path, Path] = {}

@@ -49,7 +49,7 @@ class Table:
     states: list[str] = field(default_factory=list)
 
     @property
-    def wide(self) -> list[bool]:
+    def wide_columns(self) -> list[bool]:
         """For each column whether its texts need several lines."""
         longest = [max((len(row[i].text) for row in self.rows), default=0) for i in self._indices]
         return [n > _ONE_LINE for n in longest]
@@ -59,47 +59,49 @@ class Table:
         return range(len(self.columns))
 
 
-def build(columns: Sequence[Column], table: pd.DataFrame, csv: str, most: int = MOST_ROWS) -> Table:
+def build_table(
+    columns: Sequence[Column], table: pd.DataFrame, csv: str, most: int = MOST_ROWS
+) -> Table:
     """A table of at most `most` rows."""
     rows = [[c.cell(row) for c in columns] for row in table.head(most).to_dict("records")]
     return Table(columns, rows, csv, max(0, len(table) - most))
 
 
-def known(value: object) -> bool:
+def has_value(value: object) -> bool:
     """Whether there is a value at all."""
     if value is None or isinstance(value, (list, dict, tuple)):
         return value is not None
     return not pd.isna(value)  # type: ignore[call-overload]
 
 
-def text(key: str, label: str, shown: Callable[[str], str] = str) -> Column:
+def text_column(key: str, label: str, shown: Callable[[str], str] = str) -> Column:
     """A column of texts."""
 
     def cell(row: Record) -> Cell:
         value = row.get(key)
-        return Cell(shown(str(value)), str(value)) if known(value) else Cell(ABSENT)
+        return Cell(shown(str(value)), str(value)) if has_value(value) else Cell(ABSENT)
 
     return Column(label, cell)
 
 
-def numbers(key: str, label: str, shown: Callable[[float], str], title: str = "") -> Column:
+def number_column(key: str, label: str, shown: Callable[[float], str], title: str = "") -> Column:
     """A column of numbers."""
 
     def cell(row: Record) -> Cell:
         value = row.get(key)
-        if not known(value) or not math.isfinite(float(value)):  # type: ignore[arg-type]
+        if not has_value(value) or not math.isfinite(float(value)):  # type: ignore[arg-type]
             return Cell(ABSENT)
         return Cell(shown(float(value)), float(value))  # type: ignore[arg-type]
 
     return Column(label, cell, numeric=True, title=title)
 
 
-def interval(low: str, high: str, label: str, shown: Callable[[float], str]) -> Column:
+def interval_column(low: str, high: str, label: str, shown: Callable[[float], str]) -> Column:
     """Two numbers as "a to b", sorted by the first."""
 
     def cell(row: Record) -> Cell:
         ends = [row.get(low), row.get(high)]
-        if not all(known(v) and math.isfinite(float(v)) for v in ends):  # type: ignore[arg-type]
+        if not all(has_value(v) and math.isfinite(float(v)) for v in ends):  # type: ignore[arg-type]
             return Cell(ABSENT)
         a, b = (float(v) for v in ends)  # type: ignore[arg-type]
         return Cell(f"{shown(a)} to {shown(b)}", a)
@@ -107,26 +109,26 @@ def interval(low: str, high: str, label: str, shown: Callable[[float], str]) -> 
     return Column(label, cell, numeric=True)
 
 
-def count(value: float) -> str:
+def format_count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def change(value: float) -> str:
+def format_change(value: float) -> str:
     """A ratio as a change in per cent."""
-    return style.percent(value - 1)
+    return style.format_percent(value - 1)
 
 
-def share(value: float) -> str:
-    return style.percent(value, sign=False)
+def format_share(value: float) -> str:
+    return style.format_percent(value, sign=False)
 
 
-def probability(value: float) -> str:
+def format_probability(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def fixed(digits: int) -> Callable[[float], str]:
+def fixed_format(digits: int) -> Callable[[float], str]:
     return lambda value: f"{value:.{digits}f}"
 
 
-def place(value: str) -> str:
+def format_place(value: str) -> str:
     return place_name(value).replace("\n", ", ")

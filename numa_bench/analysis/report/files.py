@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.figures import figures
+from numa_bench.analysis.plots.figures import draw_figures
 from numa_bench.analysis.report import page as report_page
 from numa_bench.analysis.report.blocks import Picture
 from numa_bench.analysis.report.runs import runs_csv
@@ -50,7 +50,7 @@ def write_report(analysis: Analysis, directory: Path) -> Report:
         verdict = directory / "verdict.json"
         write_json(verdict, verdict_data(analysis))
         page = directory / "report.html"
-        page.write_text(report_page.render(analysis, pictures, directory), encoding="utf-8")
+        page.write_text(report_page.render_page(analysis, pictures, directory), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
     return Report(page, verdict, tuple(plots), tuple(tables))
@@ -59,8 +59,8 @@ def write_report(analysis: Analysis, directory: Path) -> Report:
 def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], list[Path]]:
     directory.mkdir(parents=True, exist_ok=True)
     pictures, paths = [], []
-    for stem, caption, figure in figures(analysis):
-        style.settle(figure)
+    for stem, caption, figure in draw_figures(analysis):
+        style.fix_layout(figure)
         data = {kind: style.to_bytes(figure, kind) for kind in ("png", "svg")}
         for kind, content in data.items():
             path = directory / f"{stem}.{kind}"

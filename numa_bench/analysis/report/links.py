@@ -14,7 +14,7 @@ class Links:
         self._from = directory.resolve()
         self._roots: dict[str, Path] = {}
 
-    def of(self, study_dir: str, path: object) -> str | None:
+    def study_url(self, study_dir: str, path: object) -> str | None:
         """A URL relative to the page, quoted; None unless the file exists inside the study.
 
         Paths that are absolute, or lead out of the study by ".." or a symbolic link, get none.
@@ -27,9 +27,9 @@ class Links:
             inside = target.is_relative_to(root) and target.is_file()
         except OSError:  # a name that is too long, or a loop of links
             return None
-        return self.relative(target) if inside else None
+        return self.relative_url(target) if inside else None
 
-    def relative(self, target: Path) -> str:
+    def relative_url(self, target: Path) -> str:
         """The URL of a file or directory. The leading dot keeps "a:b" from being a scheme."""
         found = quote(Path(os.path.relpath(target.resolve(), self._from)).as_posix())
         return found if found.startswith(".") else f"./{found}"

@@ -17,7 +17,7 @@ from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Se
 from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.runs import runs_table
-from numa_bench.marks import KINDS, code_of
+from numa_bench.marks import KINDS, warning_code
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
@@ -35,7 +35,7 @@ KIND_SIGNS = {
 }
 
 
-def render(analysis: Analysis, pictures: Sequence[Picture], directory: Path) -> str:
+def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path) -> str:
     """The page as HTML; links are relative to `directory`."""
     links = Links(directory)
     loader = jinja2.FileSystemLoader(_TEMPLATES)
@@ -46,17 +46,17 @@ def render(analysis: Analysis, pictures: Sequence[Picture], directory: Path) -> 
     frame = analysis.loaded.frame
     return environment.get_template("report.html.j2").render(
         analysis=analysis,
-        headlines=headlines(analysis),
+        headlines=build_headlines(analysis),
         facts=_facts(analysis),
         sections=[s for s in _sections(analysis, pictures) if s.blocks],
         runs=None if frame.empty else runs_table(frame, links),
         studies=[_study(study, links) for study in analysis.loaded.studies],
         versions=_versions(analysis),
-        percent=style.percent,
+        percent=style.format_percent,
     )
 
 
-def headlines(analysis: Analysis) -> list[Headline]:
+def build_headlines(analysis: Analysis) -> list[Headline]:
     """What stands at the top: the comparison where there is one, then each group's verdict."""
     found = []
     if analysis.comparison is not None:
@@ -78,7 +78,7 @@ def headlines(analysis: Analysis) -> list[Headline]:
 
 def _group_name(row: Record) -> str:
     keys = ("host", "gpu_name", "env_nvidia_driver", "env_torch", "profiler")
-    return ", ".join(str(row[k]) for k in keys if cols.known(row.get(k)) and row[k] != "none")
+    return ", ".join(str(row[k]) for k in keys if cols.has_value(row.get(k)) and row[k] != "none")
 
 
 def _facts(analysis: Analysis) -> list[tuple[str, str]]:
@@ -95,12 +95,12 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("GPUs", _listed(frame["gpu_name"].dropna()) or "none, measured on the CPU"),
         ("models", str(frame["vit_name"].nunique())),
         ("measured", " to ".join(days)),
-        ("effect of interest", style.percent(analysis.target, sign=False)),
+        ("effect of interest", style.format_percent(analysis.target, sign=False)),
     ]
 
 
 def _listed(values: pd.Series[str]) -> str:
-    names = [style.short(v, 40) for v in dict.fromkeys(values)]
+    names = [style.shorten_middle(v, 40) for v in dict.fromkeys(values)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -121,7 +121,7 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
 def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
     if analysis.comparison is not None:
         table = analysis.comparison.table
-        shown = tables.effects(table.assign(cell=""), {}, "tables/comparison.csv")
+        shown = tables.effects_table(table.assign(cell=""), {}, "tables/comparison.csv")
         told = f"Cells that both studies have: {len(table)}"
         yield Block("Second study against the first", "", of("comparison"), shown, told)
         yield from _plain("Only in one study", analysis.comparison.unmatched)
@@ -129,7 +129,7 @@ def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
     for stem in ("gpu_node_heatmap", "effects"):
         yield from (Block(pictures=[p]) for p in of(stem))
     if not analysis.effects.empty:
-        shown = tables.effects(analysis.effects, _said(analysis), "tables/effects.csv")
+        shown = tables.effects_table(analysis.effects, _said(analysis), "tables/effects.csv")
         count = len(analysis.effects)
         told = f"All {count} comparisons with local" if count > 1 else "The comparison with local"
         yield Block(table=shown, folded=told)
@@ -141,7 +141,7 @@ def _said(analysis: Analysis) -> dict[str, tuple[str, str]]:
     """Outcome in a word or two, and verdict, by cell."""
     rows = {row["cell"]: row for row in analysis.effects.to_dict("records")}
     return {
-        v.cell: (tables.outcome(rows.get(v.cell, {}), KIND_SIGNS[v.kind][1]), v.text)
+        v.cell: (tables.outcome_text(rows.get(v.cell, {}), KIND_SIGNS[v.kind][1]), v.text)
         for v in analysis.verdicts
     }
 
@@ -150,7 +150,7 @@ def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
     for stem in ("throughput", "stages", "latency"):
         yield from (Block(pictures=[p]) for p in of(stem))
     if not analysis.cells.empty:
-        shown = tables.cells(analysis.cells, analysis.latency, "tables/cells.csv")
+        shown = tables.cells_table(analysis.cells, analysis.latency, "tables/cells.csv")
         yield Block(table=shown, folded=f"Cells: {len(analysis.cells)}")
 
 
@@ -158,11 +158,11 @@ def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
     for name, (title, _) in tables.QUESTIONS.items():
         table = analysis.questions.get(name)
         if table is not None and not table.empty:
-            shown = tables.question(name, table, f"tables/{name}.csv")
+            shown = tables.question_table(name, table, f"tables/{name}.csv")
             pictures = of(name)
             yield Block(title, "", pictures, shown, "The numbers")
     if not analysis.profiles.empty:
-        every = cols.build(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
+        every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
         shown = tables.without_empty(every)
         pictures = of("profiler")
         yield Block("What did the profilers see?", "", pictures, shown, "The numbers")
@@ -173,7 +173,7 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     frame = analysis.loaded.frame
     if frame.empty:
         return
-    counts = Counter(c for found in frame["warnings"] for c in {code_of(w) for w in found})
+    counts = Counter(c for found in frame["warnings"] for c in {warning_code(w) for w in found})
     rows = [
         {
             "mark": kind.mark,
@@ -186,12 +186,12 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     ]
     if rows:
         columns = (
-            cols.text("mark", "mark"),
-            cols.text("seen", "what was seen"),
-            cols.text("meaning", "what it means, what to do"),
-            cols.numbers("runs", "runs", cols.count),
+            cols.text_column("mark", "mark"),
+            cols.text_column("seen", "what was seen"),
+            cols.text_column("meaning", "what it means, what to do"),
+            cols.number_column("runs", "runs", cols.format_count),
         )
-        yield Block("Marks", table=cols.build(columns, pd.DataFrame(rows), ""))
+        yield Block("Marks", table=cols.build_table(columns, pd.DataFrame(rows), ""))
     else:
         yield Block(note="No run carries a mark: nothing was seen that disturbs a measurement.")
     said = sorted({c for study in analysis.loaded.studies for c in study.conditions})
@@ -203,13 +203,13 @@ def _left_out(analysis: Analysis) -> Iterator[Block]:
     if not analysis.excluded.empty:
         counts = analysis.excluded["status"].value_counts()
         said = ", ".join(f"{count} {status}" for status, count in counts.items())
-        shown = cols.build(tables.EXCLUDED, analysis.excluded, "tables/excluded.csv")
+        shown = cols.build_table(tables.EXCLUDED, analysis.excluded, "tables/excluded.csv")
         yield Block("Runs that are not in the statistics", f"{said}.", table=shown)
     running = [_progress(s) for s in analysis.loaded.studies if s.running]
     if running:
         yield Block("Studies that are not finished", lines=running)
     if len(analysis.groups) > 1:
-        shown = cols.build(tables.GROUPS, analysis.groups, "tables/groups.csv")
+        shown = cols.build_table(tables.GROUPS, analysis.groups, "tables/groups.csv")
         note = "Runs of different groups are never put into one statistic."
         yield Block("Groups", note, table=shown)
         yield from _plain("What differs between them", analysis.differences)
@@ -220,7 +220,7 @@ def _left_out(analysis: Analysis) -> Iterator[Block]:
 
 def _plain(title: str, table: pd.DataFrame, csv: str = "") -> Iterator[Block]:
     if not table.empty:
-        yield Block(title, table=tables.plain(table, csv))
+        yield Block(title, table=tables.plain_table(table, csv))
 
 
 def _progress(study: Study) -> str:
@@ -233,7 +233,7 @@ def _study(study: Study, links: Links) -> dict[str, str | None]:
     return {
         "name": study.name,
         "directory": study.directory,
-        "url": links.relative(results) if results.is_file() else None,
+        "url": links.relative_url(results) if results.is_file() else None,
         "runs": f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded),
         "counts": counts,
         "order": study.order,

@@ -6,7 +6,15 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.report import columns as cols
-from numa_bench.analysis.report.columns import ABSENT, Cell, Column, Record, Table, numbers, text
+from numa_bench.analysis.report.columns import (
+    ABSENT,
+    Cell,
+    Column,
+    Record,
+    Table,
+    number_column,
+    text_column,
+)
 from numa_bench.analysis.report.links import Links
 
 #: Rows on the page; the CSV has all.
@@ -26,7 +34,7 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
 
     def files(row: Record) -> Cell:
         study = str(row["study_dir"])
-        found = [(label, links.of(study, row.get(key))) for key, label in _FILES]
+        found = [(label, links.study_url(study, row.get(key))) for key, label in _FILES]
         return Cell("", None, tuple((label, url) for label, url in found if url))
 
     def notes(row: Record) -> Cell:
@@ -36,18 +44,20 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         return Cell("; ".join(said) or ABSENT, "; ".join(said) or None)
 
     columns = (
-        text("start_time", "started", _time),
-        text("device_text", "device"),
-        text("model_text", "model"),
-        text("placement", "placement"),
-        text("placement_text", "where", cols.place),
-        numbers("repeat", "repeat", cols.count),
-        text("status", "status"),
-        numbers("throughput_samples_per_s", "samples/s", style.number),
-        numbers("latency_p95_ms", "p95 (ms)", style.number, "95th percentile of batch latency"),
-        numbers("h2d_ms", "H2D (ms)", style.number),
-        numbers("compute_ms", "compute (ms)", style.number),
-        numbers("d2h_ms", "D2H (ms)", style.number),
+        text_column("start_time", "started", _time),
+        text_column("device_text", "device"),
+        text_column("model_text", "model"),
+        text_column("placement", "placement"),
+        text_column("placement_text", "where", cols.format_place),
+        number_column("repeat", "repeat", cols.format_count),
+        text_column("status", "status"),
+        number_column("throughput_samples_per_s", "samples/s", style.format_number),
+        number_column(
+            "latency_p95_ms", "p95 (ms)", style.format_number, "95th percentile of batch latency"
+        ),
+        number_column("h2d_ms", "H2D (ms)", style.format_number),
+        number_column("compute_ms", "compute (ms)", style.format_number),
+        number_column("d2h_ms", "D2H (ms)", style.format_number),
         Column("marks", lambda row: _marks(row), title="what disturbed the run; see the legend"),
         Column("notes", notes),
         Column("files", files),

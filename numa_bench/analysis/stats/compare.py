@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.read.groups import differing
-from numa_bench.analysis.stats.contrasts import Contrasts, contrast
-from numa_bench.analysis.stats.families import by_key, levelled, stacked, usable
-from numa_bench.analysis.stats.permutation import ALPHA, holm
+from numa_bench.analysis.read.groups import differing_keys
+from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
+from numa_bench.analysis.stats.families import (
+    group_by_key,
+    remove_study_drift,
+    select_usable_runs,
+    stack_cells,
+)
+from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
 from numa_bench.analysis.stats.robust import Array
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT
 from numa_bench.analysis.stats.verdicts import change_text
@@ -48,7 +53,7 @@ class Comparison:
     text: str
 
 
-def compare(
+def compare_studies(
     before: pd.DataFrame,
     after: pd.DataFrame,
     fail_on_regression: float | None = None,
@@ -60,7 +65,7 @@ def compare(
     same cell in several environments, which nothing may pool.
     """
     sides = {"before": _side(before, "before"), "after": _side(after, "after")}
-    runs = {side: usable(frame, THROUGHPUT) for side, frame in sides.items()}
+    runs = {side: select_usable_runs(frame, THROUGHPUT) for side, frame in sides.items()}
     keys = {side: set(frame["match"]) for side, frame in sides.items()}
     rows = [key for key in dict.fromkeys(sides["after"]["match"]) if key in keys["before"]]
     unmatched = pd.concat(
@@ -76,7 +81,7 @@ def compare(
     return Comparison(
         table=table,
         unmatched=unmatched,
-        differences=differing({side: _told(frame) for side, frame in sides.items()}),
+        differences=differing_keys({side: _told(frame) for side, frame in sides.items()}),
         regressed=bool(table["regression"].any()),
         text=_text(table, len(unmatched), fail_on_regression),
     )
@@ -111,13 +116,13 @@ def _table(
     values: dict[str, Array] = {}
     spent = 0.0
     for side, members in runs.items():
-        logs, cost = levelled(members, THROUGHPUT)
-        values |= {f"{side} {key}": v for key, v in by_key(logs, members["match"]).items()}
+        logs, cost = remove_study_drift(members, THROUGHPUT)
+        values |= {f"{side} {key}": v for key, v in group_by_key(logs, members["match"]).items()}
         spent = max(spent, cost)
     names = [[f"before {key}", f"after {key}"] for key in rows]
     none = np.array([])
-    _, stack = stacked(names, {n: values.get(n, none) for row in names for n in row})
-    found = contrast(stack, spent, TARGET, seed)
+    _, stack = stack_cells(names, {n: values.get(n, none) for row in names for n in row})
+    found = compare_cells(stack, spent, TARGET, seed)
     counts = np.isfinite(stack).sum(axis=-1)
     medians = {s: frame.groupby("match")[THROUGHPUT].median() for s, frame in runs.items()}
     table = sides["after"].drop_duplicates("match").set_index("match").loc[rows, list(_NAMES)]
@@ -152,7 +157,7 @@ def _fell(found: Contrasts, limit: float | None) -> np.ndarray[Any, np.dtype[np.
     edge = np.log1p(-limit)
     statistic = ((difference - edge) / found.fitted.error[:, 1])[there]
     p = (np.searchsorted(found.null, statistic, side="right") + 1) / (len(found.null) + 1)
-    fell[there] = (holm(p) < ALPHA) & (found.high[there, 1] < edge)
+    fell[there] = (correct_holm(p) < ALPHA) & (found.high[there, 1] < edge)
     return fell
 
 

@@ -20,8 +20,8 @@ from numa_bench.analysis.stats.permutation import (
     LEAST_RUNS,
     POWER,
     Fit,
-    fit,
-    holm,
+    correct_holm,
+    fit_cells,
     null_statistics,
     p_values,
 )
@@ -64,7 +64,7 @@ class Contrasts:
             return (self.p_holm < ALPHA) & ((self.low > 0) | (self.high < 0))
 
 
-def contrast(
+def compare_cells(
     values: Array, spent: float, target: float, seed: int = 0, effort: float = 1.0
 ) -> Contrasts:
     """Compare every placement of a family to its base.
@@ -73,7 +73,7 @@ def contrast(
     cost of removing drift per run; `target` the relative effect that `repeats` is for. `effort`
     below 1 draws and resamples less, for simulations.
     """
-    fitted = fit(values, spent=spent)
+    fitted = fit_cells(values, spent=spent)
     there = np.isfinite(fitted.difference)
     size = int(there.sum())
     counts, prior = np.isfinite(values).sum(axis=-1), fitted.shared.variance.worth
@@ -83,8 +83,8 @@ def contrast(
     p, p_holm = np.full(there.shape, np.nan), np.full(there.shape, np.nan)
     if size:
         null = null_statistics(values, fitted, seed, int(effort * DRAWS))
-        p[there] = np.maximum(p_values(fitted.statistic[there], null), least[there])
-        p_holm[there] = holm(p[there])
+        p[there] = np.maximum(p_values(fitted.studentised_differences[there], null), least[there])
+        p_holm[there] = correct_holm(p[there])
     resamples = max(_FEWEST_RESAMPLES, int(effort * RESAMPLES))
     low, high = difference_intervals(values, fitted, seed, resamples)
     repeats = repeats_for(target, fitted.sd, prior, cells, size)
@@ -162,13 +162,13 @@ def difference_intervals(
         row, column = rows[chosen], columns[chosen]
         samples = [_packed(pseudo[row, column], n), _packed(pseudo[row, 0], n_base)]
         level = expanded_level(np.array(min(n, n_base)), np.array(n + n_base - 2))
-        low[row, column], high[row, column] = resampled(
+        low[row, column], high[row, column] = bootstrap_interval(
             samples, _mean_difference, float(level), seed, resamples
         )
     return low, high
 
 
-def resampled(
+def bootstrap_interval(
     samples: list[Array], statistic: Any, level: float, seed: int, resamples: int = RESAMPLES
 ) -> tuple[Array, Array]:
     """scipy's percentile bootstrap of samples (rows, runs), each row by itself."""

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from numa_bench.analysis.stats.robust import Array, location, median, rough_scale, weights
+from numa_bench.analysis.stats.robust import (
+    Array,
+    hampel_weights,
+    nan_median,
+    robust_location,
+    rough_scale,
+)
 
 #: With so many cells a block has a level of its own; with fewer, a study has a slope.
 BLOCK_CELLS = 12
@@ -28,13 +34,13 @@ def remove_drift(values: Array) -> tuple[Array, float]:
     drift = np.zeros(blocks)
     for _ in range(_SWEEPS):
         rest = values - drift
-        rest = rest - median(rest)[:, None]
+        rest = rest - nan_median(rest)[:, None]
         rough, worth = rough_scale(rest.reshape(1, -1), np.array([cells]))
         scale = np.maximum(rough * (1 + 1 / np.sqrt(2 * worth)), 1e-12)
-        centre = location(values - drift, np.broadcast_to(scale, cells))[0]
+        centre = robust_location(values - drift, np.broadcast_to(scale, cells))[0]
         rest = values - centre[:, None]
         if cells >= BLOCK_CELLS:
-            drift = location(rest.T, np.broadcast_to(scale, blocks))[0]
+            drift = robust_location(rest.T, np.broadcast_to(scale, blocks))[0]
         else:
             drift = _line(rest, drift, scale)
         drift = drift - drift.mean()
@@ -47,7 +53,7 @@ def _line(rest: Array, drift: Array, scale: Array) -> Array:
     """A straight line over the blocks through all runs, weighted by their distance from `drift`."""
     place = np.arange(rest.shape[1]) - (rest.shape[1] - 1) / 2
     far = (rest - drift).reshape(1, -1)
-    weight = weights(far, np.zeros(1), scale).reshape(rest.shape)
+    weight = hampel_weights(far, np.zeros(1), scale).reshape(rest.shape)
     filled = np.nan_to_num(rest)
     slope = (weight * place * filled).sum() / max(float((weight * place**2).sum()), 1e-12)
     return np.asarray(slope * place)

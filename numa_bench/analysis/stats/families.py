@@ -30,14 +30,14 @@ class Family:
     spent: float
 
 
-def usable(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def select_usable_runs(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The runs that are in the statistics and have this metric, above 0."""
     if frame.empty:
         return frame
     return frame.loc[frame["in_statistics"].astype(bool) & (frame[metric] > 0)]
 
 
-def levelled(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
+def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
     """Logarithms of a metric without each study's drift, by run; and its cost per run."""
     values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
     cost = 0.0
@@ -56,23 +56,23 @@ def levelled(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
     return values, cost / max(1, len(runs))
 
 
-def families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
+def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
     """Every group's comparisons with local. Cells with no local one are left out."""
-    runs = usable(frame, metric)
+    runs = select_usable_runs(frame, metric)
     for group, members in runs.groupby("group", sort=False):
         rows = [row for _, s in members.groupby("setting", sort=False) for row in rows_of(s)]
         if rows:
-            values, spent = levelled(members, metric)
-            by_cell = by_key(values, members["cell"])
-            yield Family(str(group), *stacked(rows, by_cell), spent)
+            values, spent = remove_study_drift(members, metric)
+            by_cell = group_by_key(values, members["cell"])
+            yield Family(str(group), *stack_cells(rows, by_cell), spent)
 
 
-def by_key(values: pd.Series[float], keys: pd.Series[str]) -> dict[str, Array]:
+def group_by_key(values: pd.Series[float], keys: pd.Series[str]) -> dict[str, Array]:
     """The values of the runs of each key."""
     return {str(k): np.asarray(v, dtype=np.float64) for k, v in values.groupby(keys)}
 
 
-def stacked(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[list[str]], Array]:
+def stack_cells(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[list[str]], Array]:
     """Rows of cells padded to one length, and their values as one array."""
     width = max(len(row) for row in rows)
     cells = [row + [""] * (width - len(row)) for row in rows]

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from numa_bench.analysis.stats.robust import Array, Prior, location, median, prior, rough_scale
+from numa_bench.analysis.stats.robust import (
+    Array,
+    Prior,
+    fit_prior,
+    nan_median,
+    robust_location,
+    rough_scale,
+)
 
 #: Fewest runs of a cell that enter a comparison.
 LEAST_RUNS = 3
@@ -63,12 +70,12 @@ class Fit:
     shared: Shared
 
     @property
-    def statistic(self) -> Array:
+    def studentised_differences(self) -> Array:
         """Studentised differences."""
         return self.difference / self.error
 
 
-def fit(
+def fit_cells(
     values: Array, shared: Shared | None = None, spent: float = 0.0, jitter: Array | float = 1.0
 ) -> Fit:
     """Robust centres of all cells, and a noise that settings share as far as they are alike.
@@ -78,12 +85,14 @@ def fit(
     there = np.isfinite(values)
     cells = there.any(axis=-1).sum(axis=-1)
     rows = (*values.shape[:-2], -1)
-    rough, worth = rough_scale((values - median(values)[..., None]).reshape(rows), cells)
-    scale_prior = prior(rough**2, worth) if shared is None else shared.scale
-    scale = np.sqrt(scale_prior.moderate(rough**2, worth))
+    rough, worth = rough_scale((values - nan_median(values)[..., None]).reshape(rows), cells)
+    scale_prior = fit_prior(rough**2, worth) if shared is None else shared.scale
+    scale = np.sqrt(scale_prior.moderate_variance(rough**2, worth))
     # An upper bound: with an uncertain scale nobody is called an outlier lightly.
     scale = scale * (1 + 1 / np.sqrt(2 * (worth + scale_prior.worth)))
-    centre, weight, mixed = location(values, np.broadcast_to(scale[..., None], values.shape[:-1]))
+    centre, weight, mixed = robust_location(
+        values, np.broadcast_to(scale[..., None], values.shape[:-1])
+    )
     squares = weight * np.where(there, values - centre[..., None], 0.0) ** 2
     counts, runs = weight.sum(axis=-1), there.sum(axis=-1)
     # Cells without a majority say nothing of the others' noise, and have their own.
@@ -91,8 +100,8 @@ def fit(
     lost = kept.sum(axis=-1) + (spent if shared is None else shared.spent) * runs.sum(axis=-1)
     freedom = np.maximum((counts * kept).sum(axis=-1) - lost, 1.0)
     variance = (squares.sum(axis=-1) * kept).sum(axis=-1) / freedom
-    variance_prior = prior(variance, freedom) if shared is None else shared.variance
-    sd = np.sqrt(variance_prior.moderate(variance, freedom, jitter))
+    variance_prior = fit_prior(variance, freedom) if shared is None else shared.variance
+    sd = np.sqrt(variance_prior.moderate_variance(variance, freedom, jitter))
     own = np.where(mixed, squares.sum(axis=-1) / np.maximum(runs - 1, 1), 0.0)
     noise = np.maximum(sd[..., None] ** 2, own)
     usable = (runs >= LEAST_RUNS) & (runs[..., :1] >= LEAST_RUNS)
@@ -133,7 +142,7 @@ def null_statistics(values: Array, fitted: Fit, seed: int = 0, size: int = DRAWS
         chance = rng.chisquare(fitted.freedom, (count, len(values))) / fitted.freedom
         dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None]
         jitter = np.exp(rng.normal(0, shared.variance.log_error, (count, 1)))
-        statistic = fit(dealt, shared, jitter=jitter).statistic
+        statistic = fit_cells(dealt, shared, jitter=jitter).studentised_differences
         found.append(statistic[np.isfinite(statistic)])
     known = float((fitted.freedom - shared.variance.worth).sum())
     margin = _MARGIN + _SMALL_MARGIN / np.sqrt(max(known, 1.0))
@@ -148,7 +157,7 @@ def _residuals(values: Array, fitted: Fit) -> Array:
     lost = np.isfinite(values).any(axis=-1).sum(axis=-1) + fitted.shared.spent * n
     stretch = np.sqrt(n / np.maximum(n - lost, 1))
     # From the median: the mean of a cell without a majority is near to none of its runs.
-    middle = np.where(fitted.mixed, median(values), fitted.centre)
+    middle = np.where(fitted.mixed, nan_median(values), fitted.centre)
     found: Array = (values - middle[..., None]) * (stretch / fitted.sd)[:, None, None]
     return found
 
@@ -174,7 +183,7 @@ def p_values(statistic: Array, null: Array) -> Array:
     return np.asarray((above + 1) / (len(far) + 1))
 
 
-def holm(p: Array) -> Array:
+def correct_holm(p: Array) -> Array:
     """Holm's step-down correction (Holm 1979), in the order given."""
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))

@@ -13,8 +13,13 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.profiles.pcie import GENERATIONS
-from numa_bench.analysis.stats.contrasts import contrast
-from numa_bench.analysis.stats.families import by_key, levelled, stacked, usable
+from numa_bench.analysis.stats.contrasts import compare_cells
+from numa_bench.analysis.stats.families import (
+    group_by_key,
+    remove_study_drift,
+    select_usable_runs,
+    stack_cells,
+)
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT, cell_table
 from numa_bench.records import VitSpec
 from numa_bench.workload import vit_flop
@@ -43,13 +48,13 @@ BANDWIDTH_COLUMNS = (
 )  # fmt: skip
 
 
-def points(frame: pd.DataFrame) -> pd.DataFrame:
+def point_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per cell with its throughput, stages and arithmetic; columns are `POINT_COLUMNS`.
 
     `tflop_per_s` is what the model does at this throughput, by `flops.vit_flop`; `copy_share` the
     copies' share of a batch's stage times; `bound` the stage that limits: "transfer" or "compute".
     """
-    runs = usable(frame, THROUGHPUT)
+    runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
     cells = cell_table(runs).rename(columns={"median": "median_samples_per_s"}).set_index("cell")
@@ -114,7 +119,7 @@ def compile_table(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     being these comparisons of one group. `break_even_samples` is how many samples must be computed
     until compilation has paid for itself; NaN: never, or it was not measured.
     """
-    runs = usable(frame, THROUGHPUT)
+    runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty or runs["compile_model"].nunique() < 2:
         return pd.DataFrame(columns=list(COMPILE_COLUMNS))
     free = ("vit_name", "test_compile_model", "test_compile_mode")
@@ -139,7 +144,7 @@ def bandwidth_table(frame: pd.DataFrame) -> pd.DataFrame:
     limit is per direction and before packet headers, from the generation and width that NVML
     told; NaN where it did not.
     """
-    runs = usable(frame, THROUGHPUT)
+    runs = select_usable_runs(frame, THROUGHPUT)
     runs = runs[(runs["device"] == "cuda") & (runs["h2d_gb_per_s"] > 0)] if len(runs) else runs
     if runs.empty:
         return pd.DataFrame(columns=list(BANDWIDTH_COLUMNS))
@@ -177,7 +182,7 @@ def _series(frame: pd.DataFrame, size: str, free: tuple[str, ...]) -> pd.DataFra
     """The points of every series along one size, by series and size."""
     if frame.empty:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
-    table = points(frame)
+    table = point_table(frame)
     keys = pd.Series(_keys(frame, free), frame["cell"]).groupby(level=0).first()
     table["key"] = table["cell"].map(keys)
     several = table.groupby("key")[size].transform("nunique") > 1
@@ -209,10 +214,10 @@ def _with_turns(table: pd.DataFrame, size: str) -> pd.DataFrame:
 
 
 def _compiled(members: pd.DataFrame, rows: list[list[str]], seed: int) -> pd.DataFrame:
-    logs, spent = levelled(members, THROUGHPUT)
-    by_cell = by_key(logs, members["cell"])
-    cells, values = stacked(rows, by_cell)
-    found = contrast(values, spent, TARGET, seed)
+    logs, spent = remove_study_drift(members, THROUGHPUT)
+    by_cell = group_by_key(logs, members["cell"])
+    cells, values = stack_cells(rows, by_cell)
+    found = compare_cells(values, spent, TARGET, seed)
     counts = np.isfinite(values).sum(axis=-1)
     medians = members.groupby("cell")[[THROUGHPUT, "compile_s"]].median().to_dict("index")
     first = members.drop_duplicates("cell").set_index("cell", drop=False)

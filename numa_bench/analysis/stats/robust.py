@@ -27,7 +27,7 @@ _MOST_PRIOR = 200.0
 _TINY = 1e-12
 
 
-def median(values: Array) -> Array:
+def nan_median(values: Array) -> Array:
     """Median over the last axis without NaN; 0 where nothing is there."""
     ordered = np.sort(values, axis=-1)  # NaN goes last
     n = np.isfinite(values).sum(axis=-1, keepdims=True)
@@ -37,7 +37,7 @@ def median(values: Array) -> Array:
     return found
 
 
-def weights(values: Array, centre: Array, scale: Array) -> Array:
+def hampel_weights(values: Array, centre: Array, scale: Array) -> Array:
     """Weight of each run in 0..1 by its distance from the centre (Hampel 1974, two parts)."""
     far = np.abs(values - centre[..., None]) / scale[..., None]
     falling = WHOLE / np.maximum(far, WHOLE) * (NONE - far) / (NONE - WHOLE)
@@ -45,7 +45,7 @@ def weights(values: Array, centre: Array, scale: Array) -> Array:
     return np.where(np.isfinite(values), found, 0.0)
 
 
-def location(values: Array, scale: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+def robust_location(values: Array, scale: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Robust mean over the last axis, the weights that it gave, and where it found no majority.
 
     An M-estimate by reweighting from the median on (Huber 1981), with a known scale. Where less
@@ -53,9 +53,9 @@ def location(values: Array, scale: Array) -> tuple[Array, Array, NDArray[np.bool
     """
     there = np.isfinite(values)
     filled = np.where(there, values, 0.0)
-    centre = median(values)
+    centre = nan_median(values)
     for _ in range(_STEPS):
-        weight = weights(values, centre, scale)
+        weight = hampel_weights(values, centre, scale)
         centre = (weight * filled).sum(axis=-1) / np.maximum(weight.sum(axis=-1), _TINY)
     n = there.sum(axis=-1)
     mixed: NDArray[np.bool_] = weight.sum(axis=-1) < MAJORITY * n
@@ -70,7 +70,7 @@ def rough_scale(residuals: Array, cells: Array) -> tuple[Array, Array]:
     n = np.isfinite(residuals).sum(axis=-1)
     per_cell = np.maximum(n / np.maximum(cells, 1), 1.0)
     small = per_cell / np.maximum(per_cell - 0.8, 0.2)  # Croux and Rousseeuw 1992, small samples
-    found = MAD_TO_SD * small * median(np.abs(residuals))
+    found = MAD_TO_SD * small * nan_median(np.abs(residuals))
     return found, np.maximum(MAD_EFFICIENCY * (n - cells), 0.5)
 
 
@@ -85,7 +85,9 @@ class Prior:
     worth: float = 0.0
     log_error: float = 0.0
 
-    def moderate(self, variance: Array, freedom: Array, jitter: Array | float = 1.0) -> Array:
+    def moderate_variance(
+        self, variance: Array, freedom: Array, jitter: Array | float = 1.0
+    ) -> Array:
         """Each variance drawn towards the common one by degrees of freedom (Smyth 2004).
 
         `jitter` multiplies the common one.
@@ -95,7 +97,7 @@ class Prior:
         return np.maximum(found, _TINY**2)
 
 
-def prior(variance: Array, freedom: Array) -> Prior:
+def fit_prior(variance: Array, freedom: Array) -> Prior:
     """The prior of samples with these variances and degrees of freedom.
 
     Moments of the logarithm of the variances (Smyth 2004, section 6.2). With fewer than three

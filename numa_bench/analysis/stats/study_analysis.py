@@ -11,7 +11,7 @@ from numa_bench.analysis.read.runs import Loaded
 from numa_bench.analysis.stats import questions
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare import Comparison
-from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, study_verdicts, verdicts
+from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, judge_cells, judge_studies
 
 QUESTIONS = {
     "compile": questions.compile_table,
@@ -53,7 +53,7 @@ class Analysis:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def assemble(
+def analyse_study(
     name: str,
     loaded: Loaded,
     *,
@@ -68,7 +68,7 @@ def assemble(
     """Compute every table. Pure and, for a seed, repeatable."""
     frame = loaded.frame
     effects = stats.effect_table(frame, seed=seed)
-    found = verdicts(effects, frame, target=target)
+    found = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
     tables = {key: table(frame) for key, table in QUESTIONS.items()}
     return Analysis(
@@ -79,10 +79,10 @@ def assemble(
         effects=effects,
         latency_effects=stats.effect_table(frame, metric=latency, seed=seed),
         verdicts=found,
-        study_verdicts=study_verdicts(found, frame),
-        groups=grouping.groups(frame),
-        differences=grouping.differences(loaded),
-        excluded=grouping.excluded(frame),
+        study_verdicts=judge_studies(found, frame),
+        groups=grouping.group_table(frame),
+        differences=grouping.difference_table(loaded),
+        excluded=grouping.excluded_table(frame),
         questions={key: table for key, table in tables.items() if not table.empty},
         profiles=profiles,
         target=target,

@@ -10,10 +10,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.stats.contrasts import Contrasts, contrast, expanded_level, resampled
-from numa_bench.analysis.stats.families import Family, families, usable
+from numa_bench.analysis.stats.contrasts import (
+    Contrasts,
+    bootstrap_interval,
+    compare_cells,
+    expanded_level,
+)
+from numa_bench.analysis.stats.families import Family, build_families, select_usable_runs
 from numa_bench.analysis.stats.permutation import LEAST_RUNS
-from numa_bench.analysis.stats.robust import Array, median, rough_scale
+from numa_bench.analysis.stats.robust import Array, nan_median, rough_scale
 from numa_bench.metric_registry import METRICS
 
 THROUGHPUT = "throughput_samples_per_s"
@@ -51,7 +56,7 @@ def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> 
     if frame.empty:
         return pd.DataFrame(columns=list(CELL_COLUMNS))
     table = frame.drop_duplicates("cell").set_index("cell", drop=False)
-    runs = usable(frame, metric)
+    runs = select_usable_runs(frame, metric)
     by_cell = {str(k): v.to_numpy(dtype=float) for k, v in runs.groupby("cell", sort=False)[metric]}
     none = np.array([])
     values = [by_cell.get(str(cell), none) for cell in table.index]
@@ -83,8 +88,8 @@ def effect_table(
     `ratio` are NaN with fewer than 3 runs on either side.
     """
     found = [
-        _effects(family, contrast(family.values, family.spent, target, seed))
-        for family in families(frame, metric)
+        _effects(family, compare_cells(family.values, family.spent, target, seed))
+        for family in build_families(frame, metric)
     ]
     if not found:
         return pd.DataFrame(columns=list(EFFECT_COLUMNS))
@@ -92,7 +97,7 @@ def effect_table(
     cells = frame.drop_duplicates("cell").set_index("cell")
     names = [name for name in (*_NAMES, *_PLACE) if name != "cell"]
     table = table.join(cells[names], on="cell")
-    runs = usable(frame, metric)
+    runs = select_usable_runs(frame, metric)
     medians = runs.groupby("cell")[metric].median()
     studies = runs.groupby("cell")["study_dir"].agg(frozenset)
     base = table["base_cell"]
@@ -151,7 +156,7 @@ def _spread(values: list[Array]) -> list[float]:
             found.append(np.nan)
             continue
         logs = np.log(sample)[None]
-        scale, _ = rough_scale(logs - median(logs)[:, None], np.array([1]))
+        scale, _ = rough_scale(logs - nan_median(logs)[:, None], np.array([1]))
         found.append(float(scale[0]))
     return found
 
@@ -164,5 +169,5 @@ def _median_intervals(values: list[Array], seed: int) -> tuple[Array, Array]:
         rows = np.flatnonzero(sizes == n)
         level = float(expanded_level(np.array(n), np.array(n - 1)))
         sample = np.stack([values[row] for row in rows])
-        low[rows], high[rows] = resampled([sample], np.median, level, seed)
+        low[rows], high[rows] = bootstrap_interval([sample], np.median, level, seed)
     return low, high

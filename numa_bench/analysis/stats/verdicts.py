@@ -73,7 +73,9 @@ class StudyVerdict:
         return asdict(self)
 
 
-def verdicts(effects: pd.DataFrame, frame: pd.DataFrame, target: float = TARGET) -> list[Verdict]:
+def judge_cells(
+    effects: pd.DataFrame, frame: pd.DataFrame, target: float = TARGET
+) -> list[Verdict]:
     """One verdict per row of `stats.effect_table`, and one "no verdict" for each setting that has
     none. `target` is the effect of interest, as a fraction."""
     several = effects.groupby(["setting", "placement"])["cell"].transform("nunique") > 1
@@ -195,7 +197,7 @@ def _names(row: Row) -> dict[str, Any]:
     return {name: str(row[name]) for name in names}
 
 
-def study_verdicts(found: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
+def judge_studies(found: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
     """One answer per group, in the order of the runs."""
     order = list(dict.fromkeys(frame["group"])) if not frame.empty else []
     return [_study(str(group), [v for v in found if v.group == group]) for group in order]
@@ -285,4 +287,4 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-__all__ = ["LEAST_RUNS", "StudyVerdict", "Verdict", "change_text", "study_verdicts", "verdicts"]
+__all__ = ["LEAST_RUNS", "StudyVerdict", "Verdict", "change_text", "judge_cells", "judge_studies"]

@@ -22,7 +22,7 @@ from numa_bench.analysis.plots import effects as plots_effects
 from numa_bench.analysis.plots import machine as plots_machine
 from numa_bench.analysis.plots import shape as plots_shape
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.figures import figures
+from numa_bench.analysis.plots.figures import draw_figures
 from tests import machines
 from tests.analyses import KINDS, analysed
 from tests.fake_scenarios import server8
@@ -33,11 +33,11 @@ Drawn = dict[str, tuple[str, Figure]]
 @functools.cache
 def drawn(kind: str) -> Drawn:
     """The settled figures of a kind with their captions, by stem."""
-    found = {stem: (caption, figure) for stem, caption, figure in figures(analysed(kind))}
+    found = {stem: (caption, figure) for stem, caption, figure in draw_figures(analysed(kind))}
     if kind in ("compile", "scaling"):  # the rest looks as it does for other kinds
         found = {stem: found[stem] for stem in (kind, "throughput")}
     for _, figure in found.values():
-        style.settle(figure)
+        style.fix_layout(figure)
     return found
 
 
@@ -155,7 +155,7 @@ def said(figure: Figure) -> list[str]:
 
 def test_every_run_is_a_dot_and_every_cell_has_a_median() -> None:
     analysis = analysed("one_gpu")
-    figure = next(f for stem, _, f in figures(analysis) if stem == "throughput")
+    figure = next(f for stem, _, f in draw_figures(analysis) if stem == "throughput")
 
     dots = sum(len(c.get_offsets()) for axes in figure.axes for c in axes.collections if is_dots(c))
     medians = sum(not is_dots(c) for axes in figure.axes for c in axes.collections)
@@ -181,7 +181,7 @@ def test_the_map_frames_local_and_tells_where_n_differs() -> None:
 def test_what_is_not_proven_is_hatched_or_hollow() -> None:
     analysis = analysed("one_gpu")
     claimed = int(analysis.effects["claimed"].sum())
-    made = {stem: figure for stem, _, figure in figures(analysis)}
+    made = {stem: figure for stem, _, figure in draw_figures(analysis)}
     assert 0 < claimed < len(analysis.effects)
 
     hatched = [p for axes in made["gpu_node_heatmap"].axes for p in axes.patches if p.get_hatch()]
@@ -198,7 +198,7 @@ def test_what_is_not_proven_is_hatched_or_hollow() -> None:
 
 def test_the_zero_line_and_the_interval_are_where_the_table_has_them() -> None:
     analysis = analysed("one_gpu")
-    figure = next(f for stem, _, f in figures(analysis) if stem == "effects")
+    figure = next(f for stem, _, f in draw_figures(analysis) if stem == "effects")
     axes = figure.axes[0]
 
     ends = {
@@ -216,7 +216,7 @@ def test_a_model_too_many_is_told() -> None:
     cells = pd.DataFrame({"model_text": [f"m{i}" for i in range(20)], "median": range(20)})
     effects = pd.DataFrame({"model_text": cells["model_text"], "ratio": [1.0] * 19 + [0.5]})
 
-    kept, note = plots_shape.shown(cells, effects)
+    kept, note = plots_shape.select_models(cells, effects)
 
     assert len(kept) == style.PANELS
     assert "m19" in kept  # the largest change is never left out
@@ -237,7 +237,7 @@ def test_places_are_named_shortly() -> None:
     ],
 )  # fmt: skip
 def test_the_machine_shows_all_there_is(topology: machines.Topology) -> None:
-    figure = plots_machine.machine(topology.to_dict(), "host")
+    figure = plots_machine.plot_machine(topology.to_dict(), "host")
     assert figure is not None
 
     words = said(figure)
@@ -249,7 +249,7 @@ def test_the_machine_shows_all_there_is(topology: machines.Topology) -> None:
     for gpu in topology.gpus:
         assert f"GPU {gpu.index}" in words
     assert overlaps(figure) == []
-    assert plots_machine.machine({}) is None
+    assert plots_machine.plot_machine({}) is None
 
 
 def test_placements_differ_without_colour() -> None:
@@ -257,7 +257,7 @@ def test_placements_differ_without_colour() -> None:
     looks = style.PLACEMENTS
     assert len({look.marker for look in looks.values()}) == len(looks)
     assert len({look.hatch for look in looks.values()}) == len(looks)
-    shades = {name: style.lightness(look.color) for name, look in looks.items()}
+    shades = {name: style.color_lightness(look.color) for name, look in looks.items()}
     for a, b in itertools.combinations(shades, 2):
         assert abs(shades[a] - shades[b]) > 7, (a, b)
     for a, b in itertools.combinations(("local", "remote", "unbound"), 2):
@@ -266,9 +266,9 @@ def test_placements_differ_without_colour() -> None:
 
 
 def test_lightness_is_that_of_cie() -> None:
-    assert style.lightness("#000000") == 0
-    assert style.lightness("#ffffff") == pytest.approx(100)
-    assert style.lightness("#777777") == pytest.approx(50.03, abs=0.05)
+    assert style.color_lightness("#000000") == 0
+    assert style.color_lightness("#ffffff") == pytest.approx(100)
+    assert style.color_lightness("#777777") == pytest.approx(50.03, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_lightness_is_that_of_cie() -> None:
      (640.0, "640"), (math.nan, "not measured")],
 )  # fmt: skip
 def test_numbers_as_people_read_them(value: float, text: str) -> None:
-    assert style.number(value).replace(style.THIN, " ") == text
+    assert style.format_number(value).replace(style.THIN, " ") == text
 
 
 @pytest.mark.parametrize(
@@ -285,12 +285,12 @@ def test_numbers_as_people_read_them(value: float, text: str) -> None:
     [(-0.0721, "−7.2 %"), (0.0, "0.0 %"), (0.011, "+1.1 %"), (-0.0001, "0.0 %")],
 )
 def test_changes_as_people_read_them(change: float, text: str) -> None:
-    assert style.percent(change).replace(style.THIN, " ") == text
+    assert style.format_percent(change).replace(style.THIN, " ") == text
 
 
 def test_names_become_one_short_line() -> None:
-    assert style.short("a\nb\tc\x00d") == "a b c?d"
-    assert len(style.short("x" * 99, 20)) == 20
+    assert style.shorten_middle("a\nb\tc\x00d") == "a b c?d"
+    assert len(style.shorten_middle("x" * 99, 20)) == 20
 
 
 def test_a_name_is_not_read_as_a_formula() -> None:
@@ -299,7 +299,7 @@ def test_a_name_is_not_read_as_a_formula() -> None:
                           "claimed": [True], "placement": ["local"], "placement_text": ["any"],
                           "model_text": ["$\\frac{1}$"], "device_text": ["CPU"], "n": [5],
                           "n_base": [5]})  # fmt: skip
-    figure = plots_effects.comparison(table, "$x^2$")
+    figure = plots_effects.plot_comparison(table, "$x^2$")
 
     assert figure is not None
     assert b"PNG" in style.to_bytes(figure, "png")
@@ -308,7 +308,7 @@ def test_a_name_is_not_read_as_a_formula() -> None:
 def test_plots_leave_the_settings_of_matplotlib_alone() -> None:
     before = dict(mpl.rcParams)
 
-    made = list(figures(analysed("laptop")))
+    made = list(draw_figures(analysed("laptop")))
 
     assert made
     assert dict(mpl.rcParams) == before
@@ -318,7 +318,7 @@ def test_the_same_data_makes_the_same_picture() -> None:
     analysis = analysed("laptop")
 
     first, second = (
-        [style.to_bytes(figure, "svg") for _, _, figure in figures(analysis)] for _ in range(2)
+        [style.to_bytes(figure, "svg") for _, _, figure in draw_figures(analysis)] for _ in range(2)
     )
 
     assert first == second

@@ -10,14 +10,14 @@ from numa_bench.analysis.profiles.activity import Int
 from numa_bench.analysis.profiles.intervals import (
     EMPTY,
     Cover,
-    clip,
-    covered,
-    gaps,
-    intersect,
-    merge,
-    subtract,
-    total,
-    union,
+    clip_cover,
+    covered_length,
+    find_gaps,
+    intersect_covers,
+    subtract_cover,
+    total_length,
+    unite_covers,
+    unite_intervals,
 )
 
 Pairs = list[tuple[int, int]]
@@ -34,7 +34,7 @@ def arrays(pairs: Pairs) -> tuple[Int, Int]:
 
 
 def cover(pairs: Pairs) -> Cover:
-    return union(*arrays(pairs))
+    return unite_intervals(*arrays(pairs))
 
 
 def points(pairs: Pairs) -> set[int]:
@@ -56,23 +56,23 @@ def test_union_covers_the_same_points_once(pairs: Pairs) -> None:
 
     assert is_canonical(found)
     assert points_of(found) == points(pairs)
-    assert total(found) == len(points(pairs))
+    assert total_length(found) == len(points(pairs))
 
 
 @given(PAIRS, PAIRS)
 def test_intersection_and_difference(a: Pairs, b: Pairs) -> None:
-    both, rest = intersect(cover(a), cover(b)), subtract(cover(a), cover(b))
+    both, rest = intersect_covers(cover(a), cover(b)), subtract_cover(cover(a), cover(b))
 
     assert points_of(both) == points(a) & points(b)
     assert points_of(rest) == points(a) - points(b)
-    assert total(both) + total(rest) == total(cover(a))
+    assert total_length(both) + total_length(rest) == total_length(cover(a))
     assert is_canonical(both)
     assert is_canonical(rest)
 
 
 @given(PAIRS, PAIRS, PAIRS)
 def test_merge_is_the_union_of_covers(a: Pairs, b: Pairs, c: Pairs) -> None:
-    found = merge(cover(a), cover(b), cover(c))
+    found = unite_covers(cover(a), cover(b), cover(c))
 
     assert is_canonical(found)
     assert points_of(found) == points(a + b + c)
@@ -83,13 +83,13 @@ def test_gaps_are_what_is_missing_in_between(pairs: Pairs) -> None:
     inside = points(pairs)
     between = set(range(min(inside), max(inside))) if inside else set()
 
-    assert points_of(gaps(cover(pairs))) == between - inside
+    assert points_of(find_gaps(cover(pairs))) == between - inside
 
 
 @example([(0, 9)], 4, 0)
 @given(PAIRS, st.integers(-25, 80), st.integers(0, 40))
 def test_clip_keeps_the_part_inside(pairs: Pairs, low: int, length: int) -> None:
-    found = clip(cover(pairs), low, low + length)
+    found = clip_cover(cover(pairs), low, low + length)
 
     assert points_of(found) == points(pairs) & set(range(low, low + length))
     assert is_canonical(found)
@@ -99,22 +99,22 @@ def test_clip_keeps_the_part_inside(pairs: Pairs, low: int, length: int) -> None
 def test_covered_measures_each_interval_by_itself(pairs: Pairs, window: Pairs) -> None:
     start, end = arrays(pairs)
 
-    found = covered(cover(window), start, end)
+    found = covered_length(cover(window), start, end)
 
     expected = [len(points([pair]) & points(window)) for pair in pairs]
     assert found.tolist() == expected
 
 
 def test_nothing_is_nothing() -> None:
-    assert total(EMPTY) == 0
-    assert total(merge()) == 0
-    assert not len(gaps(EMPTY).start)
-    assert not len(subtract(EMPTY, cover([(0, 5)])).start)
+    assert total_length(EMPTY) == 0
+    assert total_length(unite_covers()) == 0
+    assert not len(find_gaps(EMPTY).start)
+    assert not len(subtract_cover(EMPTY, cover([(0, 5)])).start)
 
 
 def test_nanoseconds_since_1970_lose_no_digit() -> None:
     epoch = 1_700_000_000_000_000_000
-    found = union(np.array([epoch + 1, epoch + 3]), np.array([epoch + 2, epoch + 7]))
+    found = unite_intervals(np.array([epoch + 1, epoch + 3]), np.array([epoch + 2, epoch + 7]))
 
-    assert total(found) == 5
-    assert covered(found, np.array([epoch]), np.array([epoch + 4])).tolist() == [2]
+    assert total_length(found) == 5
+    assert covered_length(found, np.array([epoch]), np.array([epoch + 4])).tolist() == [2]

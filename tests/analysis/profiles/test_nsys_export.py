@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.measure import measure_activity
 from numa_bench.analysis.profiles.metrics import DeviceMetrics, ProfileMetrics
 from numa_bench.analysis.profiles.nsys_export import read_sqlite
-from numa_bench.analysis.profiles.windows import choose
+from numa_bench.analysis.profiles.windows import choose_window
 from numa_bench.errors import ReportError
 from tests.conftest import NSYS
 from tests.nsys_files import (
@@ -42,7 +42,7 @@ N = 6
 
 def figures(path: Path, window: str | None = None) -> ProfileMetrics:
     activity = read_sqlite(path)
-    return measure(activity, choose(activity, window))
+    return measure_activity(activity, choose_window(activity, window))
 
 
 def only_device(path: Path, window: str | None = None) -> DeviceMetrics:

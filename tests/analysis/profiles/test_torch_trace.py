@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from numa_bench.analysis.profiles.activity import Activity
-from numa_bench.analysis.profiles.measure import measure
+from numa_bench.analysis.profiles.measure import measure_activity
 from numa_bench.analysis.profiles.torch_trace import read_trace
-from numa_bench.analysis.profiles.windows import choose
+from numa_bench.analysis.profiles.windows import choose_window
 from numa_bench.errors import ReportError
 
 Event = dict[str, Any]
@@ -88,7 +88,7 @@ def test_times_are_exact_nanoseconds(batch: Activity) -> None:
 
 
 def test_the_same_figures_as_from_nsys(batch: Activity) -> None:
-    metrics = measure(batch, choose(batch))
+    metrics = measure_activity(batch, choose_window(batch))
 
     (device,) = metrics.devices
     assert (device.copies["H2D"].bytes, device.copies["H2D"].gb_per_s_of_busy_time) == (10**6, 10.0)
@@ -120,7 +120,7 @@ def test_the_kind_of_a_copy_is_in_its_name(name: str, kind: str, tmp_path: Path)
     events = [gpu("gpu_memcpy", name, 1.0, 2.0, bytes=5)]
     found = read_trace(write(tmp_path / "t.json", trace(events)))
 
-    (device,) = measure(found, choose(found)).devices
+    (device,) = measure_activity(found, choose_window(found)).devices
     assert list(device.copies) == [kind]
 
 
@@ -135,7 +135,7 @@ def test_a_trace_that_torch_wrote(tmp_path: Path) -> None:
     found = read_trace(tmp_path / "t.json")
 
     assert not found.has_gpu_work
-    metrics = measure(found, choose(found, "compute"))
+    metrics = measure_activity(found, choose_window(found, "compute"))
     (compute,) = [r for r in metrics.ranges if r.name == "compute"]
     assert compute.count == 3
     assert compute.total_ms == pytest.approx(metrics.window_s * 1e3)

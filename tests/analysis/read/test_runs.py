@@ -13,8 +13,13 @@ import pandas as pd
 import pytest
 
 from numa_bench.analysis.read import studies
-from numa_bench.analysis.read.groups import differences, excluded, excluded_counts, groups
-from numa_bench.analysis.read.runs import Filters, find_results, load, load_runs
+from numa_bench.analysis.read.groups import (
+    difference_table,
+    excluded_counts,
+    excluded_table,
+    group_table,
+)
+from numa_bench.analysis.read.runs import Filters, find_results, load_runs, load_studies
 from numa_bench.analysis.stats.tables import cell_table
 from numa_bench.errors import StoreError
 from numa_bench.records import Status
@@ -38,7 +43,7 @@ def study(tmp_path: Path) -> Path:
 def test_every_kind_of_study_loads_without_a_problem(tmp_path: Path) -> None:
     for kind in KINDS:
         write_kind(tmp_path, kind)
-    loaded = load(tmp_path)
+    loaded = load_studies(tmp_path)
     assert loaded.problems == []
     assert len(loaded.frame) == sum(study.recorded for study in loaded.studies)
     assert set(loaded.frame["study"]) == {study.name for study in loaded.studies}
@@ -86,7 +91,7 @@ def test_paths_may_be_files_or_directories_each_counted_once(study: Path, tmp_pa
     assert len(runs) == 60
     assert len(load_runs(study)) == len(load_runs(study / "results.json")) == 60
     with pytest.raises(StoreError, match="no such file"):
-        load([tmp_path / "gone"])
+        load_studies([tmp_path / "gone"])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_a_broken_file_is_named_and_the_others_are_used(
     broken = tmp_path / "numa_study" / "broken" / "results.json"
     broken.parent.mkdir()
     broken.write_text(text, errors="surrogateescape")
-    loaded = load(tmp_path)
+    loaded = load_studies(tmp_path)
     assert len(loaded.frame) == 60
     assert [p.path for p in loaded.problems] == [str(broken)]
     assert reason in loaded.problems[0].reason
@@ -131,7 +136,7 @@ def test_a_record_that_cannot_be_used_is_counted_with_its_reason(
     study: Path, key: str, value: object, reason: str
 ) -> None:
     change(study / "results.json", lambda records: records[3].update({key: value}))
-    loaded = load([study])
+    loaded = load_studies([study])
     assert len(loaded.frame) == 59
     assert reason in loaded.problems[0].reason
     assert loaded.problems[0].reason.startswith("1 of 60 records skipped")
@@ -146,9 +151,9 @@ def test_an_older_schema_is_read_where_there_is_a_migration(
             record["model"] = record.pop("vit_name")
 
     change(study / "results.json", old)
-    assert load([study]).frame.empty
+    assert load_studies([study]).frame.empty
     monkeypatch.setitem(studies.MIGRATIONS, 0, lambda r: r.update(vit_name=r.pop("model")))
-    assert len(load([study]).frame) == 60
+    assert len(load_studies([study]).frame) == 60
 
 
 def test_records_without_what_came_later_still_load(study: Path) -> None:
@@ -170,13 +175,13 @@ def test_not_a_number_is_not_measured(study: Path) -> None:
     runs = load_runs([study])
     (odd,) = np.flatnonzero(np.isnan(runs["throughput_samples_per_s"]))
     assert not runs["in_statistics"].iloc[odd]
-    assert excluded(runs)["error"].iloc[0] == "passed, but has no throughput"
+    assert excluded_table(runs)["error"].iloc[0] == "passed, but has no throughput"
 
 
 def test_a_missing_or_broken_summary_is_told_and_the_runs_are_used(study: Path) -> None:
     (study / "experiment_summary.json").write_text("{")
     (study / "topology.json").unlink()
-    loaded = load([study])
+    loaded = load_studies([study])
     assert len(loaded.frame) == 60
     assert [Path(p.path).name for p in loaded.problems] == [
         "experiment_summary.json",
@@ -187,7 +192,7 @@ def test_a_missing_or_broken_summary_is_told_and_the_runs_are_used(study: Path) 
 
 def test_a_study_that_is_still_running_is_used_as_far_as_it_is(tmp_path: Path) -> None:
     write_kind(tmp_path, "running")
-    loaded = load(tmp_path)
+    loaded = load_studies(tmp_path)
     assert len(loaded.frame) == 17
     assert loaded.studies[0].running
     assert loaded.studies[0].planned == 60
@@ -215,11 +220,11 @@ def test_filters_keep_what_they_name(tmp_path: Path) -> None:
 
 
 def test_an_empty_selection_is_an_empty_table_with_its_columns(study: Path) -> None:
-    loaded = load([study], "all", Filters(models=("no such",)))
+    loaded = load_studies([study], "all", Filters(models=("no such",)))
     assert loaded.frame.empty
     assert excluded_counts(loaded.frame) == {}
-    assert groups(loaded.frame).empty
-    assert differences(loaded).empty
+    assert group_table(loaded.frame).empty
+    assert difference_table(loaded).empty
 
 
 @pytest.mark.parametrize(
@@ -238,11 +243,11 @@ def test_runs_that_differ_are_separate_groups_and_it_is_told(
     first = replace(numa_study(one_gpu()), raw=0)
     write_study(tmp_path, first)
     write_study(tmp_path, again(first, **changes))
-    loaded = load(tmp_path)
-    assert len(groups(loaded.frame)) == 2
+    loaded = load_studies(tmp_path)
+    assert len(group_table(loaded.frame)) == 2
     assert loaded.frame.groupby("cell")["group"].nunique().max() == 1
     assert set(cell_table(loaded.frame)["n"]) == {5}
-    told = differences(loaded)
+    told = difference_table(loaded)
     key, value = next(iter(changes.items()))
     if key == "changes":
         inner, value = next(iter(value.items()))
@@ -255,9 +260,9 @@ def test_the_same_twice_is_pooled_as_more_repeats(tmp_path: Path) -> None:
     first = replace(numa_study(one_gpu()), raw=0)
     write_study(tmp_path, first)
     write_study(tmp_path, again(first))
-    loaded = load(tmp_path)
-    assert len(groups(loaded.frame)) == 1
-    assert differences(loaded).empty
+    loaded = load_studies(tmp_path)
+    assert len(group_table(loaded.frame)) == 1
+    assert difference_table(loaded).empty
     assert set(cell_table(loaded.frame)["n"]) == {10}
 
 
@@ -266,7 +271,7 @@ def test_what_did_not_pass_is_listed_with_its_reason_and_in_no_statistic(tmp_pat
     write_study(tmp_path, replace(numa_study(one_gpu()), bad=bad, raw=0))
     runs = load_runs(tmp_path)
     assert excluded_counts(runs) == {s.value: 1 for s in bad.values()}
-    out = excluded(runs)
+    out = excluded_table(runs)
     assert "illegal memory access" in out.set_index("status").loc["failed", "error"]
     assert out["stderr_log"].str.startswith("logs/").all()
     assert cell_table(runs)["n"].sum() == 56

@@ -15,7 +15,7 @@ import pytest
 from numa_bench.analysis.read.runs import Loaded, Problem
 from numa_bench.analysis.report.files import write_report
 from numa_bench.analysis.report.links import Links
-from numa_bench.analysis.report.page import headlines
+from numa_bench.analysis.report.page import build_headlines
 from numa_bench.analysis.report.runs import MOST_RUNS, runs_table
 from numa_bench.errors import StoreError
 from tests.analyses import KINDS, analysed, reported
@@ -71,7 +71,7 @@ def test_a_comparison_is_told_to_machines_and_people() -> None:
     assert told["text"] == analysis.comparison.text
     assert len(told["table"]) == len(analysis.comparison.table)
     assert {row["key"] for row in told["differences"]} >= {"env_nvidia_driver"}
-    assert headlines(analysis)[0].label == "regression"
+    assert build_headlines(analysis)[0].label == "regression"
     assert analysis.comparison.text in Page(report.page).text
     assert len(pd.read_csv(report.page.parent / "tables/comparison.csv")) == len(told["table"])
 
@@ -178,7 +178,7 @@ def test_links_that_lead_out_are_none(tmp_path: Path) -> None:
         ),
         *("", ".", "logs", "no/such/file", "a\0b", "x" * 5000, None, 3, float("nan")),
     ):
-        assert links.of(str(study), path) is None
+        assert links.study_url(str(study), path) is None
 
 
 def test_links_are_quoted_relative_paths(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_links_are_quoted_relative_paths(tmp_path: Path) -> None:
     name = "javascript:alert('1')?#%\".txt"
     (study / name).write_text("x")
 
-    beside = Links(tmp_path / "page").of(str(study), name)
-    above = Links(study).of(str(study), name)
+    beside = Links(tmp_path / "page").study_url(str(study), name)
+    above = Links(study).study_url(str(study), name)
 
     assert beside == "../a%20study/javascript%3Aalert%28%271%27%29%3F%23%25%22.txt"
     assert above == "./javascript%3Aalert%28%271%27%29%3F%23%25%22.txt"
@@ -212,7 +212,7 @@ def test_what_was_skipped_is_said(tmp_path: Path) -> None:
     problem = Problem("outputs/x/results.json", "cannot be read: <broken>")
     loaded = Loaded(analysis.loaded.frame, [problem], analysis.loaded.studies)
 
-    with mock.patch("numa_bench.analysis.report.files.figures", return_value=iter(())):
+    with mock.patch("numa_bench.analysis.report.files.draw_figures", return_value=iter(())):
         report = write_report(replace(analysis, loaded=loaded), tmp_path / "new" / "report")
 
     assert "cannot be read: <broken>" in Page(report.page).text

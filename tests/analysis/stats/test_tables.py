@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from numa_bench.analysis.read.runs import load_runs
-from numa_bench.analysis.stats.compare import compare
+from numa_bench.analysis.stats.compare import compare_studies
 from numa_bench.analysis.stats.drift import remove_drift
-from numa_bench.analysis.stats.permutation import fit, holm, null_statistics, p_values
-from numa_bench.analysis.stats.robust import location, median, prior
+from numa_bench.analysis.stats.permutation import correct_holm, fit_cells, null_statistics, p_values
+from numa_bench.analysis.stats.robust import fit_prior, nan_median, robust_location
 from numa_bench.analysis.stats.tables import CELL_COLUMNS, EFFECT_COLUMNS, cell_table, effect_table
-from numa_bench.analysis.stats.verdicts import Verdict, change_text, study_verdicts, verdicts
+from numa_bench.analysis.stats.verdicts import Verdict, change_text, judge_cells, judge_studies
 from numa_bench.errors import StoreError
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine, Noise
@@ -37,7 +37,7 @@ def runs_of(tmp_path: Path, scenario: Scenario) -> pd.DataFrame:
 
 
 def judged(runs: pd.DataFrame, **settings: Any) -> list[Verdict]:
-    return verdicts(effect_table(runs), runs, **settings)
+    return judge_cells(effect_table(runs), runs, **settings)
 
 
 # --- numbers ---------------------------------------------------------------------------------
@@ -47,19 +47,21 @@ def judged(runs: pd.DataFrame, **settings: Any) -> list[Verdict]:
 @settings(max_examples=50, deadline=None)
 def test_the_median_ignores_runs_that_are_not_there(values: list[float]) -> None:
     padded = np.array([[*values, np.nan, np.nan]])
-    assert median(padded)[0] == pytest.approx(np.median(values))
+    assert nan_median(padded)[0] == pytest.approx(np.median(values))
 
 
 def test_the_location_is_the_mean_without_outliers_and_nearly_so_with_one() -> None:
     quiet = np.array([[0.0, 0.01, -0.01, 0.005, -0.005]])
     scale = np.array([0.01])
-    assert location(quiet, scale)[0][0] == pytest.approx(0.0, abs=1e-12)
+    assert robust_location(quiet, scale)[0][0] == pytest.approx(0.0, abs=1e-12)
     slow = np.array([[0.0, 0.01, -0.01, 0.005, -0.2]])
-    assert location(slow, scale)[0][0] == pytest.approx(0.00125)
+    assert robust_location(slow, scale)[0][0] == pytest.approx(0.00125)
 
 
 def test_two_of_five_runs_elsewhere_leave_no_majority_and_all_count() -> None:
-    centre, weight, mixed = location(np.array([[0.0, 0.0, 0.0, -0.1, -0.1]]), np.array([0.01]))
+    centre, weight, mixed = robust_location(
+        np.array([[0.0, 0.0, 0.0, -0.1, -0.1]]), np.array([0.01])
+    )
     assert mixed[0]
     assert centre[0] == pytest.approx(-0.04)
     assert weight.sum() == 5
@@ -70,16 +72,16 @@ def test_the_prior_of_like_variances_is_worth_much_and_of_unlike_ones_little() -
     freedom = np.full(40, 8.0)
     like = rng.chisquare(8, 40) / 8
     unlike = like * np.exp(rng.normal(0, 1.5, 40))
-    assert prior(like, freedom).worth > 30
-    assert prior(unlike, freedom).worth < 5
-    assert prior(like, freedom).variance == pytest.approx(1.0, rel=0.2)
-    assert prior(like[:2], freedom[:2]).worth == 0
+    assert fit_prior(like, freedom).worth > 30
+    assert fit_prior(unlike, freedom).worth < 5
+    assert fit_prior(like, freedom).variance == pytest.approx(1.0, rel=0.2)
+    assert fit_prior(like[:2], freedom[:2]).worth == 0
 
 
 def test_holm_agrees_with_its_definition() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005])
     # Worked by hand: 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 not below the one before.
-    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert correct_holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_a_single_comparison_agrees_with_an_exact_permutation_test() -> None:
@@ -87,8 +89,8 @@ def test_a_single_comparison_agrees_with_an_exact_permutation_test() -> None:
     pairs = rng.normal(0, 0.01, (2, 5))
     pairs[1] += 0.012
     values = pairs[None]
-    fitted = fit(values)
-    p = p_values(fitted.statistic[:, 1], null_statistics(values, fitted, 0))[0]
+    fitted = fit_cells(values)
+    p = p_values(fitted.studentised_differences[:, 1], null_statistics(values, fitted, 0))[0]
     exact = scipy_stats.permutation_test(
         (pairs[0], pairs[1]), lambda a, b: scipy_stats.ttest_ind(a, b).statistic
     ).pvalue
@@ -233,7 +235,7 @@ def test_no_difference_says_what_would_have_shown(tmp_path: Path) -> None:
     found = judged(runs)
     assert {v.kind for v in found} == {"no_difference"}
     assert all("no difference; one of 0." in v.text for v in found)
-    (study,) = study_verdicts(found, runs)
+    (study,) = judge_studies(found, runs)
     assert study.kind == "no_difference"
     assert study.text.startswith("No difference in 6 comparisons with local; one of ")
     assert study.claims == 0
@@ -249,7 +251,7 @@ def test_too_noisy_says_how_many_repeats_are_needed(tmp_path: Path) -> None:
     assert f"repeat with experiment.repeats={needed[0]} for 2 %" in found[0].text
     finer = [v.repeats_needed or 0 for v in judged(runs, target=0.01)]
     assert min(finer) > max(n or 0 for n in needed)
-    (study,) = study_verdicts(found, runs)
+    (study,) = judge_studies(found, runs)
     assert f"experiment.repeats={max(n or 0 for n in needed)}" in study.text
 
 
@@ -261,7 +263,7 @@ def test_too_few_repeats_give_no_verdict(tmp_path: Path, repeats: int, said: str
     found = judged(runs)
     assert {v.kind for v in found} == {"no_verdict"}
     assert all(said in v.text and "experiment.repeats=5" in v.text for v in found)
-    assert study_verdicts(found, runs)[0].kind == "no_verdict"
+    assert judge_studies(found, runs)[0].kind == "no_verdict"
 
 
 def test_without_local_or_without_another_placement_it_says_so(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ def test_an_answer_for_each_group(tmp_path: Path) -> None:
     write_study(tmp_path, first)
     write_study(tmp_path, again(first, host="other"))
     runs = load_runs(tmp_path)
-    answers = study_verdicts(judged(runs), runs)
+    answers = judge_studies(judged(runs), runs)
     assert len(answers) == 2
     assert all(a.text.startswith("Placement matters here: 3 of 6") for a in answers)
     assert all(any("slower in 3 of 6" in line for line in a.details) for a in answers)
@@ -310,7 +312,7 @@ def test_a_fall_is_a_regression_only_beyond_the_limit(
     before = load_runs([write_study(tmp_path, first)])
     driver = {"nvidia_driver": "999"}
     after = load_runs([write_study(tmp_path, again(first, machine=machine, changes=driver))])
-    found = compare(before, after, limit)
+    found = compare_studies(before, after, limit)
     assert found.regressed is regressed
     assert len(found.table) == 12
     assert found.unmatched.empty
@@ -324,14 +326,14 @@ def test_cells_of_one_side_are_told_and_nothing_is_pooled(tmp_path: Path) -> Non
     before = load_runs([write_study(tmp_path, first)])
     fewer = replace(first.experiment, vit_configs=first.experiment.vit_configs[:2])
     after = load_runs([write_study(tmp_path, again(first, experiment=fewer))])
-    found = compare(before, after)
+    found = compare_studies(before, after)
     assert len(found.table) == 4
     assert found.unmatched["side"].tolist() == ["before"] * 8
     write_study(tmp_path, again(first, host="other", seed=3))
     with pytest.raises(StoreError, match="in 2 environments"):
-        compare(before, load_runs(tmp_path))
+        compare_studies(before, load_runs(tmp_path))
     with pytest.raises(StoreError, match="before holds no run"):
-        compare(before.iloc[:0], after)
+        compare_studies(before.iloc[:0], after)
 
 
 def test_studies_without_a_common_cell_have_nothing_to_compare(tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ def test_studies_without_a_common_cell_have_nothing_to_compare(tmp_path: Path) -
         load_runs([write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))])
         for study in (experiment("a", models((32, 2, 128))), experiment("b", models((32, 4, 128))))
     )
-    found = compare(first, second, 0.03)
+    found = compare_studies(first, second, 0.03)
     assert found.table.empty
     assert not found.regressed
     assert found.text == "The two studies have no cell in common."
