@@ -137,12 +137,12 @@ class TorchCuda:
 
     def new_stream(self) -> Stream:
         """See `CudaRuntime.new_stream`."""
-        stream: Stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream: Stream = torch.cuda.Stream(self.device)
         return stream
 
     def new_event(self) -> Event:
         """See `CudaRuntime.new_event`. torch creates an event at its first record."""
-        event: Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event: Event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
 
@@ -215,11 +215,11 @@ class TorchCuda:
 
     def start_capture(self) -> None:
         """See `CudaRuntime.start_capture`."""
-        torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
+        torch.cuda.profiler.start()
 
     def stop_capture(self) -> None:
         """See `CudaRuntime.stop_capture`."""
-        torch.cuda.profiler.stop()  # type: ignore[no-untyped-call]
+        torch.cuda.profiler.stop()
 
     def host_time(self) -> float:
         """See `CudaRuntime.host_time`."""
