@@ -100,6 +100,7 @@ class TestSpec:
     warmup_budget_s: float
     precision: str
     attention: str
+    cuda_graph: bool
     compile_model: bool
     compile_mode: str
     cpu_threads: int | None

@@ -21,6 +21,7 @@ TEST = TestSpec(
     warmup_budget_s=1.0,
     precision="fp32",
     attention="explicit",
+    cuda_graph=False,
     compile_model=False,
     compile_mode="default",
     cpu_threads=1,

@@ -19,6 +19,8 @@ POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ATTENTIONS = ("explicit", "sdpa")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+#: Compile modes in which inductor itself makes CUDA graphs.
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
 DEVICES = ("auto", "cuda", "cpu")
 ORDERS = ("shuffled", "sequential")
 PROGRESS = ("auto", "bar", "plain")
@@ -74,6 +76,11 @@ class TestConfig:
         "explicit",
         f"Attention of the ViTs: {', '.join(ATTENTIONS)}. explicit: vit-pytorch's matmul and "
         "softmax; sdpa: torch's scaled_dot_product_attention, same weights.",
+    )
+    cuda_graph: bool = documented_field(
+        False,
+        "Replay copies and model as one CUDA graph, so that the host submits nothing per "
+        "operation. Single batches are then not timed. Needs a GPU.",
     )
     compile_model: bool = documented_field(False, "Compile the model with torch.compile.")
     compile_mode: str = documented_field(

@@ -111,6 +111,12 @@ def check_test(key: str, test: TestConfig) -> None:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
         check_seconds(f"{key}.{name}", getattr(test, name))
     check_one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
+    if test.cuda_graph and test.compile_model and test.compile_mode in cfg.GRAPH_MODES:
+        raise ConfigError(
+            f"{key}.cuda_graph",
+            True,
+            f"compile_mode={test.compile_mode} makes CUDA graphs of its own; use one of the two",
+        )
     check_one_of(f"{key}.attention", test.attention, cfg.ATTENTIONS)
     check_one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
 

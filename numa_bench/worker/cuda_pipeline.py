@@ -153,7 +153,7 @@ class CudaPipeline:
         with quiet_collector():
             times = {name: self._time_alone(*stage) for name, stage in stages.items()}
         # The ring's last batch must again be the output of the pool's last batch.
-        self.run(Limits(len(self._slots)))
+        self._run_eagerly(Limits(len(self._slots)))
         return StageTimes(
             h2d=tuple(times["H2D"][0]),
             compute=tuple(times["compute"][0]),
@@ -164,6 +164,10 @@ class CudaPipeline:
     def last_output(self) -> torch.Tensor:
         """See `Pipeline.last_output`."""
         return self._outputs.last_batch()
+
+    def _run_eagerly(self, limits: Limits) -> Window:
+        """Batches one by one, also where `run` replays a graph of many."""
+        return self.run(limits)
 
     def _count_batches(self, limits: Limits) -> int:
         batches = max(1, limits.batches)

@@ -52,6 +52,8 @@ def prepare_device(spec: RunSpec) -> Device:
     if spec.device.kind == "cpu":
         if spec.test.precision == "tf32":
             raise Waived("tf32 is a GPU format; use precision=fp32 on the CPU")
+        if spec.test.cuda_graph:
+            raise Waived("cuda_graph needs a GPU")
         return Device(torch.device("cpu"), warnings=warnings)
     make_runtime = current_backend().cuda_runtime or TorchCuda
     runtime: CudaRuntime = make_runtime()

@@ -20,6 +20,7 @@ from numa_bench.records import TIMED_WINDOW, WARMUP, JsonDict, RunSpec
 from numa_bench.worker.buffers import BatchRing, SamplePool
 from numa_bench.worker.cuda_pipeline import CudaPipeline
 from numa_bench.worker.devices import Device, prepare_device
+from numa_bench.worker.graph_pipeline import GraphPipeline
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.metrics import is_host_bound, window_metrics
 from numa_bench.worker.models import (
@@ -117,6 +118,8 @@ def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
     )
     if runtime is None:
         return CpuPipeline(model, pool, outputs, test.pipeline_depth)
+    if test.cuda_graph:
+        return GraphPipeline(model, pool, outputs, test.pipeline_depth, runtime)
     return CudaPipeline(
         model,
         pool,

@@ -39,9 +39,7 @@ def window_metrics(
     stages = (alone.h2d, alone.compute, alone.d2h) if alone else _stages(window)
     metrics: dict[str, float | None] = {
         "throughput_samples_per_s": samples / window.wall_s,
-        "latency_p50_ms": compute_percentile(window.latency, 50),
-        "latency_p95_ms": compute_percentile(window.latency, 95),
-        "latency_p99_ms": compute_percentile(window.latency, 99),
+        **_latency_metrics(window),
         "h2d_ms": statistics.median(stages[0]),
         "compute_ms": statistics.median(stages[1]),
         "d2h_ms": statistics.median(stages[2]),
@@ -51,7 +49,7 @@ def window_metrics(
         "measured_samples": samples,
         "measured_s": window.wall_s,
     }
-    if alone:
+    if alone and window.h2d:
         for name, times in zip(("h2d", "compute", "d2h"), _stages(window), strict=True):
             metrics[f"{name}_pipelined_ms"] = statistics.median(times)
     if window.submit_s is not None:
@@ -83,6 +81,17 @@ def is_host_bound(metrics: dict[str, float | None]) -> bool:
     if submitting is None or busy is None:
         return False
     return submitting > HOST_SUBMITTING and busy < DEVICE_BUSY
+
+
+def _latency_metrics(window: Window) -> dict[str, float | None]:
+    """Percentiles of batch latency; None where single batches were not timed."""
+    percents = (50, 95, 99)
+    if not window.latency:
+        return {f"latency_p{percent}_ms": None for percent in percents}
+    return {
+        f"latency_p{percent}_ms": compute_percentile(window.latency, percent)
+        for percent in percents
+    }
 
 
 def _stages(window: Window) -> tuple[Sequence[float], ...]:

@@ -41,7 +41,8 @@ class Window:
 
     `batches` counts them; the lists hold one value for each batch, or for every `stride`-th where
     there are too many to time each. `start` counts from the first batch's start; `latency` spans
-    the start of a batch's H2D to the end of its D2H, waiting included. `wall_s` is host time from
+    the start of a batch's H2D to the end of its D2H, waiting included. Batches of a CUDA graph are
+    not timed singly: `replay` has one value for each replay. `wall_s` is host time from
     before the first batch was submitted until all were finished; `submit_s` the part of it in which
     the host was submitting (None on the CPU, where it does the work itself).
     """
@@ -51,6 +52,7 @@ class Window:
     compute: list[float] = field(default_factory=list)
     d2h: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
+    replay: list[float] = field(default_factory=list)
     wall_s: float = 0.0
     batches: int = 0
     stride: int = 1
@@ -70,19 +72,21 @@ class Window:
         """Append a later window; its starts are counted from this one's end."""
         offset = self.wall_s * 1e3
         self.start += [offset + value for value in other.start]
-        for name in ("h2d", "compute", "d2h", "latency"):
+        for name in ("h2d", "compute", "d2h", "latency", "replay"):
             getattr(self, name).extend(getattr(other, name))
         self.wall_s += other.wall_s
         self.batches += other.batches
         self.stride = max(self.stride, other.stride)
 
     def busy_ms(self) -> list[float]:
-        """Sum of the three stages of each timed batch, waiting not included."""
+        """Sum of the three stages of each timed batch, waiting not included; or replay times."""
+        if self.replay:
+            return list(self.replay)
         return [sum(stages) for stages in zip(self.h2d, self.compute, self.d2h, strict=True)]
 
     def to_samples(self) -> dict[str, list[float]]:
         """The lists under the names that result.json uses."""
-        names = ("start", "h2d", "compute", "d2h", "latency")
+        names = ["start", "h2d", "compute", "d2h", "latency", *(["replay"] if self.replay else [])]
         return {f"{name}_ms": [round(v, 6) for v in getattr(self, name)] for name in names}
 
 

@@ -581,6 +581,7 @@ TEST_VALUES: dict[str, tuple[Any, Any]] = {
     "min_timed_s": (0.5, 0.6),
     "min_warmup_s": (0.5, 0.6),
     "attention": ("sdpa", "explicit"),
+    "cuda_graph": (True, False),
     "time_budget_s": (1.5, 2.5),
     "batch_size": (4, 2),
     "image_size": (256, 320),
