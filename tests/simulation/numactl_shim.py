@@ -36,8 +36,8 @@ def parse_list(text: str, known: set[int], what: str) -> list[int]:
             raise Refused(f"<{text}> is invalid") from None
     missing = sorted(found - known)
     if missing:
-        warning = f"libnuma: Warning: {what} argument {missing[0]} is out of range"
-        raise Refused(f"{warning}\n\n<{text}> is invalid")
+        print(f"libnuma: Warning: {what} argument {missing[0]} is out of range", file=sys.stderr)
+        raise Refused(f"<{text}> is invalid")
     return sorted(found)
 
 
@@ -53,7 +53,8 @@ def bind(arguments: list[str], machine: dict[str, Any]) -> tuple[dict[str, Any],
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
     if not options.command:
-        raise Refused("usage: numactl [options] command")
+        parser.print_usage(sys.stderr)
+        raise Refused
     cpus_of = {node["id"]: cpus_in(node["cpus"]) for node in machine["nodes"]}
     everything = {cpu for cpus in cpus_of.values() for cpu in cpus}
     cpus: list[int] = []
@@ -90,7 +91,7 @@ def main() -> int:
         os.environ[BINDING] = json.dumps(record)
         os.execvp(command[0], command)
     except Refused as error:
-        print(error, file=sys.stderr)
+        print(error)  # on stdout, as numactl does
     except argparse.ArgumentError as error:
         print(f"numactl: {error}", file=sys.stderr)
     except OSError as error:

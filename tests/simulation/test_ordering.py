@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from numa_bench.errors import MachineError
+from tests.simulation.handles import StaticOutputModel
 from tests.simulation.mutants import (
     EarlyInputRelease,
     EarlyOutputRelease,
     WithoutClone,
     WithoutWait,
 )
-from tests.simulation.ordering import OrderingRuntime, StaticOutputModel
+from tests.simulation.ordering import OrderingRuntime
 from tests.simulation.pipelines import Pool, make_pipeline
 
 SHAPE = (2, 3, 4)
