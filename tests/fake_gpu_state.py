@@ -28,13 +28,15 @@ class GpuState:
 
 
 class FakeGpuNvml(FakeNvml):
-    """One GPU whose state the test sets."""
+    """GPUs, by default one, that share the state that the test sets."""
 
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
     NVML_PCIE_UTIL_TX_BYTES, NVML_PCIE_UTIL_RX_BYTES = 0, 1
 
-    def __init__(self, state: GpuState, **others: Any) -> None:
-        super().__init__([FakeGpu("0000:3b:00.0", uuid=UUID)], **others)
+    def __init__(
+        self, state: GpuState, gpus: Sequence[FakeGpu] | None = None, **others: Any
+    ) -> None:
+        super().__init__([FakeGpu("0000:3b:00.0", uuid=UUID)] if gpus is None else gpus, **others)
         self.state = state
 
     def _answer(self, value: Any) -> Any:
@@ -44,12 +46,13 @@ class FakeGpuNvml(FakeNvml):
         return value
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeGpu:  # noqa: N802 - NVML's names
-        if uuid != UUID:
-            raise NvmlError("Not Found")
-        return self.gpus[0]
+        for gpu in self.gpus:
+            if gpu.uuid == uuid:
+                return gpu
+        raise NvmlError("Not Found")
 
-    def nvmlDeviceGetIndex(self, _: FakeGpu) -> int:  # noqa: N802
-        return 0
+    def nvmlDeviceGetIndex(self, handle: FakeGpu) -> int:  # noqa: N802
+        return self.gpus.index(handle)
 
     def nvmlDeviceGetClockInfo(self, _: FakeGpu, kind: int) -> Any:  # noqa: N802
         return self._answer(self.state.sm_mhz if kind == self.NVML_CLOCK_SM else 3201)

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sysfs import read_kernel_setting
@@ -57,12 +58,14 @@ def describe_environment(
     project: Path,
     topology: Topology | None = None,
     environ: Mapping[str, str] | None = None,
-    root: Path = Path("/"),
+    root: Path | None = None,
 ) -> JsonDict:
     """The machine and the software a study ran on. What cannot be found out is null or left out.
 
-    `project` is the source tree whose commit is recorded; `root` is where /sys and /proc are.
+    `project` is the source tree whose commit is recorded; `root` is where /sys and /proc are
+    (None: the backend's).
     """
+    root = current_backend().root if root is None else root
     variables = os.environ if environ is None else environ
     driver, cuda = _driver_versions()
     found: JsonDict = {

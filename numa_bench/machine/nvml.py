@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
+from numa_bench.machine.backend import current_backend
+
 
 class NvmlUnavailableError(Exception):
     """No pynvml, no driver library or no driver; the message says which."""
@@ -14,10 +16,11 @@ class NvmlUnavailableError(Exception):
 
 @contextlib.contextmanager
 def open_nvml(module: Any | None = None) -> Iterator[Any]:
-    """The initialised pynvml module (or `module`, a fake in tests), shut down at the end.
+    """The initialised NVML module, shut down at the end: `module`, the backend's, or pynvml.
 
     Raises NvmlUnavailableError before the body when NVML does not start.
     """
+    module = current_backend().nvml if module is None else module
     try:
         nvml = importlib.import_module("pynvml") if module is None else module
         nvml.nvmlInit()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numa_bench.errors import NumaBenchError
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
@@ -58,16 +59,18 @@ def read_topology(root: Path) -> Topology:
     return Topology(nodes, tuple(gpus), offline, source, tuple(tree.notes))
 
 
-def live_topology(root: Path = Path("/"), nvml: Any | None = None) -> Topology:
+def live_topology(root: Path | None = None, nvml: Any | None = None) -> Topology:
     """This machine: nodes as `read_topology`, GPUs as NVML counts them (PCI order, CUDA-capable).
 
-    `nvml` is the module to ask (None: pynvml, if there is one). No module, library or driver means
-    no GPUs and a note that says why, never an exception. Raises MachineError as `read_topology`.
+    `root` and `nvml`, the module to ask, default to those of the backend (/ and pynvml). No module,
+    library or driver means no GPUs and a note that says why, never an exception. Raises
+    MachineError as `read_topology`.
     """
-    tree = Tree(root)
+    backend = current_backend()
+    tree = Tree(backend.root if root is None else root)
     nodes, offline = read_nodes(tree)
     gpus = []
-    for gpu in _nvml_gpus(nvml, tree.notes):
+    for gpu in _nvml_gpus(backend.nvml if nvml is None else nvml, tree.notes):
         gpus.append(_with_sysfs(tree, gpu))
         if not tree.is_dir(f"{PCI}/{gpu.pci_address}"):
             tree.notes.append(

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import RunSpec
@@ -27,10 +28,14 @@ _BUSY_CPU = 0.1
 def check_conditions(
     runs: Sequence[RunSpec],
     topology: Topology,
-    root: Path = Path("/"),
+    root: Path | None = None,
     nvml: Any | None = None,
 ) -> list[str]:
-    """One line for each condition that weakens the study; empty when all is well."""
+    """One line for each condition that weakens the study; empty when all is well.
+
+    `root` and `nvml` default to those of the backend.
+    """
+    root = current_backend().root if root is None else root
     found = [*_cpu_clock(root), *_swap(), *_load(), *node_memory(runs, topology)]
     uuids = dict.fromkeys(run.device.gpu_uuid for run in runs if run.device.gpu_uuid)
     if uuids:

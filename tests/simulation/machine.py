@@ -1,0 +1,316 @@
+"""A machine that does not exist: sockets, nodes, GPUs and links, for any process of the product.
+
+machine = dual_socket_8_gpus(remote_link=0.5)
+environment = machine.install(tmp_path)         # sysfs tree, machine.json, a numactl
+subprocess.run([...], env={**os.environ, **environment})
+
+`backend` is what NUMA_BENCH_BACKEND names; in each process it reads the machine from the file that
+SIMULATED_MACHINE names. GB is 1e9 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numa_bench.machine.backend import VARIABLE, Backend
+from tests.fake_gpu_state import FakeGpuNvml, GpuState
+from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
+from tests.simulation.numactl_shim import BINDING, MACHINE
+
+if TYPE_CHECKING:
+    from tests.simulation.timing import Links, TimingRuntime
+
+BACKEND = "tests.simulation.machine:backend"
+_SHIM = Path(__file__).with_name("numactl_shim.py")
+#: Distances of a server with several nodes per socket (ACPI SLIT): itself, socket, other socket.
+_DISTANCES = (10, 12, 32)
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class SimulatedNode:
+    """A NUMA node; `cpus` is a list such as "0-3"."""
+
+    id: int
+    socket: int
+    cpus: str
+    memory_gib: int = 64
+
+
+@dataclass(frozen=True)
+class SimulatedGpu:
+    """A GPU at a PCI address, attached to a node."""
+
+    node: int
+    address: str
+    uuid: str
+    name: str = "NVIDIA H100 80GB HBM3"
+
+
+@dataclass(frozen=True)
+class LinkModel:
+    """What copies, launches and arithmetic cost. Factors apply to what crosses the sockets.
+
+    `remote_link`: bandwidth of a copy whose memory is on the other socket, of that on its own;
+    `remote_host`: host cost of a submission from a CPU of the other socket, of that from its own.
+    `duplex_gb_per_s` bounds both directions of one GPU together, `socket_gb_per_s` all that one
+    process moves between the sockets. `noise` is the standard deviation of an operation's time,
+    `run_noise` that of a whole process, both relative.
+    """
+
+    h2d_gb_per_s: float = 50.0
+    d2h_gb_per_s: float = 48.0
+    latency_us: float = 3.0
+    duplex_gb_per_s: float = 90.0
+    socket_gb_per_s: float = 60.0
+    remote_link: float = 1.0
+    remote_host: float = 1.0
+    same_socket_link: float = 1.0
+    tflop_per_s: float = 40.0
+    kernel_us: float = 2.0
+    launch_us: float = 4.0
+    submit_us: float = 2.0
+    event_us: float = 0.3
+    noise: float = 0.01
+    run_noise: float = 0.002
+
+
+@dataclass(frozen=True)
+class SimulatedMachine:
+    """The whole machine. `seed` makes its noise; each run gets noise of its own from it."""
+
+    nodes: tuple[SimulatedNode, ...]
+    gpus: tuple[SimulatedGpu, ...]
+    link: LinkModel = LinkModel()
+    seed: int = 0
+
+    def socket(self, node_id: int) -> int:
+        """The socket of a node. Raises KeyError."""
+        return {node.id: node.socket for node in self.nodes}[node_id]
+
+    def distance(self, one: int, other: int) -> int:
+        """What the firmware says of two nodes."""
+        own, socket, far = _DISTANCES
+        if one == other:
+            return own
+        return socket if self.socket(one) == self.socket(other) else far
+
+    def write_tree(self, root: Path) -> Path:
+        """The machine's /sys and /proc below `root`."""
+        nodes = [
+            FakeNode(
+                node.id,
+                node.cpus,
+                node.memory_gib * GIB_KB,
+                node.memory_gib * GIB_KB * 3 // 4,
+                [self.distance(node.id, other.id) for other in self.nodes],
+            )
+            for node in self.nodes
+        ]
+        return build_tree(root, nodes, self.fake_gpus())
+
+    def fake_gpus(self) -> list[FakeGpu]:
+        """The GPUs as PCI devices, in PCI order."""
+        return [
+            FakeGpu(gpu.address, numa_node=gpu.node, name=gpu.name, uuid=gpu.uuid)
+            for gpu in self.gpus
+        ]
+
+    def nvml(self) -> MachineNvml:
+        """A module in place of pynvml."""
+        return MachineNvml(GpuState(link=(5, 16)), self.fake_gpus())
+
+    def links(self, gpu: SimulatedGpu, cpu_node: int, memory_nodes: Sequence[int]) -> Links:
+        """What a process bound there sees of its GPU."""
+        from tests.simulation.timing import Links
+
+        link = self.link
+        factors = [self._link_factor(gpu.node, node) for node in memory_nodes]
+        # Pages alternate between the nodes, so times add up, not rates.
+        factor = len(factors) / sum(1 / f for f in factors)
+        crosses = any(self.socket(node) != self.socket(gpu.node) for node in memory_nodes)
+        total = min(link.duplex_gb_per_s, link.socket_gb_per_s if crosses else float("inf"))
+        far = self.socket(cpu_node) != self.socket(gpu.node)
+        host = link.remote_host if far else 1.0
+        return Links(
+            h2d_bytes_per_s=min(link.h2d_gb_per_s * factor, total) * 1e9,
+            d2h_bytes_per_s=min(link.d2h_gb_per_s * factor, total) * 1e9,
+            both_bytes_per_s=total * 1e9,
+            latency_s=link.latency_us * 1e-6,
+            flop_per_s=link.tflop_per_s * 1e12,
+            kernel_s=link.kernel_us * 1e-6,
+            launch_s=link.launch_us * 1e-6 * host,
+            submit_s=link.submit_us * 1e-6 * host,
+            event_s=link.event_us * 1e-6 * host,
+            noise=link.noise,
+            run_noise=link.run_noise,
+        )
+
+    def _link_factor(self, gpu_node: int, memory_node: int) -> float:
+        if gpu_node == memory_node:
+            return 1.0
+        near = self.socket(gpu_node) == self.socket(memory_node)
+        return self.link.same_socket_link if near else self.link.remote_link
+
+    def install(self, directory: Path) -> dict[str, str]:
+        """Write the machine into `directory`; return the variables that put it in place."""
+        root = self.write_tree(directory / "root")
+        description = {**asdict(self), "root": str(root)}
+        path = directory / "machine.json"
+        path.write_text(json.dumps(description))
+        shim = directory / "bin" / "numactl"
+        shim.parent.mkdir()
+        # -I: nothing of the caller's PYTHONPATH; -S: it needs no site-packages and starts faster.
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{_SHIM}" "$@"\n')
+        shim.chmod(0o755)
+        return {
+            VARIABLE: BACKEND,
+            MACHINE: str(path),
+            "PATH": f"{shim.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+
+
+class MachineNvml(FakeGpuNvml):
+    """NVML of a simulated machine. As the real one it may be opened more than once at a time."""
+
+    def _answer(self, value: Any) -> Any:
+        self.open, opened = 1, self.open
+        try:
+            assert opened > 0, "asked outside of nvmlInit and nvmlShutdown"
+            return super()._answer(value)
+        finally:
+            self.open = opened
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802 - NVML's names
+        return "580.00.00"
+
+    def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        return 13000
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What numactl was asked for. None and empty: nothing was."""
+
+    cpus: tuple[int, ...] = ()
+    cpu_node: int | None = None
+    memory_nodes: tuple[int, ...] = ()
+    policy: str | None = None
+
+
+def current_binding() -> Binding:
+    """The binding of this process, as the shim recorded it."""
+    text = os.environ.get(BINDING)
+    if text is None:
+        return Binding()
+    recorded = json.loads(text)
+    return Binding(
+        tuple(recorded["cpus"]),
+        recorded["cpu_node"],
+        tuple(recorded["memory_nodes"]),
+        recorded["policy"],
+    )
+
+
+def read_machine() -> tuple[SimulatedMachine, Path]:
+    """The machine that SIMULATED_MACHINE describes, and the root of its tree."""
+    stored = json.loads(Path(os.environ[MACHINE]).read_text())
+    machine = SimulatedMachine(
+        nodes=tuple(SimulatedNode(**node) for node in stored["nodes"]),
+        gpus=tuple(SimulatedGpu(**gpu) for gpu in stored["gpus"]),
+        link=LinkModel(**stored["link"]),
+        seed=stored["seed"],
+    )
+    return machine, Path(stored["root"])
+
+
+def backend() -> Backend:
+    """The simulated machine, in any process that inherits its variables."""
+    machine, root = read_machine()
+    return Backend(
+        root=root,
+        nvml=machine.nvml(),
+        cuda_runtime=lambda: make_runtime(machine),
+        locate_pages=lambda buffers: locate_pages(machine, buffers),
+        simulated="a simulated machine, its times are made up",
+    )
+
+
+def make_runtime(machine: SimulatedMachine) -> TimingRuntime:
+    """The device that CUDA_VISIBLE_DEVICES names first, as this process's binding sees it.
+
+    Raises RuntimeError when it names none, as torch does.
+    """
+    from tests.simulation.timing import TimingRuntime
+
+    gpu = _visible_gpu(machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    binding = current_binding()
+    cpu_node = _home_node(machine) if binding.cpu_node is None else binding.cpu_node
+    links = machine.links(gpu, cpu_node, binding.memory_nodes or (cpu_node,))
+    return TimingRuntime(links, gpu.name, gpu.uuid, seed=f"{machine.seed}/{_run_name()}")
+
+
+def locate_pages(machine: SimulatedMachine, buffers: Sequence[tuple[int, int]]) -> Counter[int]:
+    """Pages by node, as a kernel that obeys the recorded binding would place them."""
+    binding = current_binding()
+    home = _home_node(machine) if binding.cpu_node is None else binding.cpu_node
+    nodes = binding.memory_nodes or (home,)
+    pages: Counter[int] = Counter()
+    for address, nbytes in buffers:
+        count = -(-(address % _PAGE + nbytes) // _PAGE)
+        for place, node in enumerate(nodes):
+            pages[node] += (count + len(nodes) - 1 - place) // len(nodes)
+    return pages
+
+
+def _visible_gpu(machine: SimulatedMachine, variable: str | None) -> SimulatedGpu:
+    first = "0" if variable is None else variable.split(",")[0].strip()
+    for index, gpu in enumerate(machine.gpus):
+        if first == str(index) or (first.startswith("GPU-") and gpu.uuid.startswith(first)):
+            return gpu
+    raise RuntimeError(f"the simulated machine has no GPU {first!r}")
+
+
+def _home_node(machine: SimulatedMachine) -> int:
+    """Where a process runs, and allocates, that nobody bound: always the first node."""
+    return machine.nodes[0].id
+
+
+def _run_name() -> str:
+    """The run that this worker measures, so that each has noise of its own, the same every time."""
+    if "--spec" not in sys.argv:
+        return ""
+    return Path(sys.argv[sys.argv.index("--spec") + 1]).parent.name
+
+
+def dual_socket_8_gpus(**link: float) -> SimulatedMachine:
+    """Two sockets of two nodes, two GPUs on each node. `link` overrides fields of LinkModel."""
+    return _dual_socket(8, link)
+
+
+def dual_socket_4_gpus(**link: float) -> SimulatedMachine:
+    """Two sockets of two nodes, one GPU on each node. `link` overrides fields of LinkModel."""
+    return _dual_socket(4, link)
+
+
+def _dual_socket(gpus: int, link: dict[str, float]) -> SimulatedMachine:
+    nodes = tuple(SimulatedNode(n, n // 2, f"{4 * n}-{4 * n + 3}") for n in range(4))
+    return SimulatedMachine(
+        nodes,
+        tuple(
+            SimulatedGpu(
+                node=index * len(nodes) // gpus,
+                address=f"0000:{0x1B + 0x10 * index:02x}:00.0",
+                uuid=f"GPU-{index}a000000-0000-4000-8000-{index:012d}",
+            )
+            for index in range(gpus)
+        ),
+        LinkModel(**link),
+    )

@@ -1,0 +1,294 @@
+"""A CUDA device whose operations run in the worst order that streams and events allow.
+
+Nothing runs when it is submitted: operations wait in a queue, and a seeded random number picks the
+next among those that streams and events do not hold back. Data really moves, so outputs show what
+went wrong; vector clocks show it on schedules that happened to go well, and name the missing wait:
+
+    runtime = OrderingRuntime(seed=1)
+    ... # streams, events, copies
+    runtime.synchronize()
+    assert runtime.races == []
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from numa_bench.errors import MachineError
+from numa_bench.worker.cuda_runtime import DeviceProperties
+from tests.simulation.capture import Capture
+from tests.simulation.handles import OrderedEvent, OrderedStream, StaticOutputModel
+from tests.simulation.memory import MemoryMap, Region
+from tests.simulation.races import Clock, Operation, Race, RaceDetector, join
+
+Run = Callable[[], None]
+
+
+class OrderingRuntime:
+    """`CudaRuntime` on the CPU, in adversarial order. Models must be functions of their input."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.device = torch.device("cpu")
+        self.memory = MemoryMap()
+        #: What every copy to the host brought, in the order in which they ran.
+        self.delivered: list[torch.Tensor] = []
+        self._detector = RaceDetector()
+        self._random = random.Random(seed)
+        self._default = OrderedStream(self, 0)
+        self._streams = [self._default]
+        self._current = [self._default]
+        self._queue: list[tuple[Operation, Run]] = []
+        self._counts: dict[str, int] = defaultdict(int)
+        self._host: Clock = {}
+        self._steps = 0
+        self._eagerness = 0.0
+        self._static: dict[StaticOutputModel, torch.Tensor] = {}
+        self._capture: Capture | None = None
+        self._graphs = 0
+
+    @property
+    def races(self) -> list[Race]:
+        """Every pair of accesses that nothing holds apart, as far as was submitted."""
+        return self._detector.races
+
+    def properties(self) -> DeviceProperties:
+        """See `CudaRuntime.properties`."""
+        return DeviceProperties("ordering simulation", "GPU-ordering", (9, 0))
+
+    def new_stream(self) -> OrderedStream:
+        """See `CudaRuntime.new_stream`."""
+        self._streams.append(OrderedStream(self, len(self._streams)))
+        return self._streams[-1]
+
+    def new_event(self) -> OrderedEvent:
+        """See `CudaRuntime.new_event`."""
+        return OrderedEvent(self)
+
+    @contextlib.contextmanager
+    def use_stream(self, stream: OrderedStream) -> Iterator[None]:
+        """See `CudaRuntime.use_stream`."""
+        self._current.append(stream)
+        try:
+            yield
+        finally:
+            self._current.pop()
+
+    def synchronize(self) -> None:
+        """See `CudaRuntime.synchronize`."""
+        self._refuse_capture("synchronising")
+        while self._queue:
+            self._run_one()
+        for stream in self._streams:
+            self._host = join(self._host, *(end.clock for end in stream.ends()))
+        # How far the device lags behind the host until the next time: anything from all to none.
+        self._eagerness = self._random.choice((0.0, 0.3, 0.6, 1.0))
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """See `CudaRuntime.empty`."""
+        return self.memory.allocate(tuple(shape), dtype, self._owner())
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """See `CudaRuntime.copy`. Raises MachineError for host memory that is not registered."""
+        to, origin = self._region(target), self._region(source)
+        kind = {(True, False): "H2D", (False, True): "D2H"}.get(
+            (origin.buffer.on_host, to.buffer.on_host), "copy"
+        )
+
+        def run() -> None:
+            to.tensor.copy_(origin.tensor)
+            if kind == "D2H":
+                self.delivered.append(to.tensor.clone())
+
+        self._submit(kind, [origin], [to], run)
+
+    def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
+        """See `CudaRuntime.call_model`. A result that is a view of its input costs nothing."""
+        probe = torch.zeros_like(batch)
+        result = model(probe)
+        if result.untyped_storage().data_ptr() == probe.untyped_storage().data_ptr():
+            self._submit("compute", [], [], lambda: None)
+            return torch.as_strided(batch, result.shape, result.stride(), batch.storage_offset())
+        output = self._output(model, tuple(result.shape), result.dtype)
+        to, origin = self._region(output), self._region(batch)
+        self._submit("compute", [origin], [to], lambda: void(to.tensor.copy_(model(origin.tensor))))
+        return output
+
+    def clone(self, tensor: torch.Tensor) -> torch.Tensor:
+        """See `CudaRuntime.clone`."""
+        copied = self.empty(tuple(tensor.shape), tensor.dtype)
+        to, origin = self._region(copied), self._region(tensor)
+        self._submit("clone", [origin], [to], lambda: void(to.tensor.copy_(origin.tensor)))
+        return copied
+
+    def to_device(self, value: Any) -> Any:
+        """See `CudaRuntime.to_device`. A module's weights are read by nobody but itself."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        copied, pageable = self.empty(tuple(value.shape), value.dtype), value.clone()
+        to = self._region(copied)
+        self._finish(self._submit("upload", [], [to], lambda: void(to.tensor.copy_(pageable))))
+        return copied
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """See `CudaRuntime.to_host`."""
+        copied, origin = torch.empty(tensor.shape, dtype=tensor.dtype), self._region(tensor)
+        self._finish(
+            self._submit("download", [origin], [], lambda: void(copied.copy_(origin.tensor)))
+        )
+        return copied
+
+    def mark_graph_step(self) -> None:
+        """See `CudaRuntime.mark_graph_step`. What it allows shows in the races."""
+
+    def capture_graph(self, submit: Callable[[], None], stream: OrderedStream) -> Run:
+        """See `CudaRuntime.capture_graph`. Raises RuntimeError where CUDA would."""
+        self._refuse_capture("capturing")
+        self._graphs += 1
+        capture = self._capture = Capture(stream, self._graphs)
+        try:
+            with self.use_stream(stream):
+                submit()
+            capture.require_joined()
+        finally:
+            self._capture = None
+        return lambda: self._replay(capture)
+
+    def register_host(self, address: int, nbytes: int) -> None:
+        """See `CudaRuntime.register_host`."""
+        self.memory.register(address, nbytes)
+
+    def unregister_host(self, address: int) -> None:
+        """See `CudaRuntime.unregister_host`."""
+        self._detector.forget(self.memory.unregister(address))
+
+    def reset_peak_memory(self) -> None:
+        """See `CudaRuntime.reset_peak_memory`."""
+        self.memory.peak_bytes = self.memory.live_bytes
+
+    def peak_memory_bytes(self) -> int:
+        """See `CudaRuntime.peak_memory_bytes`."""
+        return self.memory.peak_bytes
+
+    def start_capture(self) -> None:
+        """See `CudaRuntime.start_capture`. There is no profiler."""
+
+    def stop_capture(self) -> None:
+        """See `CudaRuntime.stop_capture`."""
+
+    def host_time(self) -> float:
+        """A microsecond for each operation that ran."""
+        return self._steps * 1e-6
+
+    def keep_wait(self, awaited: Operation, _kind: str) -> Operation | None:
+        """What an operation of this kind waits for in place of `awaited`; mutants override it."""
+        return awaited
+
+    def add_wait(self, stream: OrderedStream, event: OrderedEvent) -> None:
+        """What the next operation on a stream waits for."""
+        capture = self._capture
+        if capture is None or not capture.add_wait(stream, event.point):
+            stream.pending += event.point
+
+    def record_point(self, stream: OrderedStream | None) -> list[Operation]:
+        """What has ended when all that a stream (None: the current one) holds now has."""
+        stream = stream or self._current[-1]
+        if self._capture is not None and self._capture.holds(stream):
+            return self._capture.ends(stream)
+        return stream.ends()
+
+    def _owner(self) -> object:
+        """Whose block it is: of the stream, or of the graph that is being captured, for good."""
+        return self._current[-1] if self._capture is None else (self._capture, self._current[-1])
+
+    def _output(self, model: object, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        if not isinstance(model, StaticOutputModel):
+            return self.empty(shape, dtype)
+        if model not in self._static:
+            self._static[model] = self.empty(shape, dtype)
+        return self._static[model]
+
+    def _region(self, tensor: torch.Tensor) -> Region:
+        region = self.memory.find(tensor)
+        if region is None:
+            raise MachineError("a copy of host memory that is not registered is not asynchronous")
+        return region
+
+    def _submit(self, kind: str, reads: list[Region], writes: list[Region], run: Run) -> Operation:
+        stream = self._current[-1]
+        if self._capture is not None:
+            return self._capture.add(stream, kind, reads, writes, run)
+        kept = (self.keep_wait(awaited, kind) for awaited in stream.pending)
+        waits = [*([stream.tail] if stream.tail else []), *(wait for wait in kept if wait)]
+        operation = self._enqueue(kind, stream, waits, reads, writes, run)
+        stream.tail, stream.pending = operation, []
+        while self._queue and self._random.random() < self._eagerness:
+            self._run_one()
+        return operation
+
+    def _enqueue(
+        self,
+        kind: str,
+        lane: object,
+        waits: list[Operation],
+        reads: list[Region],
+        writes: list[Region],
+        run: Run,
+    ) -> Operation:
+        operation = Operation(f"{kind} {self._counts[kind]}", kind, lane, waits, reads, writes)
+        self._counts[kind] += 1
+        self._detector.add(operation, self._host)
+        self._queue.append((operation, run))
+        return operation
+
+    def _replay(self, capture: Capture) -> None:
+        """A whole graph after its last replay, between two operations on the current stream."""
+        stream = self._current[-1]
+        stream.pending += capture.last_end
+        start = self._submit("graph start", [], [], lambda: None)
+        made: dict[Operation, Operation] = {}
+        for node in capture.nodes:
+            operation, run = node
+            kept = (self.keep_wait(made[earlier], operation.kind) for earlier in operation.waits)
+            waits = [start, *(wait for wait in kept if wait)]
+            lane = (capture.number, operation.lane)
+            made[operation] = self._enqueue(
+                operation.kind, lane, waits, operation.reads, operation.writes, run
+            )
+        stream.pending += made.values()
+        capture.last_end = [self._submit("graph end", [], [], lambda: None)]
+
+    def _refuse_capture(self, what: str) -> None:
+        if self._capture is not None:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {what}")
+
+    def _finish(self, operation: Operation) -> None:
+        """Let the host wait for one operation."""
+        self._refuse_capture("a synchronous copy")
+        while operation.step is None:
+            self._run_one()
+        self._host = join(self._host, operation.clock)
+
+    def _run_one(self) -> None:
+        """Run one of the operations that nothing holds back."""
+        ready = [
+            place
+            for place, (operation, _) in enumerate(self._queue)
+            if all(earlier.step is not None for earlier in operation.waits)
+        ]
+        extremes = (ready[0], ready[-1], self._random.choice(ready))
+        operation, run = self._queue.pop(self._random.choice(extremes))
+        with torch.inference_mode():
+            run()
+        self._steps += 1
+        operation.step = self._steps
+        operation.waits = []  # a long run keeps no chain of all its operations
+
+
+def void(_: object) -> None:
+    """Nothing, of something."""
