@@ -9,7 +9,7 @@ from numa_bench.analysis.profiles.table import profile_table
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare import Comparison, compare_studies
-from numa_bench.analysis.stats.study_analysis import Analysis, analyse_study
+from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
 from numa_bench.profiling.nsys import export_report
 from numa_bench.versions import package_versions

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.figures import draw_figures
 from numa_bench.analysis.report import page as report_page
 from numa_bench.analysis.report.blocks import Picture
+from numa_bench.analysis.report.figures import draw_figures
 from numa_bench.analysis.report.runs import runs_csv
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import write_json
 from numa_bench.records import JsonDict
 
 if TYPE_CHECKING:
-    from numa_bench.analysis.stats.study_analysis import Analysis
+    from numa_bench.analysis.study_analysis import Analysis
 
 SCHEMA_VERSION = 1
 #: Above so many bytes a picture stands on the page as PNG, which many dots do not make larger.

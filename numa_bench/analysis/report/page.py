@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
@@ -21,7 +22,7 @@ from numa_bench.marks import KINDS, warning_code
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
-    from numa_bench.analysis.stats.study_analysis import Analysis
+    from numa_bench.analysis.study_analysis import Analysis
 
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Signs and words for each kind of verdict; the sign says it without colour.
@@ -155,12 +156,11 @@ def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
 
 
 def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
-    for name, (title, _) in tables.QUESTIONS.items():
-        table = analysis.questions.get(name)
+    for key, question in load_questions().items():
+        table = analysis.questions.get(key)
         if table is not None and not table.empty:
-            shown = tables.question_table(name, table, f"tables/{name}.csv")
-            pictures = of(name)
-            yield Block(title, "", pictures, shown, "The numbers")
+            shown = tables.question_table(question, table, f"tables/{key}.csv")
+            yield Block(question.title, "", of(key), shown, "The numbers")
     if not analysis.profiles.empty:
         every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
         shown = tables.without_empty(every)

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from numa_bench.analysis.stats.study_analysis import Analysis
+from numa_bench.analysis.study_analysis import Analysis
 
 _PLAIN_WIDTH = 160
 #: More rows than this are for the page.

@@ -141,11 +141,15 @@ def _effects(family: Family, found: Contrasts) -> pd.DataFrame:
     )
 
 
+def join_cell_marks(runs: pd.DataFrame) -> pd.Series[str]:
+    """The marks of each cell's runs, each letter once, by cell."""
+    return runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
+
+
 def _marks(frame: pd.DataFrame) -> pd.Series[str]:
-    """The marks of each cell's runs that are in the statistics, each once."""
-    runs = frame[frame["in_statistics"].astype(bool)]
-    found = runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
-    return found.reindex(frame["cell"].unique()).fillna("")
+    """The marks of each cell's runs that are in the statistics; "" for a cell without such runs."""
+    marks = join_cell_marks(frame[frame["in_statistics"].astype(bool)])
+    return marks.reindex(frame["cell"].unique()).fillna("")
 
 
 def _spread(values: list[Array]) -> list[float]:
