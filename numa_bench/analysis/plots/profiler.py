@@ -21,7 +21,7 @@ def plot_profiler(table: pd.DataFrame) -> Figure | None:
     if not rows:
         return None
     models = list(dict.fromkeys(table["model_text"]))[: style.PANELS]
-    labels = style.placement_order(table["placement"])
+    labels = style.order_placements(table["placement"])
     title = f"Profiler results, {len(table)} reports"
     figure = style.make_figure(1.4 + 1.9 * len(rows), title=title)
     grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0]
@@ -31,7 +31,7 @@ def plot_profiler(table: pd.DataFrame) -> Figure | None:
                 chosen = (table["model_text"] == model) & (table["placement"] == kind)
                 values = factor * table.loc[chosen, column].astype(float).to_numpy()
                 x = m + (i + 0.5) / len(labels) * 0.7 - 0.35
-                look = style.placement_style(kind)
+                look = style.get_placement_style(kind)
                 axes.plot(
                     [x] * len(values), values, look.marker, color=look.color, markersize=6,
                     markeredgecolor=style.INK, markeredgewidth=0.5,
@@ -46,7 +46,7 @@ def plot_profiler(table: pd.DataFrame) -> Figure | None:
     grid[-1].set_xticks(range(len(models)), names)
     grid[-1].set_xlabel("model")
     style.add_legend(
-        figure, [style.legend_entry(label, style.placement_style(label)) for label in labels]
+        figure, [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     )
     return figure
 

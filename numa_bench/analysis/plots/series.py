@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from numa_bench.analysis.plots import shape, style
-from numa_bench.analysis.plots.runs import rate_axis
+from numa_bench.analysis.plots.runs import set_rate_axis
 
 #: Most columns of panels that fit side by side with readable labels.
 MOST_COLUMNS = 4
@@ -86,9 +86,9 @@ def plot_series(
         _mark_bound(list(panels), column)
         panels[-1].set_xlabel(column.label)
         _x_axis(panels[-1], sorted(column.table[column.key].astype(float).unique()))
-    labels = style.placement_order(every["placement"])
+    labels = style.order_placements(every["placement"])
     handles = [
-        style.legend_entry(label, style.placement_style(label), line=True) for label in labels
+        style.legend_entry(label, style.get_placement_style(label), line=True) for label in labels
     ]
     style.add_legend(figure, handles)
     return figure
@@ -100,10 +100,10 @@ def _has_values(table: pd.DataFrame, key: str) -> bool:
 
 def _draw_panel(axes: Axes, table: pd.DataFrame, key: str, row: SeriesRow) -> None:
     factor = 100.0 if row.percent else 1.0
-    labels = style.placement_order(table["placement"])
+    labels = style.order_placements(table["placement"])
     drawn: list[float] = []
     for i, label in enumerate(labels):
-        mine, look = table[table["placement"] == label], style.placement_style(label)
+        mine, look = table[table["placement"] == label], style.get_placement_style(label)
         by = mine.groupby(key)
         middle = factor * by[row.key].median().astype(float)
         x = middle.index.to_numpy(float)
@@ -121,9 +121,9 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, key: str, row: SeriesRow) -> No
         axes.set_ylim(0, 100)
         axes.axhline(50, color=style.QUIET, linewidth=0.9, linestyle=":")
     elif row.from_zero:
-        style.zero_based(axes, "y", float(values.max()) if len(values) else 0)
+        style.set_zero_based(axes, "y", float(values.max()) if len(values) else 0)
     elif len(values):
-        rate_axis(axes, values)
+        set_rate_axis(axes, values)
     axes.set_ylabel(row.label)
     axes.grid(axis="y")
 
@@ -147,7 +147,7 @@ def _mark_bound(panels: Sequence[Axes], column: SeriesColumn) -> None:
     if "bound" not in table:
         panels[0].set_title(title)
         return
-    label = style.placement_order(table["placement"])[0]
+    label = style.order_placements(table["placement"])[0]
     bound = table[table["placement"] == label].groupby(column.key)["bound"].first().sort_index()
     compute = [float(v) for v in bound[bound == "compute"].index]
     transfer = [float(v) for v in bound[bound == "transfer"].index]

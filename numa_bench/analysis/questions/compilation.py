@@ -123,7 +123,7 @@ def plot_compilation(table: pd.DataFrame) -> Figure | None:
     )
     left, right = figure.subplots(1, 2, sharey=True)
     for y, row in enumerate(table.to_dict("records")):
-        look = style.placement_style(str(row["placement"]))
+        look = style.get_placement_style(str(row["placement"]))
         left.plot([row["low"], row["high"]], [y, y], color=style.INK, linewidth=1.6)
         for axes, value in ((left, row["speedup"]), (right, row["break_even_samples"])):
             axes.plot(
@@ -142,9 +142,9 @@ def plot_compilation(table: pd.DataFrame) -> Figure | None:
     _log_or_linear(right, table["break_even_samples"])
     for axes in (left, right):
         axes.grid(axis="x")
-    labels = style.placement_order(table["placement"])
+    labels = style.order_placements(table["placement"])
     style.add_legend(
-        figure, [style.legend_entry(label, style.placement_style(label)) for label in labels]
+        figure, [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     )
     return figure
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from numa_bench.analysis.stats.contrasts import repeats_for
+from numa_bench.analysis.stats.contrasts import compute_repeats
 from tests.fake_families import CLEAN, Design, judge, outcome, simulate
 from tests.fake_pipeline import Noise
 
@@ -93,7 +93,7 @@ def test_more_noise_more_comparisons_and_smaller_targets_need_more_repeats() -> 
     sd, cells = np.array([0.01]), np.array([2])
 
     def needed(target: float, noise: float = 1.0, size: int = 6) -> float:
-        return float(repeats_for(target, noise * sd, 48.0, cells, size)[0])
+        return float(compute_repeats(target, noise * sd, 48.0, cells, size)[0])
 
     assert needed(0.02) < needed(0.01)
     assert needed(0.02) < needed(0.02, noise=2)
