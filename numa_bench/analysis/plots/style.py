@@ -251,9 +251,3 @@ def color_lightness(color: str) -> float:
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     y = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
     return 116 * y ** (1 / 3) - 16 if y > 216 / 24389 else y * 24389 / 27
-
-
-def choose_ink(color: tuple[float, ...]) -> str:
-    """Black or white, whichever reads better on an RGB colour of 0 to 1."""
-    code = "#" + "".join(f"{round(255 * c):02x}" for c in color[:3])
-    return "black" if color_lightness(code) > 55 else "white"

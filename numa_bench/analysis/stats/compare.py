@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.read.groups import differing_keys
+from numa_bench.analysis.read.groups import compare_values
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
 from numa_bench.analysis.stats.families import (
     group_by_key,
@@ -20,8 +20,8 @@ from numa_bench.analysis.stats.families import (
 )
 from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
 from numa_bench.analysis.stats.robust import Array
+from numa_bench.analysis.stats.sentences import describe_change, describe_detectable
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT
-from numa_bench.analysis.stats.verdicts import change_text, detection_text
 from numa_bench.errors import StoreError
 
 _NAMES = ("device_text", "gpu_id", "model_text", "vit_name", "placement", "placement_text")
@@ -81,7 +81,7 @@ def compare_studies(
     return Comparison(
         table=table,
         unmatched=unmatched,
-        differences=differing_keys(
+        differences=compare_values(
             {side: _reported_values(frame) for side, frame in sides.items()}
         ),
         regressed=bool(table["regression"].any()),
@@ -172,8 +172,8 @@ def _row_text(row: Mapping[Any, Any]) -> str:
     if np.isnan(row["p_holm"]):
         return f"no verdict (n = {row['n']} x {row['n_base']})"
     if row["claimed"]:
-        return change_text(row)
-    return f"no difference; {detection_text(row['detectable'])}"
+        return describe_change(row)
+    return f"no difference; {describe_detectable(row['detectable'])}"
 
 
 def _reported_values(frame: pd.DataFrame) -> dict[str, str]:

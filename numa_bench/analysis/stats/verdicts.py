@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.stats.contrasts import MOST_REPEATS, compute_repeats
-from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS
+from numa_bench.analysis.stats.contrasts import compute_repeats
+from numa_bench.analysis.stats.sentences import (
+    FIRST_REPEATS,
+    Row,
+    advise_repeats,
+    describe_change,
+    describe_detectable,
+    describe_insignificant,
+    describe_no_difference,
+    describe_too_few,
+    format_percent,
+)
 from numa_bench.analysis.stats.tables import TARGET
 from numa_bench.records import JsonDict
-
-#: A row of a table, by column.
-Row = Mapping[Any, Any]
 
 EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
     "effect",
@@ -24,9 +30,6 @@ EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
     "not_enough",
     "no_verdict",
 )
-#: Advice where the noise is not known yet. A convention: 5 x 5 runs are the smallest design of
-#: benchmarks/honesty.py that finds most effects of 3 % under realistic noise.
-FIRST_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,17 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     name = f"{row['placement']} ({row['placement_text']})" if several else str(row["placement"])
     needed = _needed(row, target)
     if math.isnan(row["p_holm"]):
-        kind, text = NO_VERDICT, _too_few(row, name)
+        kind, text = NO_VERDICT, describe_too_few(row, name)
         needed = FIRST_REPEATS
     elif row["claimed"]:
-        kind, text = EFFECT, f"{name} is {change_text(row)}"
+        kind, text = EFFECT, f"{name} is {describe_change(row)}"
     elif row["detectable"] <= target:
-        kind, text = NO_DIFFERENCE, _no_difference(row, name)
+        kind, text = NO_DIFFERENCE, describe_no_difference(row, name)
     else:
-        kind, text = NOT_ENOUGH, f"{name}: {_more_runs(needed, target)}{_insignificant(row)}"
+        kind, text = (
+            NOT_ENOUGH,
+            f"{name}: {advise_repeats(needed, target)}{describe_insignificant(row)}",
+        )
     if row["note"]:
         text += f"; {row['note']}"
     return Verdict(
@@ -124,56 +130,6 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
         repeats_needed=needed,
         **_names(row),
     )
-
-
-def change_text(row: Row) -> str:
-    """ "7.2 % slower (95 % CI 6.1 to 8.3, n = 5 x 5)"; `row` has ratio, low, high, n, n_base.
-
-    For latency the words are "longer" and "shorter".
-    """
-    up = row["ratio"] > 1
-    low, high = (row["low"] - 1, row["high"] - 1) if up else (1 - row["high"], 1 - row["low"])
-    time = "latency" in str(row.get("metric", ""))
-    word = ("longer" if up else "shorter") if time else ("faster" if up else "slower")
-    size = abs(row["ratio"] - 1)
-    interval = f"95 % CI {_percent(low)} to {_percent(high)}"
-    return f"{_percent(size)} % {word} ({interval}, n = {row['n']} x {row['n_base']})"
-
-
-def detection_text(detectable: float) -> str:
-    """What a study without a difference rules out; `detectable` is a fraction."""
-    return f"a change of {_percent(detectable)} % or more would have been detected"
-
-
-def _no_difference(row: Row, name: str) -> str:
-    return f"{name}: no difference; {detection_text(row['detectable'])}{_insignificant(row)}"
-
-
-def _insignificant(row: Row) -> str:
-    """An observed change that would count on its own but is not significant in its family."""
-    if row["low"] <= 1 <= row["high"] and row["p_value"] >= ALPHA:
-        return ""
-    size = row["family_size"]
-    why = f"not significant among {size} comparisons" if size > 1 else "not significant"
-    return f"; observed: {change_text(row)}, {why}"
-
-
-def _more_runs(needed: int | None, target: float) -> str:
-    if needed is None:
-        return (
-            f"too noisy: even {MOST_REPEATS} repeats would not show {_percent(target)} %; find out "
-            "what disturbs the runs"
-        )
-    return f"not enough runs: repeat with experiment.repeats={needed} for {_percent(target)} %"
-
-
-def _too_few(row: Row, name: str) -> str:
-    n, n_base = int(row["n"]), int(row["n_base"])
-    if min(n, n_base) == 0:
-        side = "local" if n_base == 0 else name
-        return f"{name}: no verdict, no valid run of {side}; see the excluded runs"
-    runs = "one run" if min(n, n_base) == 1 else f"{min(n, n_base)} runs"
-    return f"{name}: no verdict from {runs}; repeat with experiment.repeats={FIRST_REPEATS} or more"
 
 
 def _unjudged(cells: pd.DataFrame) -> Verdict:
@@ -246,7 +202,7 @@ def _claims_text(claims: list[Verdict], judged: int) -> str:
 
 def _nothing_text(none: list[Verdict]) -> str:
     least = max(v.detectable or 0.0 for v in none)
-    return f"No difference in {_counted(len(none))} with local; {detection_text(least)}."
+    return f"No difference in {_counted(len(none))} with local; {describe_detectable(least)}."
 
 
 def _short_text(short: list[Verdict], judged: int) -> str:
@@ -276,7 +232,7 @@ def _by_placement(verdicts: list[Verdict]) -> list[str]:
             ("faster", [c for c in changes if c > 0]),
         ):
             if sizes:
-                low, high = _percent(min(sizes)), _percent(max(sizes))
+                low, high = format_percent(min(sizes)), format_percent(max(sizes))
                 by = f"{low} %" if low == high else f"{low} to {high} %"
                 parts.append(f"{word} in {len(sizes)} of {len(members)} by {by}")
         lines.append(f"{label}: {', '.join(parts) or f'no difference found in {len(members)}'}")
@@ -299,14 +255,5 @@ def _counted(number: int) -> str:
     return f"{number} comparison{'' if number == 1 else 's'}"
 
 
-def _percent(fraction: float) -> str:
-    """A fraction in percent with one decimal; none if it is a whole number of percent."""
-    text = f"{100 * fraction:.1f}"
-    return text.removesuffix(".0") if fraction in (TARGET, round(fraction, 2)) else text
-
-
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-__all__ = ["LEAST_RUNS", "StudyVerdict", "Verdict", "change_text", "judge_cells", "judge_studies"]

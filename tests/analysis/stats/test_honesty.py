@@ -1,4 +1,4 @@
-"""The analysis claims what is there and nothing else, on simulated studies whose truth is known.
+"""Rates of false and of missed claims on simulated studies with known effects.
 
 Seeded, so a test here passes always or never. The same on a larger scale: benchmarks/honesty.py.
 """
@@ -55,7 +55,7 @@ def test_it_is_found_in_a_large_family_too() -> None:
     assert found.claims >= 0.80
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_value_about_as_often_as_they_claim() -> None:
     none = outcome(REAL, 60, seed=5, effort=0.05)
     some = outcome(replace(REAL, effect=-0.05, noise=CLEAN), 60, seed=6, effort=0.05)
     assert none.coverage >= 0.90
@@ -81,7 +81,7 @@ def test_the_repeats_it_asks_for_are_enough() -> None:
     assert outcome(larger, 40, seed=11, effort=0.05).claims >= 0.75
 
 
-def test_three_repeats_of_one_setting_can_show_nothing_and_it_knows() -> None:
+def test_three_repeats_of_one_setting_can_show_nothing_and_nothing_is_detectable() -> None:
     quiet = replace(REAL, settings=1, repeats=3, effect=-0.5, noise=CLEAN)
     judged = judge(simulate(quiet, np.random.default_rng(12)), 0)
     assert not judged.claimed.any()

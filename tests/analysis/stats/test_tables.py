@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats.sentences import describe_change
 from numa_bench.analysis.stats.tables import CELL_COLUMNS, EFFECT_COLUMNS, cell_table, effect_table
-from numa_bench.analysis.stats.verdicts import change_text
 from numa_bench.records import Status
 from tests.analysis.stats.made_up import QUIET, judged, runs_of
 from tests.fake_pipeline import Machine, Noise
@@ -60,7 +60,7 @@ def test_latency_is_judged_too_and_longer_is_above_one(tmp_path: Path) -> None:
     table = effect_table(runs, metric="latency_p50_ms").set_index("vit_name")
     assert table.loc["vit32x0", "ratio"] > 1.1
     assert table.loc["vit32x0", "claimed"]
-    assert "longer" in change_text(table.loc["vit32x0"].to_dict())
+    assert "longer" in describe_change(table.loc["vit32x0"].to_dict())
 
 
 def test_every_remote_node_is_compared_by_itself(tmp_path: Path) -> None:
