@@ -1,4 +1,4 @@
-"""Pure: which rows, columns and panels a plot has, and what they are called."""
+"""Pure: rows, columns and panels of a plot, and their names."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class CopyMetrics:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Times in ms in which the named kinds ran at once. `copies` are H2D and D2H together.
+    """Times in ms in which the named kinds ran simultaneously. `copies` are H2D and D2H together.
 
     `hidden_fraction` is the part of copy time in which kernels ran too (None without copies);
     `exposed_copy_ms` the part in which none did.

@@ -1,4 +1,4 @@
-"""The limit of a PCIe link, and where its generation and width are found.
+"""The limit of a PCIe link, and the link that a run was measured on.
 
 Raw rate per lane and encoding by generation (PCI-SIG base specifications 1.0 to 6.0): 2.5 and 5
 GT/s with 8b/10b, 8, 16 and 32 GT/s with 128b/130b, 64 GT/s in 256-byte FLITs of which 236 are for

@@ -74,7 +74,7 @@ class Export:
     def start_query(self, table: str, expressions: Mapping[str, str], where: str = "1") -> Pending:
         """Begin to fetch integer expressions of a table that exists."""
         query = _Query(table, tuple(expressions.values()), where)
-        # Two queries: for each alone SQLite looks at one row, for both at once at all of them.
+        # Two queries: SQLite reads one row for min or max alone, but all rows for both together.
         ends = f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})"
         low, high = self.base.execute(ends).fetchone()
         if low is None:

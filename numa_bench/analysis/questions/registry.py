@@ -1,4 +1,4 @@
-"""All questions of this room, found by their modules."""
+"""Collects the questions of this room from its modules."""
 
 from __future__ import annotations
 

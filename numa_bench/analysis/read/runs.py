@@ -51,7 +51,7 @@ _ENVIRONMENT = {
     "env_python": "python",
     "env_git_commit": "git_commit",
 }
-#: Settings that differ between models without being what a study varies.
+#: Settings that may differ between models but are not varied by a study.
 _QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
@@ -85,7 +85,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Loaded:
-    """All runs, what was skipped and why, and the studies they come from."""
+    """All runs, the problems that made files be skipped, and the studies of the runs."""
 
     frame: pd.DataFrame
     problems: list[Problem] = field(default_factory=list)
@@ -136,7 +136,7 @@ def load_studies(
         problems += skipped
         studies.append(study)
         records.reverse()
-        while records:  # each is let go of as soon as it is a row: large studies fill memory
+        while records:  # a record is released once it is a row: large studies fill memory
             record = records.pop()
             if wanted.keeps_record(record):
                 rows.append(_row(record, study, keys))
@@ -155,7 +155,7 @@ def _check_days(filters: Filters) -> None:
 
 
 class _Keys:
-    """Short names for what must be equal: hashes of canonical JSON, each computed once."""
+    """Short keys for grouping: hashes of canonical JSON, each computed once."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}

@@ -111,10 +111,8 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     elif row["detectable"] <= target:
         kind, text = NO_DIFFERENCE, describe_no_difference(row, name)
     else:
-        kind, text = (
-            NOT_ENOUGH,
-            f"{name}: {advise_repeats(needed, target)}{describe_insignificant(row)}",
-        )
+        advice = advise_repeats(needed, target)
+        kind, text = NOT_ENOUGH, f"{name}: {advice}{describe_insignificant(row)}"
     if row["note"]:
         text += f"; {row['note']}"
     return Verdict(
