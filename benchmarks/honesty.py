@@ -1,8 +1,8 @@
-"""How often the analysis claims an effect that is not there, and finds one that is.
+"""Rates of false claims and of detected effects on simulated studies.
 
     python benchmarks/honesty.py [--studies 400] [--out benchmarks/results/honesty-NAME.json]
 
-Studies are simulated with known truth (tests/fake_families.py), measured in shuffled blocks, and
+Studies are simulated with a known truth (tests/fake_families.py), measured in shuffled blocks, and
 judged by the code that judges real ones. Realistic noise: 1 % between runs, throughput drifting by
 3 % over the study, 5 % of the runs 5 to 10 % slow. Uneven: settings whose noise differs as well,
 its logarithm with a standard deviation of 0.7. A family is all comparisons of one study.
@@ -62,14 +62,14 @@ def main() -> None:
                 seed = args.seed + 100_000 * len(jobs)  # every line draws its own noise
                 jobs.append((name, replace(design, effect=effect), number, seed))
     with ProcessPoolExecutor() as pool:
-        found = list(pool.map(_judged, jobs))
+        outcomes = list(pool.map(_judged, jobs))
     print(
         f"{'design':<10} {'noise':<7} {'studies':>7}  {'false':>6} {'found':>6} {'any':>6} "
         f"{'cover':>6}"
     )
     rows = []
     for (name, design, studies, _), none, some in zip(
-        jobs[::2], found[::2], found[1::2], strict=True
+        jobs[::2], outcomes[::2], outcomes[1::2], strict=True
     ):
         shape = f"{design.settings}x{design.placements}x{design.repeats}"
         print(

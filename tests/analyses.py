@@ -1,4 +1,4 @@
-"""Small analyses of made-up studies, one for each thing that pictures and page must cope with."""
+"""Small analyses of made-up studies, one for each case that figures and page must handle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 from numa_bench.analysis.read.runs import load_studies
 from numa_bench.analysis.report.files import Report, write_report
 from numa_bench.analysis.stats.compare import compare_studies
-from numa_bench.analysis.stats.study_analysis import Analysis, analyse_study
+from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.config.schema import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
@@ -147,13 +147,13 @@ def reported(kind: str, pictures: bool = False) -> Report:
 
 
 def _profiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """What profilers might have seen of each run."""
+    """Made-up profiler results of each run."""
     names = ["run_id", "study_dir", "device_text", "model_text", "placement", "repeat"]
     far = (frame["placement"] != "local").astype(float)
-    found: pd.DataFrame = frame[names].assign(
+    table: pd.DataFrame = frame[names].assign(
         window="profiled window", overlap_fraction=0.9 - 0.1 * far,
         gpu_idle_fraction=0.05 + 0.1 * far, exposed_copy_ms=1.0 + far, gap_p95_us=12.0,
         launch_latency_p50_us=6.0, kernels=120,
         profiler_overhead=0.02, problem=None,
     )  # fmt: skip
-    return found
+    return table

@@ -23,7 +23,9 @@ FLOORS = (
     *("worker", "machine", "ground"),
 )
 #: The same for the rooms of the analysis; its settings, which its application reads, come first.
-ANALYSIS_FLOORS = ("settings", "report", "plots", "stats", "profiles", "read")
+ANALYSIS_FLOORS = (
+    *("settings", "report", "study_analysis", "questions", "plots", "stats", "profiles", "read"),
+)
 #: Thin modules beside the ground floor that belong to a room above.
 THIN = {"cli": "cli", "__main__": "cli", "topology": "machine"}
 HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
@@ -183,6 +185,23 @@ def test_the_documented_arrows_are_those_of_the_code() -> None:
 
     assert {room for room, _ in rows} >= {r for r in FLOORS if r != "ground"}
     assert documented == set(edges())
+
+
+def test_the_documented_arrows_inside_the_analysis_are_those_of_the_code() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    section = text.partition("Inside the analysis")[2].partition("\n\nWhat may load")[0]
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|[^|]*\|([^|]*)\|$", section, re.M)
+    documented = {(room, other) for room, others in rows for other in re.findall(r"\w+", others)}
+
+    arrows = set()
+    for module, path in MODULES.items():
+        if module.startswith("numa_bench.analysis."):
+            for name in imported_anywhere(path) & set(MODULES):
+                if name.startswith("numa_bench.analysis."):
+                    arrows.add((analysis_room_of(module), analysis_room_of(name)))
+
+    assert [room for room, _ in rows] == list(ANALYSIS_FLOORS)
+    assert documented == {(above, below) for above, below in arrows if above != below}
 
 
 def test_no_folder_is_crowded() -> None:

@@ -1,4 +1,4 @@
-"""Settings of analysis/analyze.py: types, defaults, documentation, and what types cannot say."""
+"""Settings of analysis/analyze.py: types, defaults, documentation, and checks beyond types."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from numa_bench.errors import ConfigError
 class AnalysisConfig:
     """What to analyse, and how."""
 
-    experiment_name: str = documented_field(
-        "numa_study", "Name of the study; all: every study there is."
-    )
+    experiment_name: str = documented_field("numa_study", "Name of the study; all: every study.")
     root: str = documented_field(
         "outputs", "Output root of the runner, below which studies are looked for."
     )
@@ -33,8 +31,8 @@ class AnalysisConfig:
     )
     fail_on_regression: Optional[float] = documented_field(
         None,
-        "With compare: exit with 1 when a throughput fell by more than this many percent, with "
-        "confidence.",
+        "With compare: exit with 1 when a throughput fell significantly by more than this many "
+        "percent.",
     )
     date_from: Optional[str] = documented_field(
         None, "First day of runs to take, as 2026-01-31 (UTC)."
@@ -44,14 +42,14 @@ class AnalysisConfig:
     gpus: Any = documented_field(None, "Only runs on these GPUs: numbers, names or UUIDs, or cpu.")
     models: Any = documented_field(None, "Only runs of these models, by name (vit_name).")
     target_percent: float = documented_field(
-        2.0, "Smallest effect of interest in percent: for it the repeats needed are computed."
+        2.0, "Smallest effect of interest in percent; the repeats needed are computed for it."
     )
     seed: int = documented_field(0, "Seed of bootstrap and permutations.")
     track: bool = documented_field(
-        True, "Log page and plots where the study itself was logged (one study or sweep only)."
+        True, "Log page and plots to the trackers of the study (one study or sweep only)."
     )
     profiles: int = documented_field(
-        200, "Most profiler reports to read, evenly over all that there are; 0 reads none."
+        200, "Most profiler reports to read, spread evenly over all; 0 reads none."
     )
 
 
@@ -66,7 +64,7 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """What the analysis is called, as a directory."""
+        """The name of the analysis's directory."""
         return directory_name(self.config.experiment_name, self.config.results, self.config.compare)
 
 
@@ -87,7 +85,9 @@ def directory_name(experiment_name: str, results: Any, compare: Any) -> str:
         return "selection"
     if not experiment_name or "/" in experiment_name or experiment_name.startswith("."):
         raise ConfigError(
-            "experiment_name", experiment_name, "is no study's name; for paths use results=[...]"
+            "experiment_name",
+            experiment_name,
+            "is not the name of a study; for paths use results=[...]",
         )
     return experiment_name
 
@@ -100,7 +100,9 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
     if compare and len(compare) != 2:
         raise ConfigError("compare", config.compare, "name two studies: compare=[before,after]")
     if compare and config.results:
-        raise ConfigError("results", config.results, "goes with one analysis; drop it or compare")
+        raise ConfigError(
+            "results", config.results, "cannot be combined with compare; drop one of them"
+        )
     limit = config.fail_on_regression
     if limit is not None and not compare:
         raise ConfigError("fail_on_regression", limit, "needs two studies: compare=[before,after]")

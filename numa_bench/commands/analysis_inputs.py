@@ -1,4 +1,4 @@
-"""From settings to an Analysis: what is read, and what a comparison reads twice."""
+"""From settings to an Analysis: load one selection of studies, or the two of a comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numa_bench.analysis.profiles.table import profile_table
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare import Comparison, compare_studies
-from numa_bench.analysis.stats.study_analysis import Analysis, analyse_study
+from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
 from numa_bench.profiling.nsys import export_report
 from numa_bench.versions import package_versions
@@ -40,7 +40,7 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
     else:
         name = "selection" if wanted.results else config.experiment_name
         loaded = load_studies(wanted.results or config.root, config.experiment_name, wanted.filters)
-        _something(loaded)
+        _check_not_empty(loaded)
     return analyse_study(
         name,
         loaded,
@@ -66,17 +66,17 @@ def _one_of_two(side: str, root: str, filters: Filters) -> Loaded:
     except StoreError as error:
         raise ConfigError("compare", side, str(error)) from error
     if loaded.frame.empty:
-        raise ConfigError("compare", side, "holds no run that the filters keep")
+        raise ConfigError("compare", side, "no run is left after filtering")
     return loaded
 
 
-def _something(loaded: Loaded) -> None:
+def _check_not_empty(loaded: Loaded) -> None:
     if not loaded.frame.empty:
         return
     runs = sum(study.recorded for study in loaded.studies)
     if runs:
         raise StoreError(
-            f"no run is left of {runs}: loosen date_from, date_to, hosts, gpus, models"
+            f"none of {runs} runs matches: loosen date_from, date_to, hosts, gpus, models"
         )
-    told = "; ".join(f"{p.path}: {p.reason}" for p in loaded.problems[:3])
-    raise StoreError(f"no run to analyse{': ' + told if told else ', the studies are empty'}")
+    reasons = "; ".join(f"{p.path}: {p.reason}" for p in loaded.problems[:3])
+    raise StoreError(f"no run to analyse: {reasons or 'the studies are empty'}")

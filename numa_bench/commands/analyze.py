@@ -24,7 +24,7 @@ def app(node: DictConfig) -> None:
 
 
 def run(node: DictConfig) -> None:
-    """Check, load, compute, write, tell."""
+    """Check the settings and write the analysis; leave no directory behind on an error."""
     job = HydraConfig.get()
     directory = Path(job.runtime.output_dir)
     try:
@@ -53,8 +53,8 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
     OmegaConf.save(OmegaConf.structured(wanted.config), directory / "config_resolved.yaml")
     print_analysis(analysis, directory)
     roots = {str(study.directory) for study in analysis.loaded.studies}
-    if wanted.config.track and len(roots) == 1 and (told := upload_report(Path(*roots), directory)):
-        print(told)
+    if wanted.config.track and len(roots) == 1 and (note := upload_report(Path(*roots), directory)):
+        print(note)
     if analysis.comparison is not None and analysis.comparison.regressed:
         from numa_bench.commands.analysis_inputs import RegressionFound
 
@@ -62,7 +62,7 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
 
 
 def _remove_if_unused(directory: Path) -> None:
-    """Take away what Hydra made before there was anything to write."""
+    """Remove the directory that Hydra made, unless a report was written."""
     if any(directory.glob("report.html")):
         return
     for path in sorted(directory.glob(".hydra/*")):

@@ -1,4 +1,4 @@
-"""What a profiler's report says about copies, compute and their overlap.
+"""Inspect profiler reports: copies, compute and their overlap.
 
     python analysis/inspect_report.py FILE... [--window NAME|all] [--json | --csv] [--plot]
     python analysis/inspect_report.py --compare A B
@@ -42,9 +42,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plot",
         action="store_true",
-        help=f"write a timeline picture beside each report, as NAME{PICTURE}",
+        help=f"write a timeline of each report beside it, as NAME{PICTURE}",
     )
-    parser.add_argument("--plot-to", metavar="PATH", type=Path, help="the same of one file, there")
+    parser.add_argument(
+        "--plot-to", metavar="PATH", type=Path, help="write the timeline of a single report to PATH"
+    )
     args = parser.parse_args(argv)
     if args.compare and len(args.files) != 2:
         parser.error(f"--compare needs two files, not {len(args.files)}")
@@ -54,9 +56,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was asked for; return 0, or 2 when some file could not be read."""
+    """Inspect the files of a command line; return 0, or 2 if one could not be read."""
     args = parse_arguments(argv)
-    found: list[Inspection] = []
+    inspections: list[Inspection] = []
     code = 0
     try:
         link = parse_link(args.pcie) if args.pcie else None
@@ -69,74 +71,73 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = 2
             continue
         if not (args.json or args.csv or args.compare):
-            _show(one, first=not found)
-        found.append(one)
-    if args.compare and len(found) == 2:
-        _compare(*found)
+            _show(one, first=not inspections)
+        inspections.append(one)
+    if args.compare and len(inspections) == 2:
+        _compare(*inspections)
     if args.json:
-        _print_json(found)
+        _print_json(inspections)
     if args.csv:
-        _print_csv(found)
+        _print_csv(inspections)
     return code
 
 
 def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspection | None:
-    """One file's inspection, its picture drawn; None, and a line on stderr, when it fails."""
+    """Inspect one file and draw its timeline; None, and a line on stderr, if that fails."""
     try:
-        found = inspect_report(path, args.window, link, export_report)
+        inspection = inspect_report(path, args.window, link, export_report)
         if args.plot or args.plot_to:
-            _plot(found, args.plot_to or found.path.with_suffix(PICTURE))
+            _plot(inspection, args.plot_to or inspection.path.with_suffix(PICTURE))
     except NumaBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return None
-    return found
+    return inspection
 
 
-def _plot(found: Inspection, target: Path) -> None:
-    from numa_bench.analysis.plots.timeline import (
-        draw_timeline,  # matplotlib takes a while to import
-    )
+def _plot(inspection: Inspection, target: Path) -> None:
+    from numa_bench.analysis.plots.timeline import draw_timeline  # loads matplotlib, slow
 
     try:
-        draw_timeline(found, target)
+        draw_timeline(inspection, target)
     except (OSError, ValueError) as error:
-        raise ReportError(f"{target}: the picture cannot be written: {error}") from error
+        raise ReportError(f"{target}: the timeline cannot be written: {error}") from error
     print(f"timeline: {target}", file=sys.stderr)
 
 
-def _show(found: Inspection, first: bool) -> None:
-    from numa_bench.analysis.profiles.view import (  # JSON and CSV do not wait for rich
-        make_console,
-        print_inspection,
-    )
+def _show(inspection: Inspection, first: bool) -> None:
+    # Imported here: JSON and CSV need no rich.
+    from numa_bench.analysis.profiles.terminal import make_console
+    from numa_bench.analysis.profiles.view import print_inspection
 
     screen = make_console()
     if not first:
         screen.rule(style="dim")
-    print_inspection(screen, found)
+    print_inspection(screen, inspection)
 
 
 def _compare(a: Inspection, b: Inspection) -> None:
     from numa_bench.analysis.profiles.compare import print_comparison
-    from numa_bench.analysis.profiles.view import make_console
+    from numa_bench.analysis.profiles.terminal import make_console
 
     print_comparison(make_console(), a, b)
 
 
-def _print_json(found: list[Inspection]) -> None:
+def _print_json(inspections: list[Inspection]) -> None:
     import json
 
     from numa_bench.jsonio import replace_non_finite
 
     print(
-        json.dumps(replace_non_finite([one.to_dict() for one in found]), indent=1, allow_nan=False)
+        json.dumps(
+            replace_non_finite([one.to_dict() for one in inspections]), indent=1, allow_nan=False
+        )
     )
 
 
-def _print_csv(found: list[Inspection]) -> None:
+def _print_csv(inspections: list[Inspection]) -> None:
     import csv
 
-    rows = [row for one in found for row in one.to_rows()]
+    rows = [row for one in inspections for row in one.to_rows()]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()

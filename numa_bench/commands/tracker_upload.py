@@ -1,4 +1,4 @@
-"""Puts a finished page where the study itself was logged, with the runner's own command."""
+"""Uploads a finished page to the trackers of its study, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from numa_bench.jsonio import read_object
 from numa_bench.versions import PROJECT
 
-#: What a study keeps of its trackers (numa_bench/tracking/sync.py).
+#: State of the study's trackers (numa_bench/tracking/sync.py).
 STATE = "tracking.json"
 TIMEOUT_S = 120.0
 
 
 def upload_report(study: Path, directory: Path) -> str | None:
-    """Log page and plots to the trackers that know `study`; what to tell the user, or None.
+    """Log page and plots to the trackers of `study`; returns a line for the user, or None.
 
-    A tracker that does not take them costs a line, not the analysis.
+    A tracker that fails does not fail the analysis; the line then has its error.
     """
     if not read_object(study / STATE).get("trackers"):
         return None
@@ -35,8 +35,8 @@ def upload_report(study: Path, directory: Path) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"tracking  took longer than {TIMEOUT_S:.0f} s and was left alone"
+        return f"tracking  skipped, because it took longer than {TIMEOUT_S:.0f} s"
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         return f"tracking  the page was not logged: {lines[-1]}"
-    return "tracking  page and plots are with the study"
+    return "tracking  page and plots were logged with the study"

@@ -1,9 +1,11 @@
-"""analysis/analyze.py as people type it: the page, the verdict, mistakes in one line."""
+"""analysis/analyze.py on the command line: the page, the verdict, mistakes in one line."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from numa_bench.analysis import load_runs
 from numa_bench.analysis.settings import AnalysisConfig
 from tests.conftest import PROJECT
-from tests.fake_scenarios import write_kind
+from tests.fake_scenarios import numa_study, one_gpu, write_kind
+from tests.fake_study import write_study
 
 APP = PROJECT / "analysis" / "analyze.py"
 
@@ -66,11 +70,11 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["experiment_name=nothing"], "no results.json of it below outputs; has "),
         (["root=elsewhere"], "no results.json of it below elsewhere; has nothing"),
-        (["experiment_name=../x"], "experiment_name=../x: is no study's name"),
+        (["experiment_name=../x"], "experiment_name=../x: is not the name of a study"),
         (["results=[nowhere.json]"], "results=nowhere.json: no such file"),
         (["compare=[a]"], "name two studies: compare=[before,after]"),
         (["compare=[a,b]"], "compare=a: "),
@@ -78,15 +82,15 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
         (["target_percent=0"], "target_percent=0.0: must be above 0"),
         (["seed=-1"], "seed=-1: must be at least 0"),
         (["date_from=yesterday", "experiment_name=all"], "date_from=yesterday: not a day"),
-        (["models=[none_of_these]", "experiment_name=all"], "no run is left of "),
+        (["models=[none_of_these]", "experiment_name=all"], "none of "),
         (["sed=1"], "sed: unknown key; did you mean seed?"),
         (["+sed=1"], "sed: unknown key; did you mean seed?"),
         (["seed=a"], "seed=a: expected int"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_line_and_leaves_nothing(
-    home: Path, words: list[str], told: str
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    home: Path, words: list[str], message: str
 ) -> None:
     before = sorted(home.rglob("*"))
 
@@ -94,7 +98,7 @@ def test_a_mistake_is_told_in_one_line_and_leaves_nothing(
 
     assert done.returncode == 2, done.stderr + done.stdout
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert sorted(home.rglob("*")) == before
 
@@ -122,6 +126,37 @@ def test_settings_are_documented_and_shown(home: Path) -> None:
         assert f"{setting.name}=" in shown
         assert f"`{setting.name}`" in page
         assert setting.metadata["help"].endswith(".")
+
+
+def test_the_documented_way_to_load_runs_works(tmp_path: Path) -> None:
+    """docs/analysis.md: load_runs is public."""
+    text = (PROJECT / "docs" / "analysis.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    write_study(tmp_path / "outputs", numa_study(one_gpu()))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^local +\d+\.\d+\nremote +\d+\.\d+$", done.stdout, re.M)
+
+
+def test_the_documented_columns_of_load_runs_are_there(tmp_path: Path) -> None:
+    text = (PROJECT / "docs" / "analysis.md").read_text().partition("| column | meaning |")[2]
+    names = {
+        n for row in re.findall(r"^\| (`.*?) \|", text, re.M) for n in re.findall(r"`(\w+)`", row)
+    }
+
+    runs = load_runs([write_study(tmp_path, numa_study(one_gpu()))])
+
+    assert len(names) >= 10
+    assert names <= set(runs.columns)
 
 
 def test_composing_does_not_wait_for_pandas(home: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.analysis.profiles.pcie import GENERATIONS, link_of_run, parse_link
+from numa_bench.analysis.profiles.pcie import GENERATIONS, find_run_link, parse_link
 from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
 from numa_bench.profiling import nsys
@@ -229,12 +229,12 @@ def test_the_link_of_a_studys_run(pipe: Path, tmp_path: Path) -> None:
     report = reports / "run-1.5.sqlite"
     shutil.copy(pipe, report)
 
-    link = link_of_run(report)
+    link = find_run_link(report)
 
     assert link is not None
     assert (link.generation, link.width, link.source) == (4, 8, "the run's record")
-    assert link_of_run(reports / "other.sqlite") is None
-    assert link_of_run(pipe) is None
+    assert find_run_link(reports / "other.sqlite") is None
+    assert find_run_link(pipe) is None
 
 
 def script(*argv: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What placement changes: the map of GPUs and nodes, and every effect with its interval."""
+"""Effects of placement: the map of GPUs and nodes, and every effect with its interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
 
-#: Slower is orange, faster is blue; the sign stands in the cell, for those who print it in grey.
+#: Slower is orange, faster is blue; cells also show the sign, for prints in grey.
 _SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff", "#56B4E9"])
 _LEAST_SCALE = 0.02
 _ROWS = 40
@@ -36,7 +36,7 @@ def plot_heatmap(part: Part) -> Figure | None:
     lines = max(c.count("\n") for c in columns) + 1
     height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
     n = int(cells["n"].mode().iloc[0])
-    title = part.figure_title("Throughput against local placement")
+    title = part.figure_title("Throughput relative to local placement")
     figure, panels = style.make_panels(len(models), title, height=height, columns=across)
     scale = max(_LEAST_SCALE, float(cells["change"].abs().fillna(0).max()))
     for axes, model in zip(panels, models, strict=True):
@@ -54,7 +54,7 @@ def plot_heatmap(part: Part) -> Figure | None:
         axes.set_xlabel("NUMA node of the memory" if cpu else "NUMA node of CPUs and memory")
     handles = [
         Patch(fc="white", ec=style.INK, lw=1.8, label=f"local (n = {n} in each cell)"),
-        Patch(fc="white", ec=style.QUIET, hatch="////", label="no difference shown"),
+        Patch(fc="white", ec=style.QUIET, hatch="////", label="not significant"),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, title=note or None)
     return figure
@@ -82,8 +82,7 @@ def _with_change(part: Part) -> pd.DataFrame:
         claimed = bool(claims.get(cell["cell"], False))
         more = {"row": row, "column": column, "row_order": orders[0], "column_order": orders[1]}
         rows.append(cell | more | {"change": change, "claimed": claimed})
-    found: pd.DataFrame = pd.DataFrame(rows)
-    return found
+    return pd.DataFrame(rows)
 
 
 def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) -> None:
@@ -108,12 +107,12 @@ def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) ->
 
 @style.with_style
 def plot_effects(part: Part) -> Figure | None:
-    """Every comparison with local, its interval, and what the study could have seen."""
+    """Every comparison with local, its interval, and the effects too small to be detected."""
     table = part.effects
     table = table[np.isfinite(table["ratio"].astype(float))]
     if table.empty:
         return None
-    title = part.figure_title(f"Change of throughput against local, {_counted(table)}")
+    title = part.figure_title(f"Change in throughput from local, {_counted(table)}")
     if len(table) <= _ROWS:
         return _forest(table, part, title)
     return _many(table, part, title)
@@ -145,7 +144,7 @@ def _forest(table: pd.DataFrame, part: Part, title: str) -> Figure:
 
 
 def _row_names(table: pd.DataFrame) -> list[str]:
-    """What tells a row from the others."""
+    """Labels of rows: what differs between them."""
     several = {c: table[c].nunique() > 1 for c in ("model_text", "device_text")}
     names = []
     for row in table.to_dict("records"):
@@ -159,7 +158,7 @@ def _row_names(table: pd.DataFrame) -> list[str]:
 
 
 def _many(table: pd.DataFrame, part: Part, title: str) -> Figure:
-    """A panel for every model, a band for every device, its places one below the other."""
+    """A panel for every model, a band for every device, one row for each of its placements."""
     models, note = shape.select_models(part.cells, table)
     names = shape.order_devices(table)
     order = shape.order_places(table)
@@ -192,17 +191,23 @@ def _many(table: pd.DataFrame, part: Part, title: str) -> Figure:
 def _effect(
     axes: Axes, y: float, row: Mapping[Any, Any], height: float, small: bool = False
 ) -> None:
-    """One comparison: the band of what could not have been seen, the interval, the estimate."""
-    look = style.placement_style(str(row["placement"]))
-    change, low, high, unseen = (
+    """One comparison: the band of undetectable effects, the interval, the estimate."""
+    look = style.get_placement_style(str(row["placement"]))
+    change, low, high, undetectable = (
         100 * float(row[k]) - shift
         for k, shift in (("ratio", 100), ("low", 100), ("high", 100), ("detectable", 0))
     )
-    if math.isfinite(unseen):
+    if math.isfinite(undetectable):
         axes.add_patch(
-            Rectangle((-unseen, y - height / 2), 2 * unseen, height, color="#e4e4e4", linewidth=0)
+            Rectangle(
+                (-undetectable, y - height / 2),
+                2 * undetectable,
+                height,
+                color="#e4e4e4",
+                linewidth=0,
+            )
         )
-        axes.update_datalim([(-unseen, y), (unseen, y)])
+        axes.update_datalim([(-undetectable, y), (undetectable, y)])
     if math.isfinite(low) and math.isfinite(high):
         axes.plot([low, high], [y, y], color=style.INK, linewidth=1 if small else 1.6, zorder=2)
     claimed = bool(row["claimed"])
@@ -216,18 +221,16 @@ def _effect(
 
 def _percent_axis(axes: Axes) -> None:
     axes.axvline(0, color=style.INK, linewidth=1)
-    axes.set_xlabel("change of throughput against local (%)")
+    axes.set_xlabel("change in throughput from local (%)")
     axes.grid(axis="x")
 
 
 def _legend(figure: Figure, table: pd.DataFrame, note: str = "") -> None:
-    labels = style.placement_order(table["placement"])
-    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
+    labels = style.order_placements(table["placement"])
+    handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     if not table["claimed"].astype(bool).all():
-        handles.append(
-            style.legend_entry("hollow: no difference shown", style.Look("white", "o", ""))
-        )
-    band = Patch(color="#e4e4e4", label="too small for this study to see")
+        handles.append(style.legend_entry("hollow: not significant", style.Look("white", "o", "")))
+    band = Patch(color="#e4e4e4", label="too small for this study to detect")
     figure.legend(
         handles=[*handles, *([band] if np.isfinite(table["detectable"]).any() else [])],
         loc="outside lower left",
@@ -257,7 +260,7 @@ def plot_comparison(table: pd.DataFrame, title: str) -> Figure | None:
     axes.set_yticks(range(len(table)), _row_names(table))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.axvline(0, color=style.INK, linewidth=1)
-    axes.set_xlabel("change of throughput, after against before (%)")
+    axes.set_xlabel("change in throughput from before to after (%)")
     axes.grid(axis="x")
     _legend(figure, table, f"the {_ROWS} largest changes, {extra} more in the table" * (extra > 0))
     return figure

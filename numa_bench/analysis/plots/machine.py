@@ -1,4 +1,4 @@
-"""The machine as a picture: nodes with their CPUs and memory, GPUs at their node, distances."""
+"""The machine: nodes with their CPUs and memory, GPUs at their node, distances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from numa_bench.analysis.plots import style
 from numa_bench.records import JsonDict
 
-#: All in inches: the axes' units are inches, so that a text's place can be told beforehand.
+#: All in inches: the axes' units are inches, so that the layout can be computed beforehand.
 _BOX, _GAP, _MARGIN, _HEAD = 2.05, 0.2, 0.2, 0.75
 _NODE_HEIGHT, _GPU_WIDTH, _GPU_HEIGHT, _LINE = 1.2, 0.93, 0.36, 0.24
 _PER_ROW = 4
@@ -27,14 +27,14 @@ def plot_machine(topology: JsonDict, host: str = "") -> Figure | None:
         return None
     gpus = [g for g in topology.get("gpus") or () if isinstance(g, dict)]
     ids = [int(n["id"]) for n in nodes]
-    homeless = [g for g in gpus if g.get("numa_node") not in ids]
+    without_node = [g for g in gpus if g.get("numa_node") not in ids]
     rows = [nodes[i : i + _PER_ROW] for i in range(0, len(nodes), _PER_ROW)]
     stock = max((_stock(gpus, n) for n in ids), default=0.0)
     row_height = _NODE_HEIGHT + stock + 0.3
     side = _matrix_size(len(nodes))
     beside = len(rows) == 1
     width = _MARGIN + len(rows[0]) * (_BOX + _GAP) + (side + 0.6 if side and beside else 0)
-    lost = _GPU_HEIGHT + 0.45 if homeless else 0
+    lost = _GPU_HEIGHT + 0.45 if without_node else 0
     below = side + 0.3 if side and not beside else 0
     height = _HEAD + max(len(rows) * row_height, side if beside else 0) + lost + below
     width = max(width, 6.0)
@@ -51,9 +51,9 @@ def plot_machine(topology: JsonDict, host: str = "") -> Figure | None:
             left = _MARGIN + c * (_BOX + _GAP)
             _node(axes, left, top - r * row_height, node, gpus)
     bottom = top - len(rows) * row_height
-    if homeless:
-        _text(axes, _MARGIN, bottom - 0.05, "GPUs whose node the kernel does not know", size=9)
-        _gpu_boxes(axes, _MARGIN, bottom - 0.22, homeless, across=10)
+    if without_node:
+        _text(axes, _MARGIN, bottom - 0.05, "GPUs whose node is unknown to the kernel", size=9)
+        _gpu_boxes(axes, _MARGIN, bottom - 0.22, without_node, across=10)
     if side:
         left = _MARGIN + len(rows[0]) * (_BOX + _GAP) + 0.4 if beside else _MARGIN + 0.4
         _matrix(axes, left, top if beside else bottom - lost - 0.1, nodes)
@@ -128,7 +128,7 @@ def _node_lines(node: JsonDict) -> list[str]:
     memory = node.get("memory_bytes") or 0
     lines.append(f"{memory / 2**30:.0f} GiB memory" if memory else "no memory")
     cache = node.get("llc_bytes")
-    lines.append(f"{cache / 2**20:.0f} MiB last-level cache" if cache else "cache not told")
+    lines.append(f"{cache / 2**20:.0f} MiB last-level cache" if cache else "cache unknown")
     return [style.shorten_middle(line, 27) for line in lines]
 
 
@@ -183,8 +183,8 @@ def _matrix(axes: Axes, left: float, top: float, nodes: Sequence[JsonDict]) -> N
 
 
 def _distances(node: JsonDict) -> Mapping[str, float]:
-    found = node.get("distances")
-    return {str(k): v for k, v in found.items()} if isinstance(found, dict) else {}
+    distances = node.get("distances")
+    return {str(k): v for k, v in distances.items()} if isinstance(distances, dict) else {}
 
 
 def _text(

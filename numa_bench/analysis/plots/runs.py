@@ -1,4 +1,4 @@
-"""What was measured: every run as a dot, stage times, latency percentiles."""
+"""Measurements: every run as a dot, stage times, latency percentiles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
 
 RATE = "throughput_samples_per_s"
-#: Greatest over least from which an axis is logarithmic.
+#: Greatest over least value from which an axis is logarithmic. Chosen.
 WIDE = 30.0
-#: Least over greatest below which an axis starts at 0.
+#: Least over greatest value below which an axis starts at 0. Chosen.
 _NEAR_ZERO = 0.5
 _PERCENTILES = (("latency_p50_ms", "o"), ("latency_p95_ms", "^"), ("latency_p99_ms", "s"))
 
@@ -44,9 +44,9 @@ def plot_throughput(part: Part) -> Figure | None:
             at, width = _spot(names.index(str(device)), order.index(str(place)), len(order), many)
             _dots(axes, cell, at, width, small=many)
         _device_axis(axes, names, order, runs, many)
-        rate_axis(axes, mine[RATE])
-    labels = style.placement_order(runs["placement"])
-    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
+        set_rate_axis(axes, mine[RATE])
+    labels = style.order_placements(runs["placement"])
+    handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     handles.append(style.legend_entry("median", style.Look(style.INK, "_", "")))
     figure.legend(
         handles=handles, loc="outside lower left", ncols=8, title=note or None, alignment="left"
@@ -55,7 +55,7 @@ def plot_throughput(part: Part) -> Figure | None:
 
 
 def _spot(device: int, place: int, places: int, many: bool) -> tuple[float, float]:
-    """Where a cell stands on the x axis, and how wide it may be."""
+    """Position of a cell on the x axis, and its greatest width."""
     if not many:
         return float(place), 0.5
     width = 0.84 / places
@@ -63,7 +63,7 @@ def _spot(device: int, place: int, places: int, many: bool) -> tuple[float, floa
 
 
 def _dots(axes: Axes, cell: pd.DataFrame, at: float, width: float, *, small: bool) -> None:
-    look = style.placement_style(str(cell["placement"].iloc[0]))
+    look = style.get_placement_style(str(cell["placement"].iloc[0]))
     values = cell.sort_values("start_time")[RATE].to_numpy(float)
     spread = np.linspace(-0.5, 0.5, len(values)) if len(values) > 1 else np.zeros(1)
     axes.scatter(
@@ -90,7 +90,7 @@ def _device_axis(
             axes.axvline(i - 0.5, color=style.FAINT, linewidth=0.7)
         axes.set_xlim(-0.5, len(names) - 0.5)
         return
-    axes.set_xticks(range(len(order)), place_labels(runs, order))
+    axes.set_xticks(range(len(order)), build_place_labels(runs, order))
     axes.set_xlabel(f"placement ({names[0].replace(' (', ' on ').rstrip(')')})")
     axes.set_xlim(-0.6, len(order) - 0.4)
 
@@ -99,19 +99,19 @@ def _bare(name: str) -> str:
     return name.removeprefix("GPU ")
 
 
-def place_labels(table: pd.DataFrame, order: Sequence[str]) -> list[str]:
-    """Tick labels: the placement's label, and its nodes where that says more."""
+def build_place_labels(table: pd.DataFrame, order: Sequence[str]) -> list[str]:
+    """Tick labels: the placement's label, and its nodes where they add information."""
     kinds = dict(zip(table["placement_text"], table["placement"], strict=True))
     most = 18 if len(order) <= 4 else 12
-    found = []
+    labels = []
     for text in order:
         name, label = shape.place_name(text), str(kinds[text])
         lines = [label] if name == label else [label, *name.split("\n")]
-        found.append("\n".join(style.shorten_middle(line, most) for line in lines))
-    return found
+        labels.append("\n".join(style.shorten_middle(line, most) for line in lines))
+    return labels
 
 
-def rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> None:
+def set_rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> None:
     """A throughput axis: logarithmic when values are far apart, never with an offset."""
     low, high = float(values.min()), float(values.max())
     if low > 0 and high / low > WIDE:
@@ -119,7 +119,7 @@ def rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> 
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         pad = 0.08 * (high - low) or 0.1 * high
-        # Zero is near enough to be shown, or so far that it would hide the differences.
+        # Start at 0 unless that would compress the differences.
         axes.set_ylim(0 if low < _NEAR_ZERO * high else low - pad, high + pad)
     axes.set_ylabel(f"throughput ({unit})")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.format_tick(v)))
@@ -135,7 +135,7 @@ def plot_stages(part: Part) -> Figure | None:
         return None
     models, note = shape.select_models(part.cells, part.effects)
     models = [m for m in models if (runs["model_text"] == m).any()]
-    labels = style.placement_order(runs["placement"])
+    labels = style.order_placements(runs["placement"])
     title = part.figure_title("Stage times of one batch, medians over runs")
     height = 1.05 + 0.33 * len(labels)
     figure, panels = style.make_panels(len(models), title, height=height)
@@ -171,7 +171,7 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
         most = max(most, left)
     axes.set_yticks(range(len(labels)), names)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    style.zero_based(axes, "x", most)
+    style.set_zero_based(axes, "x", most)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x")
 
@@ -186,7 +186,7 @@ def plot_latency(part: Part) -> Figure | None:
         return None
     models, note = shape.select_models(part.cells, part.effects)
     models = [m for m in models if (runs["model_text"] == m).any()]
-    labels = style.placement_order(runs["placement"])
+    labels = style.order_placements(runs["placement"])
     title = part.figure_title("Latency of a batch, medians over runs")
     figure, panels = style.make_panels(len(models), title, height=2.5)
     for axes, model in zip(panels, models, strict=True):
@@ -214,7 +214,7 @@ def _percentiles(
 ) -> None:
     most = 0.0
     for x, label in enumerate(labels):
-        mine, look = runs[runs["placement"] == label], style.placement_style(label)
+        mine, look = runs[runs["placement"] == label], style.get_placement_style(label)
         values = [float(mine[c].median()) if len(mine) else math.nan for c, _ in _PERCENTILES]
         spots = [x - 0.14, x, x + 0.14]
         axes.plot(spots, values, color=style.QUIET, linewidth=1, zorder=2)
@@ -235,7 +235,7 @@ def _percentiles(
     axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set_xlabel("placement")
     axes.set_ylabel("latency (ms)")
-    style.zero_based(axes, "y", most)
+    style.set_zero_based(axes, "y", most)
     axes.grid(axis="y")
 
 

@@ -1,4 +1,4 @@
-"""Pure: which rows, columns and panels a plot has, and what they are called."""
+"""Pure: rows, columns and panels of a plot, and their names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from numa_bench.analysis.plots import style
 
 @dataclass(frozen=True)
 class Part:
-    """What belongs together on a picture: the tables of one group, which is never pooled with
-    another. `title` names it where there are several.
-    """
+    """The tables of one group. `title` names the group where there are several."""
 
     frame: pd.DataFrame
     cells: pd.DataFrame
@@ -24,8 +22,8 @@ class Part:
     @property
     def statistics_runs(self) -> pd.DataFrame:
         """The runs that are in the statistics."""
-        found: pd.DataFrame = self.frame[self.frame["in_statistics"].astype(bool)]
-        return found
+        runs: pd.DataFrame = self.frame[self.frame["in_statistics"].astype(bool)]
+        return runs
 
     def figure_title(self, text: str) -> str:
         """A figure's title."""
@@ -39,7 +37,7 @@ def order_models(cells: pd.DataFrame) -> list[str]:
 
 
 def select_models(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
-    """The models that get a panel, and what to say when not all do: the largest changes stay."""
+    """The models that get a panel, and a note if not all do: the largest changes are kept."""
     every = order_models(cells)
     if len(every) <= style.PANELS:
         return every, ""
@@ -64,7 +62,7 @@ def device_name(device: str) -> str:
 
 
 def order_places(table: pd.DataFrame) -> list[str]:
-    """Placements as people see them, by node; those that are not bound come last."""
+    """Placements by node; those that are not bound come last."""
     columns = table[["numa_node", "memory_node", "placement_text"]]
     columns = columns.drop_duplicates("placement_text")
     order = ["numa_node", "memory_node", "placement_text"]
@@ -72,7 +70,7 @@ def order_places(table: pd.DataFrame) -> list[str]:
 
 
 def place_name(text: str) -> str:
-    """A placement in few words: "node 2" where memory is there too, else on two lines."""
+    """A placement in few words: "node 2" if memory is on the same node, else two lines."""
     if text == "any":
         return "unbound"
     cpus, _, memory = text.partition(", ")

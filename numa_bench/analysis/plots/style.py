@@ -1,7 +1,7 @@
-"""One look for all plots: colours, markers, hatches, text sizes, numbers as people read them.
+"""One look for all plots: colours, markers, hatches, text sizes, number formats.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), some made darker or greyer so
-that each also has a lightness of its own; a marker or a hatch always says the same as the colour.
+that each also has a lightness of its own; a marker or a hatch always repeats what colour encodes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ R = TypeVar("R")
 
 #: Inches. On the page one inch is 96 CSS pixels: the widest figure fills its column.
 WIDTH = 11.0
-#: Panels of small multiples that a person still takes in.
+#: Most panels of small multiples. Chosen for readability.
 PANELS = 12
-#: Characters of the title of a panel, three of which stand side by side.
+#: Most characters of the title of a panel where three panels are side by side.
 PANEL_TITLE = 29
 DPI = 144
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
@@ -112,12 +112,12 @@ SERIES = (
 )
 
 
-def placement_style(placement: str) -> Look:
-    """The look of a placement label; one that is not known looks like "unknown"."""
+def get_placement_style(placement: str) -> Look:
+    """The look of a placement label; other labels look like "unknown"."""
     return PLACEMENTS.get(placement, PLACEMENTS["unknown"])
 
 
-def placement_order(labels: Iterable[str]) -> list[str]:
+def order_placements(labels: Iterable[str]) -> list[str]:
     """Labels, each once, local first."""
     known = list(PLACEMENTS)
     return sorted(set(labels), key=lambda v: (known.index(v) if v in known else len(known), v))
@@ -195,7 +195,7 @@ def legend_entry(label: str, kind: Look, *, line: bool = False) -> Line2D:
     )  # fmt: skip
 
 
-def zero_based(axes: Axes, direction: str, most: float) -> None:
+def set_zero_based(axes: Axes, direction: str, most: float) -> None:
     """Start an axis of bars, or of amounts, at 0 with some air above the greatest value."""
     top = most * 1.08 if most > 0 else 1.0
     if direction == "x":
@@ -240,7 +240,7 @@ def format_number(value: float, digits: int = 3) -> str:
 
 
 def format_tick(value: float) -> str:
-    """A number at an axis: as `number`, without zeros that say nothing."""
+    """A number at an axis: as `format_number`, without trailing zeros."""
     text, gap, unit = format_number(value, 4).partition(THIN)
     return (text.rstrip("0").rstrip(".") if "." in text else text) + gap + unit
 
@@ -251,9 +251,3 @@ def color_lightness(color: str) -> float:
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     y = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
     return 116 * y ** (1 / 3) - 16 if y > 216 / 24389 else y * 24389 / 27
-
-
-def ink_on(color: tuple[float, ...]) -> str:
-    """Black or white, whichever reads better on an RGB colour of 0 to 1."""
-    code = "#" + "".join(f"{round(255 * c):02x}" for c in color[:3])
-    return "black" if color_lightness(code) > 55 else "white"

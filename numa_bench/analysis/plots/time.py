@@ -1,4 +1,4 @@
-"""How steady the study was: throughput over its time, clocks, temperature, disturbances."""
+"""Stability of the study: throughput over time, clocks, temperature, disturbances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.runs import RATE
 from numa_bench.marks import KINDS
 
-#: Change of a sensor over a study, as a fraction, from which it is worth a picture.
+#: Change of a sensor over a study, as a fraction, from which it is drawn. Chosen.
 VARIED = 0.03
 _STUDIES = 3
 #: Runs of the running median, at least.
@@ -41,14 +41,14 @@ def plot_drift(runs: pd.DataFrame) -> Figure | None:
     for axes, study in zip(panels, studies, strict=True):
         mine = table[table["study_dir"] == study].sort_values("minutes")
         _drift_panel(axes, mine, style.shorten_middle(study, 80) if len(studies) > 1 else "")
-    labels = style.placement_order(table["placement"])
-    handles = [style.legend_entry(label, style.placement_style(label)) for label in labels]
+    labels = style.order_placements(table["placement"])
+    handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     if table["study_dir"].value_counts().iloc[0] >= 4 * _WINDOW:
         handles.append(
             style.legend_entry("running median", style.Look(style.INK, "", ""), line=True)
         )
     if (table["marks"] != "").any():
-        handles.append(style.legend_entry("ringed: the run carries a mark", _RING))
+        handles.append(style.legend_entry("ringed: carries a mark", _RING))
     style.add_legend(figure, handles)
     return figure
 
@@ -57,14 +57,14 @@ _RING = style.Look("#ffffff", "o", "")
 
 
 def _median(table: pd.DataFrame) -> pd.Series[float]:
-    found: pd.Series[float] = table.groupby("cell")["rate"].transform("median")
-    return found
+    medians: pd.Series[float] = table.groupby("cell")["rate"].transform("median")
+    return medians
 
 
 def _drift_panel(axes: Axes, runs: pd.DataFrame, title: str) -> None:
     axes.set_title(title)
-    for label in style.placement_order(runs["placement"]):
-        mine, look = runs[runs["placement"] == label], style.placement_style(label)
+    for label in style.order_placements(runs["placement"]):
+        mine, look = runs[runs["placement"] == label], style.get_placement_style(label)
         axes.scatter(
             mine["minutes"], mine["change"], s=16, marker=look.marker, color=look.color,
             edgecolors=style.INK, linewidths=0.3, zorder=3,
@@ -88,8 +88,8 @@ def _minutes(runs: pd.DataFrame) -> pd.Series[float]:
     """Start of each run from the first of its study, in minutes."""
     start = pd.to_datetime(runs["start_time"], errors="coerce", utc=True, format="ISO8601")
     first = start.groupby(runs["study_dir"]).transform("min")
-    found: pd.Series[float] = (start - first).dt.total_seconds() / 60
-    return found
+    minutes: pd.Series[float] = (start - first).dt.total_seconds() / 60
+    return minutes
 
 
 def _largest(runs: pd.DataFrame) -> list[str]:
@@ -99,24 +99,24 @@ def _largest(runs: pd.DataFrame) -> list[str]:
 
 @style.with_style
 def plot_sensors(frame: pd.DataFrame) -> Figure | None:
-    """Clocks, temperature and marks over the largest study's time; None when it was calm."""
+    """Clocks, temperature and marks over the largest study's time; None if nothing varied."""
     if frame.empty:
         return None
     study = frame["study_dir"].value_counts(sort=True).index[0]
     runs = frame[frame["study_dir"] == study]
     runs = runs.assign(minutes=_minutes(runs)).sort_values("minutes")
     runs = runs[np.isfinite(runs["minutes"])]
-    found = [(c, unit) for c, unit in _SENSORS if c in runs and runs[c].notna().any()]
-    if len(found) > 1:  # with a GPU, CPU clocks are shown only when they say something
-        found = [(c, u) for c, u in found if c != "monitor_cpu_mhz_median" or _varied(runs, c)]
+    sensors = [(c, unit) for c, unit in _SENSORS if c in runs and runs[c].notna().any()]
+    if len(sensors) > 1:  # with a GPU, CPU clocks are shown only if they varied
+        sensors = [(c, u) for c, u in sensors if c != "monitor_cpu_mhz_median" or _varied(runs, c)]
     marks = sorted(set("".join(runs["marks"])))
-    if not found or runs.empty or not (marks or any(_varied(runs, c) for c, _ in found)):
+    if not sensors or runs.empty or not (marks or any(_varied(runs, c) for c, _ in sensors)):
         return None
-    ratios = [1.6] * len(found) + ([0.3 + 0.22 * len(marks)] if marks else [])
+    ratios = [1.6] * len(sensors) + ([0.3 + 0.22 * len(marks)] if marks else [])
     figure = style.make_figure(1.6 + sum(ratios), title="Clocks, temperature and disturbances")
     rows = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     names = shape.order_devices(runs)[: len(style.SERIES)]
-    for axes, (column, label) in zip(rows, found, strict=False):
+    for axes, (column, label) in zip(rows, sensors, strict=False):
         _sensor_panel(axes, runs, column, label, names)
     if marks:
         _marks_panel(rows[-1], runs, marks)

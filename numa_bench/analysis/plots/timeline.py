@@ -1,4 +1,4 @@
-"""A picture of a few batches: lanes for H2D, compute and D2H over time."""
+"""The timeline of a few batches: lanes for H2D, compute and D2H over time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from numa_bench.analysis.profiles.intervals import (
     unite_intervals,
 )
 
-#: Colours of Okabe and Ito (2008), told apart by colour-blind people; the hatches tell them apart
-#: in black and white.
+#: Colours of Okabe and Ito (2008), distinguishable by colour-blind readers; hatches also
+#: distinguish them in black and white.
 STYLES = {"H2D": ("#56B4E9", "///"), "compute": ("#E69F00", ""), "D2H": ("#009E73", "...")}
 STAGES = tuple(STYLES)
-#: Host-to-device copies, about one a batch, that the picture shows.
+#: Host-to-device copies, about one per batch, that the timeline shows.
 BATCHES = 4
-#: Bars of a lane. More than a pixel can tell apart are drawn joined.
+#: Most bars of a lane; more of them, narrower than a pixel, are drawn joined.
 BARS = 2000
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One row of the picture: what was busy when, and bytes that were moved (None: none are)."""
+    """One row of the timeline: busy intervals, and the bytes moved in each (None: not a copy)."""
 
     name: str
     start_ns: Int
@@ -41,29 +41,29 @@ class Lane:
     bytes: Int | None
 
 
-def draw_timeline(found: Inspection, target: Path) -> None:
-    """Write the picture of one report. Raises OSError when it cannot be written."""
-    host = not found.metrics.devices
-    lanes = _host_lanes(found.activity) if host else _gpu_lanes(found)
-    low, high = _excerpt(lanes, found)
-    # Figure itself, not pyplot: no window system is asked for and nothing stays open.
+def draw_timeline(inspection: Inspection, target: Path) -> None:
+    """Write the timeline of one report as PNG. Raises OSError when it cannot be written."""
+    host = not inspection.metrics.devices
+    lanes = _host_lanes(inspection.activity) if host else _gpu_lanes(inspection)
+    low, high = _excerpt(lanes, inspection)
+    # Figure, not pyplot: needs no display and leaves no figure open.
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for row, lane in enumerate(lanes):
-        _draw_lane(axes, row, lane, low, high, found.window.start_ns)
-    _label(axes, lanes, low, high, found)
+        _draw_lane(axes, row, lane, low, high, inspection.window.start_ns)
+    _label(axes, lanes, low, high, inspection)
     with mpl.rc_context({"hatch.linewidth": 0.8}):
         figure.savefig(target, dpi=150)
 
 
-def _gpu_lanes(found: Inspection) -> list[Lane]:
+def _gpu_lanes(inspection: Inspection) -> list[Lane]:
     """The lanes of the first GPU that worked in the window."""
-    device = found.metrics.devices[0].device
+    device = inspection.metrics.devices[0].device
 
     def here(work: Work) -> Work:
         return work.select_rows(work.device == device)
 
-    copies, kernels = here(found.activity.copies), here(found.activity.kernels)
+    copies, kernels = here(inspection.activity.copies), here(inspection.activity.kernels)
     assert isinstance(copies, Copies)
     to_device = copies.select_rows(np.isin(copies.kind, TO_DEVICE))
     to_host = copies.select_rows(np.isin(copies.kind, TO_HOST))
@@ -85,16 +85,16 @@ def _host_lanes(activity: Activity) -> list[Lane]:
     return lanes
 
 
-def _excerpt(lanes: list[Lane], found: Inspection) -> tuple[int, int]:
+def _excerpt(lanes: list[Lane], inspection: Inspection) -> tuple[int, int]:
     """From the middle of the window, where the pipeline is in steady state: some batches.
 
     A batch begins with an H2D copy or, where there is none, with any bar of the fullest lane.
     """
-    inside = [lane.start_ns[found.window.contains_times(lane.start_ns)] for lane in lanes]
+    inside = [lane.start_ns[inspection.window.contains_times(lane.start_ns)] for lane in lanes]
     starts = np.sort(inside[0] if len(inside[0]) else max(inside, key=len))
-    end = int(found.window.cover.end[-1]) if len(found.window.cover.end) else 0
+    end = int(inspection.window.cover.end[-1]) if len(inspection.window.cover.end) else 0
     if not len(starts):
-        return found.window.start_ns, end
+        return inspection.window.start_ns, end
     first = max(0, (len(starts) - BATCHES) // 2)
     last = first + BATCHES
     if last < len(starts):
@@ -119,8 +119,8 @@ def _draw_lane(axes: Axes, row: int, lane: Lane, low: int, high: int, zero: int)
     )
 
 
-def _label(axes: Axes, lanes: list[Lane], low: int, high: int, found: Inspection) -> None:
-    zero, host = found.window.start_ns, not found.metrics.devices
+def _label(axes: Axes, lanes: list[Lane], low: int, high: int, inspection: Inspection) -> None:
+    zero, host = inspection.window.start_ns, not inspection.metrics.devices
     axes.set_yticks(range(len(lanes)), [_lane_text(lane, low, high) for lane in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim((low - zero) / 1e6, (max(high, low + 1) - zero) / 1e6)
@@ -130,16 +130,18 @@ def _label(axes: Axes, lanes: list[Lane], low: int, high: int, found: Inspection
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if host:
-        title = "What the host did (NVTX ranges; the report has no GPU activity)"
+        title = "Activity of the host (NVTX ranges; the report has no GPU activity)"
     else:
-        device = found.metrics.devices[0]
-        title = f"What GPU {device.device} did"
+        device = inspection.metrics.devices[0]
+        title = f"Activity of GPU {device.device}"
         title += f" ({device.name})" if device.name else ""
-    axes.set_title(f"{title}: {_said(lanes, low, high)}", loc="left", fontsize=11)
-    name = "whole report" if found.window.name == "all" else f'range "{found.window.name}"'
+    axes.set_title(f"{title}: {_summarise_excerpt(lanes, low, high)}", loc="left", fontsize=11)
+    name = (
+        "whole report" if inspection.window.name == "all" else f'range "{inspection.window.name}"'
+    )
     axes.text(
-        1, -0.2, f"{found.path.name}, {name}", transform=axes.transAxes, ha="right", fontsize=7,
-        color="0.4", parse_math=False,
+        1, -0.2, f"{inspection.path.name}, {name}", transform=axes.transAxes, ha="right",
+        fontsize=7, color="0.4", parse_math=False,
     )  # fmt: skip
 
 
@@ -156,17 +158,17 @@ def _lane_text(lane: Lane, low: int, high: int) -> str:
     return text
 
 
-def _said(lanes: list[Lane], low: int, high: int) -> str:
-    """The picture's message in a few words."""
+def _summarise_excerpt(lanes: list[Lane], low: int, high: int) -> str:
+    """The title: how much of the copies compute hides."""
     h2d, compute, d2h = (
         clip_cover(unite_intervals(lane.start_ns, lane.end_ns), low, high) for lane in lanes
     )
     copies = unite_covers(h2d, d2h)
     if not total_length(copies):
-        return "no copies" if total_length(compute) else "none of the three stages is in it"
+        return "no copies" if total_length(compute) else "none of the three stages"
     hidden = total_length(intersect_covers(copies, compute)) / total_length(copies)
     if hidden < 0.01:
-        return "copies and compute take turns"
+        return "copies and compute do not overlap"
     return f"{_percent(hidden)} of the copy time is hidden behind compute"
 
 

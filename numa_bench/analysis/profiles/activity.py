@@ -1,4 +1,4 @@
-"""What a profiler saw, whichever it was: work on the GPU, calls and ranges of the host.
+"""What a profiler recorded, in one form for all: work on the GPU, calls and ranges of the host.
 
 Columns instead of objects, so that a million kernels are a few arrays. All times are int64
 nanoseconds from the profiler's own zero; intervals are [start, end).
@@ -75,8 +75,8 @@ class Spans:
 
 @dataclass(frozen=True)
 class Work(Spans):
-    """Something that ran on a GPU. `process` is the pid (0: not told); `correlation` names the
-    host's call that asked for it, unique within a process (-1: not told)."""
+    """Something that ran on a GPU. `process` is the pid (0: unknown); `correlation` identifies the
+    host's call that launched it, unique within a process (-1: unknown)."""
 
     device: Int
     stream: Int
@@ -140,7 +140,7 @@ class Ranges(Spans):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that the report describes; None is what it does not tell."""
+    """A GPU that the report describes; None: not in the report."""
 
     device: int
     name: str | None = None
@@ -152,7 +152,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an activity comes from: the file, the profiler (nsys or torch), its version if told,
+    """Where an activity comes from: the file, the profiler (nsys or torch), its version if known,
     and the wall clock at the profiler's zero, in ns since 1970 UTC."""
 
     path: Path
@@ -192,9 +192,9 @@ class Activity:
 
     def span_ns(self) -> tuple[int, int]:
         """From the first to the last thing recorded; (0, 0) for an empty report."""
-        found = [t for t in (*self.all_work, self.syncs, self.ranges) if len(t)]
-        starts = [int(t.start_ns.min()) for t in found]
-        ends = [int(t.end_ns.max()) for t in found]
+        tables = [t for t in (*self.all_work, self.syncs, self.ranges) if len(t)]
+        starts = [int(t.start_ns.min()) for t in tables]
+        ends = [int(t.end_ns.max()) for t in tables]
         if len(self.calls):
             starts.append(int(self.calls.start_ns.min()))
             ends.append(int(self.calls.start_ns.max()))
@@ -203,12 +203,12 @@ class Activity:
 
 def distinct_values(values: Int) -> Int:
     """Sorted distinct values; quick where there are few, as of devices and streams."""
-    found: list[int] = []
+    seen: list[int] = []
     rest = values
-    while len(rest) and len(found) < 64:
-        found.append(int(rest[0]))
+    while len(rest) and len(seen) < 64:  # one pass each; for more values sorting is quicker
+        seen.append(int(rest[0]))
         rest = rest[rest != rest[0]]
-    return np.unique(np.concatenate([np.array(found, np.int64), rest]))
+    return np.unique(np.concatenate([np.array(seen, np.int64), rest]))
 
 
 def number_names(texts: Iterable[str]) -> tuple[Int, tuple[str, ...]]:

@@ -9,15 +9,14 @@ from rich.markup import escape
 
 from numa_bench.analysis.profiles.inspection import Inspection
 from numa_bench.analysis.profiles.metrics import DeviceMetrics
-from numa_bench.analysis.profiles.view import (
-    TOP_RANGES,
+from numa_bench.analysis.profiles.terminal import (
     Row,
     format_duration,
     format_figure,
     make_table,
-    print_head,
     shorten_name,
 )
+from numa_bench.analysis.profiles.view import TOP_RANGES, print_head
 
 Figure = Callable[[DeviceMetrics], float | None]
 

@@ -1,4 +1,4 @@
-"""One file, looked at: read, window chosen, figures made, link found."""
+"""Inspect one file: read it, choose the window, compute its metrics, find its link."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numa_bench.analysis.profiles.activity import Activity
 from numa_bench.analysis.profiles.measure import measure_activity
 from numa_bench.analysis.profiles.metrics import ProfileMetrics
 from numa_bench.analysis.profiles.nsys_export import read_sqlite
-from numa_bench.analysis.profiles.pcie import Link, link_of_run
+from numa_bench.analysis.profiles.pcie import Link, find_run_link
 from numa_bench.analysis.profiles.windows import Window, choose_window
 from numa_bench.errors import ReportError
 
@@ -25,7 +25,7 @@ Export = Callable[[Path, Path], None]
 
 @dataclass(frozen=True)
 class Inspection:
-    """One report and what is said of it."""
+    """One report: its activity, the window, and the metrics of that window."""
 
     path: Path
     activity: Activity
@@ -34,7 +34,7 @@ class Inspection:
     link: Link | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; times in the units that the names say."""
+        """Plain JSON types; units are in the names."""
         source, link = self.activity.source, self.link
         return {
             "file": str(self.path),
@@ -75,13 +75,13 @@ def inspect_report(
         activity = read_activity(file)
     chosen = choose_window(activity, window)
     return Inspection(
-        path, activity, chosen, measure_activity(activity, chosen), link or link_of_run(path)
+        path, activity, chosen, measure_activity(activity, chosen), link or find_run_link(path)
     )
 
 
 def read_activity(path: Path) -> Activity:
     """The activity of an exported SQLite file or of a torch trace."""
-    # Imported here: who reads nsys's files does not wait for json and gzip.
+    # Imported here: reading files of nsys needs neither json nor gzip.
     from numa_bench.analysis.profiles.torch_trace import is_trace, read_trace
 
     return read_trace(path) if is_trace(path) else read_sqlite(path)
@@ -103,7 +103,7 @@ def _readable(path: Path, export: Export | None) -> Iterator[Path]:
         yield beside
         return
     if export is None:
-        raise ReportError(f"{path}: is not exported to SQLite; inspect_report.py exports it")
+        raise ReportError(f"{path}: not exported to SQLite; run analysis/inspect_report.py on it")
     if os.access(path.parent, os.W_OK):
         export(path, beside)
         yield beside

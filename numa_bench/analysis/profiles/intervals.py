@@ -70,7 +70,7 @@ def intersect_covers(a: Cover, b: Cover) -> Cover:
 
 
 def find_gaps(cover: Cover) -> Cover:
-    """What lies between the first and the last point and is not covered."""
+    """The intervals between those of a cover."""
     return Cover(cover.end[:-1], cover.start[1:])
 
 
@@ -105,7 +105,7 @@ def covered_length(cover: Cover, start: Int, end: Int) -> Int:
 
 
 def _before(cover: Cover, at: Int) -> Int:
-    """Length of the cover's part that lies before each point."""
+    """Length of the cover's part before each point."""
     if not len(cover.start):
         return np.zeros_like(at)
     sums = np.concatenate([[0], np.cumsum(cover.end - cover.start)])

@@ -1,4 +1,4 @@
-"""Which call of the host caused which work on the GPU, by process and correlation id."""
+"""Link work on the GPU to the host's calls that launched it, by process and correlation id."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _key(process: Int, correlation: Int) -> Int:
     return (process << 32) | (correlation & 0xFFFFFFFF)
 
 
-def latencies_ns(work: Work, launches: Launches) -> Int:
-    """Start of the work minus start of its call; of one call's items (a CUDA graph) the first."""
+def measure_latencies_ns(work: Work, launches: Launches) -> Int:
+    """Start of the work minus start of its call, in ns; of a CUDA graph only the first item."""
     known = launches.index >= 0
     index, start = launches.index[known], work.start_ns[known]
     if not (index[1:] > index[:-1]).all():
@@ -49,14 +49,14 @@ def latencies_ns(work: Work, launches: Launches) -> Int:
     return late
 
 
-def launched_in_ns(ranges: Ranges, launches: Launches, time_ns: Int) -> Int:
-    """GPU time, for each range, of the work whose call the range's thread made inside the range.
+def sum_launched_ns(ranges: Ranges, launches: Launches, time_ns: Int) -> Int:
+    """GPU time in ns of the work that each range's thread launched inside it; shape (ranges,).
 
-    `time_ns` is the time of each item of work. Shape (ranges,). Nested ranges count it each.
+    `time_ns` is the time of each item of work. Nested ranges count the same work once each.
     """
-    found = np.zeros(len(ranges), np.int64)
+    sums_ns = np.zeros(len(ranges), np.int64)
     if not len(ranges) or not len(launches.index):
-        return found
+        return sums_ns
     known = launches.index >= 0
     index, calls = launches.index[known], launches.calls
     # Sums of integers below 2^53: exact in the doubles that bincount adds.
@@ -70,5 +70,5 @@ def launched_in_ns(ranges: Ranges, launches: Launches, time_ns: Int) -> Int:
         sums = np.concatenate([[0], np.cumsum(took)])
         low = np.searchsorted(at, ranges.start_ns[mine])
         high = np.searchsorted(at, ranges.end_ns[mine])
-        found[mine] = sums[high] - sums[low]
-    return found
+        sums_ns[mine] = sums[high] - sums[low]
+    return sums_ns

@@ -1,4 +1,4 @@
-"""Pure: what a profile says, as numbers: an Activity and a window to `ProfileMetrics`.
+"""Pure: measure a profile: from an Activity and a window to `ProfileMetrics`.
 
 Busy time is the length of a union of intervals, so work that ran at the same time counts once; a
 summed time counts it twice. Only the part of an operation inside the window counts, and its bytes
@@ -36,12 +36,13 @@ from numa_bench.analysis.profiles.intervals import (
 )
 from numa_bench.analysis.profiles.launches import (
     Launches,
-    latencies_ns,
-    launched_in_ns,
     link_launches,
+    measure_latencies_ns,
+    sum_launched_ns,
 )
 from numa_bench.analysis.profiles.metrics import (
     NS_PER_MS,
+    NS_PER_S,
     NS_PER_US,
     Busy,
     CopyMetrics,
@@ -53,11 +54,10 @@ from numa_bench.analysis.profiles.metrics import (
     StreamMetrics,
     SyncMetrics,
     summarise_gaps,
-    summarise_latency,
+    summarise_latencies,
 )
 from numa_bench.analysis.profiles.windows import Window
 
-NS_PER_S = 1e9
 W = TypeVar("W", bound=Work)
 #: A stream's number is unique within a process only.
 _STREAM_BITS = 32
@@ -66,9 +66,9 @@ _STREAM_BITS = 32
 def measure_activity(activity: Activity, window: Window) -> ProfileMetrics:
     """All figures of one window. Devices are those that worked in it."""
     inside = (
-        _Part.of(activity.kernels, window),
-        _Part.of(activity.copies, window),
-        _Part.of(activity.memsets, window),
+        _Part.clip(activity.kernels, window),
+        _Part.clip(activity.copies, window),
+        _Part.clip(activity.memsets, window),
     )
     linked = [link_launches(part.work, activity.calls) for part in inside[:2]]
     devices = sorted({int(d) for part in inside for d in distinct_values(part.work.device)})
@@ -92,14 +92,14 @@ class _Part(Generic[W]):
     time_ns: Int
 
     @classmethod
-    def of(cls, work: W, window: Window) -> _Part[W]:
+    def clip(cls, work: W, window: Window) -> _Part[W]:
         inside = window.inside_ns(work.start_ns, work.end_ns)
         touches = inside > 0
-        if not touches.all():  # an instant belongs to the window that it lies in
+        if not touches.all():  # an instant belongs to the window around it
             touches |= (work.start_ns == work.end_ns) & window.contains_times(work.start_ns)
-        return cls(work, inside).only(touches)
+        return cls(work, inside).select(touches)
 
-    def only(self, mask: Mask) -> _Part[W]:
+    def select(self, mask: Mask) -> _Part[W]:
         return self if mask.all() else _Part(self.work.select_rows(mask), self.time_ns[mask])
 
 
@@ -114,11 +114,11 @@ def _device(
 ) -> DeviceMetrics:
     here = kernels.work.device == device
     launches = Launches(launches.calls, launches.index[here])
-    kernels = kernels.only(here)
-    copies = copies.only(copies.work.device == device)
-    memsets = memsets.only(memsets.work.device == device)
+    kernels = kernels.select(here)
+    copies = copies.select(copies.work.device == device)
+    memsets = memsets.select(memsets.work.device == device)
     by_kind = {
-        int(k): copies.only(copies.work.kind == k) for k in distinct_values(copies.work.kind)
+        int(k): copies.select(copies.work.kind == k) for k in distinct_values(copies.work.kind)
     }
     kinds = {_kind(k): _cover(part.work, window) for k, part in by_kind.items()}
     compute = _cover(kernels.work, window)
@@ -136,7 +136,7 @@ def _device(
         copies={_kind(k): _copies(part, kinds[_kind(k)], window) for k, part in by_kind.items()},
         overlap=_overlap(_lane(kinds, TO_DEVICE), compute, _lane(kinds, TO_HOST)),
         idle_gaps=summarise_gaps(covers["any"], window),
-        launch_latency=summarise_latency(latencies_ns(kernels.work, launches)),
+        launch_latency=summarise_latencies(measure_latencies_ns(kernels.work, launches)),
         kernels=_by_name(kernels),
         streams=_streams(kernels, copies, window),
     )
@@ -226,11 +226,11 @@ def _streams(
     """A stream's number is unique within its process only."""
     works: tuple[Work, ...] = (kernels.work, copies.work)
     keys = [(work.process << _STREAM_BITS) | work.stream for work in works]
-    found = []
+    streams = []
     for key in distinct_values(np.concatenate([distinct_values(some) for some in keys])):
         mine = [some == key for some in keys]
         covers = [_cover(work, window, own) for work, own in zip(works, mine, strict=True)]
-        found.append(
+        streams.append(
             StreamMetrics(
                 process=int(key) >> _STREAM_BITS,
                 stream=int(key) & ((1 << _STREAM_BITS) - 1),
@@ -241,7 +241,7 @@ def _streams(
                 fraction_of_window=_fraction(total_length(unite_covers(*covers)), window),
             )
         )
-    return tuple(found)
+    return tuple(streams)
 
 
 def _ranges(
@@ -253,16 +253,16 @@ def _ranges(
     """Ranges that start in the window, longest summed time first."""
     ranges = activity.ranges.select_rows(window.contains_times(activity.ranges.start_ns))
     work = [
-        launched_in_ns(ranges, launches, part.time_ns) if (launches.index >= 0).any() else None
+        sum_launched_ns(ranges, launches, part.time_ns) if (launches.index >= 0).any() else None
         for part, launches in zip(parts, linked, strict=True)
     ]
-    found = []
+    metrics = []
     for index in np.unique(ranges.name):
         mine = ranges.name == index
         length = ranges.duration_ns[mine]
         p50, p95 = np.percentile(length, (50, 95))
         kernels, copies = (None if w is None else int(w[mine].sum()) / NS_PER_MS for w in work)
-        found.append(
+        metrics.append(
             RangeMetrics(
                 name=ranges.names[index],
                 count=len(length),
@@ -273,14 +273,14 @@ def _ranges(
                 copy_sum_ms=copies,
             )
         )
-    return tuple(sorted(found, key=lambda one: -one.total_ms))
+    return tuple(sorted(metrics, key=lambda one: -one.total_ms))
 
 
 def _syncs(syncs: Syncs, window: Window) -> tuple[SyncMetrics, ...]:
     time_ns = window.inside_ns(syncs.start_ns, syncs.end_ns)
-    found = []
+    metrics = []
     for index, name in enumerate(syncs.names):
         mine = (syncs.name == index) & (time_ns > 0)
         if mine.any():
-            found.append(SyncMetrics(name, int(mine.sum()), int(time_ns[mine].sum()) / NS_PER_MS))
-    return tuple(found)
+            metrics.append(SyncMetrics(name, int(mine.sum()), int(time_ns[mine].sum()) / NS_PER_MS))
+    return tuple(metrics)

@@ -1,6 +1,6 @@
-"""The figures of a profile; docs/reading-reports.md explains each of them. Units are in the names.
+"""The metrics of a profile; docs/reading-reports.md explains each. Units are in the names.
 
-GB is 1e9 bytes. What did not happen or was not recorded is None or absent, never 0.
+GB is 1e9 bytes. A metric that was not recorded, or does not apply, is None or absent, never 0.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numa_bench.analysis.profiles.windows import Window
 
 NS_PER_US = 1e3
 NS_PER_MS = 1e6
+NS_PER_S = 1e9
 #: Upper edges of the classes of idle gaps, in ns; the last class is open.
 GAP_EDGES_NS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 GAP_CLASSES = ("<1 us", "1-10 us", "10-100 us", "0.1-1 ms", "1-10 ms", "10-100 ms", ">=100 ms")
@@ -44,7 +45,7 @@ class CopyMetrics:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Times in ms in which the named kinds ran at once. `copies` are H2D and D2H together.
+    """Times in ms in which the named kinds ran simultaneously. `copies` are H2D and D2H together.
 
     `hidden_fraction` is the part of copy time in which kernels ran too (None without copies);
     `exposed_copy_ms` the part in which none did.
@@ -61,6 +62,8 @@ class Overlap:
 
 @dataclass(frozen=True)
 class GapClass:
+    """Idle gaps of similar length; `gap` names the class, one of `GAP_CLASSES`."""
+
     gap: str
     count: int
     total_ms: float
@@ -68,7 +71,7 @@ class GapClass:
 
 @dataclass(frozen=True)
 class Gaps:
-    """Times between the first and last work in the window in which the GPU did nothing."""
+    """Idle times of the GPU between its first and last work in the window."""
 
     count: int
     total_ms: float
@@ -80,7 +83,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Latency:
-    """Start of a kernel minus start of the host's call that launched it: queueing included."""
+    """Start of a kernel minus start of the host's call that launched it, queueing included."""
 
     count: int
     p50_us: float
@@ -101,6 +104,8 @@ class KernelMetrics:
 
 @dataclass(frozen=True)
 class StreamMetrics:
+    """One stream; its number is unique within a process only."""
+
     process: int
     stream: int
     kernels: int
@@ -130,7 +135,7 @@ class DeviceMetrics:
     streams: tuple[StreamMetrics, ...]
 
     def to_row(self) -> dict[str, float | int | str | None]:
-        """The main figures as one flat row; a key without a value was not measured."""
+        """The main metrics as one flat row; None: not measured."""
         row: dict[str, float | int | str | None] = {
             "device": self.device,
             "gpu_name": self.name,
@@ -169,7 +174,7 @@ class DeviceMetrics:
 @dataclass(frozen=True)
 class RangeMetrics:
     """Ranges of one name that start in the window: time on the host, and the GPU time of the work
-    that was asked for inside (None: nothing links calls and work)."""
+    launched inside (None: the report does not link calls and work)."""
 
     name: str
     count: int
@@ -182,6 +187,8 @@ class RangeMetrics:
 
 @dataclass(frozen=True)
 class SyncMetrics:
+    """Waits for the GPU of one kind."""
+
     name: str
     count: int
     sum_ms: float
@@ -205,9 +212,8 @@ class ProfileMetrics:
 
 
 def summarise_gaps(busy: Cover, window: Window) -> Gaps:
-    """Idle time between the first and the last work; what the window leaves out is not idle."""
-    idle = find_gaps(busy)
-    idle = window.clip_cover(idle)
+    """Idle time between the first and the last work, as far as it is inside the window."""
+    idle = window.clip_cover(find_gaps(busy))
     length = idle.end - idle.start
     which = np.searchsorted(GAP_EDGES_NS, length, side="right")
     counts = np.bincount(which, minlength=len(GAP_CLASSES))
@@ -227,13 +233,14 @@ def summarise_gaps(busy: Cover, window: Window) -> Gaps:
 
 
 def _percentiles(values_ns: Int) -> tuple[float, float, float] | None:
-    """Median, 95th percentile and maximum in us; None of nothing."""
+    """Median, 95th percentile and maximum in us; None without values."""
     if not len(values_ns):
         return None
     p50, p95 = np.percentile(values_ns, (50, 95))
     return float(p50) / NS_PER_US, float(p95) / NS_PER_US, int(values_ns.max()) / NS_PER_US
 
 
-def summarise_latency(values_ns: Int) -> Latency | None:
-    found = _percentiles(values_ns)
-    return Latency(len(values_ns), *found) if found else None
+def summarise_latencies(values_ns: Int) -> Latency | None:
+    """Launch latencies, given in ns; None without values."""
+    percentiles = _percentiles(values_ns)
+    return Latency(len(values_ns), *percentiles) if percentiles else None

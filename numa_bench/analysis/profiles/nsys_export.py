@@ -47,7 +47,7 @@ _WORK = {
     "process": "(globalPid >> 24) & 16777215",
     "correlation": "correlationId",
 }
-#: Columns that may be NULL or missing, and what stands for "not told" then.
+#: Columns that may be NULL or missing, and the value that then means "unknown".
 _OPTIONAL = {"globalPid": "0", "correlationId": "-1", "deviceId": "0", "streamId": "0"}
 _SYNC_NAMES = {
     0: "unknown",
@@ -78,7 +78,7 @@ def read_sqlite(path: Path) -> Activity:
 
 
 def _read(export: Export) -> Activity:
-    """Everything at once: the large tables are fetched by other threads meanwhile."""
+    """Read all tables; the large ones are fetched by other threads meanwhile."""
     kernels = _start(export, "CUPTI_ACTIVITY_KIND_KERNEL", {**_WORK, "name": "demangledName"})
     calls = _start(
         export,
@@ -106,7 +106,7 @@ def _read(export: Export) -> Activity:
 def _start(
     export: Export, table: str, columns: Mapping[str, str], where: str = "1"
 ) -> Callable[[], Columns]:
-    """Begin to fetch; the result waits for it. Arrays of shape (0,) where there is no table."""
+    """Start fetching; call the result to wait for it. Without the table: arrays of shape (0,)."""
     if table not in export.tables:
         return lambda: dict.fromkeys(columns, NOTHING)
     have = export.tables[table]
@@ -115,7 +115,7 @@ def _start(
 
 
 def _expression(table: str, have: set[str], column: str) -> str:
-    """A column with a number for "not told", also where this version has no such column."""
+    """A column with a number for "unknown", also where this version has no such column."""
     for name, missing in _OPTIONAL.items():
         if name in column:
             column = column.replace(name, f"ifnull({name}, {missing})" if name in have else missing)
@@ -125,31 +125,31 @@ def _expression(table: str, have: set[str], column: str) -> str:
     return column
 
 
-def _span(found: Columns) -> Columns:
+def _span(columns: Columns) -> Columns:
     """Start and end; the duration that was fetched instead of the end has fewer digits."""
-    found["end_ns"] = found["start_ns"] + found.pop("duration")
-    return found
+    columns["end_ns"] = columns["start_ns"] + columns.pop("duration")
+    return columns
 
 
-def _kernels(export: Export, found: Columns) -> Kernels:
-    name, names = _texts(export.base, found.pop("name"))
-    return Kernels(**_span(found), name=name, names=names)
+def _kernels(export: Export, columns: Columns) -> Kernels:
+    name, names = _texts(export.base, columns.pop("name"))
+    return Kernels(**_span(columns), name=name, names=names)
 
 
 def _kept_calls(have: set[str]) -> str:
     """Runtime and driver calls; other event classes repeat their correlation ids."""
-    told = "correlationId IS NOT NULL AND globalTid IS NOT NULL"
-    return f"{told} AND eventClass IN (0, 1)" if "eventClass" in have else told
+    known = "correlationId IS NOT NULL AND globalTid IS NOT NULL"
+    return f"{known} AND eventClass IN (0, 1)" if "eventClass" in have else known
 
 
-def _calls(found: Columns) -> Calls:
-    return Calls(**found, process=(found["thread"] >> 24) & 0xFFFFFF)
+def _calls(columns: Columns) -> Calls:
+    return Calls(**columns, process=(columns["thread"] >> 24) & 0xFFFFFF)
 
 
-def _syncs(found: Columns) -> Syncs:
-    kinds, index = np.unique(found.pop("kind"), return_inverse=True)
+def _syncs(columns: Columns) -> Syncs:
+    kinds, index = np.unique(columns.pop("kind"), return_inverse=True)
     names = tuple(_SYNC_NAMES.get(int(kind), f"type {kind}") for kind in kinds)
-    return Syncs(**_span(found), name=index, names=names)
+    return Syncs(**_span(columns), name=index, names=names)
 
 
 def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
@@ -163,12 +163,12 @@ def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
         used = np.zeros(high - low + 1, np.bool_)
         used[ids - low] = True
         wanted, numbers = np.flatnonzero(used) + low, (np.cumsum(used) - 1)[ids - low]
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for i in range(0, len(wanted), 500):
         some = [int(n) for n in wanted[i : i + 500]]
         query = f"SELECT id, value FROM StringIds WHERE id IN ({','.join('?' * len(some))})"
-        found.update((n, _text(value) or "") for n, value in base.execute(query, some))
-    return numbers, tuple(found.get(int(n), f"[text {n}]") for n in wanted)
+        texts.update((n, _text(value) or "") for n, value in base.execute(query, some))
+    return numbers, tuple(texts.get(int(n), f"[text {n}]") for n in wanted)
 
 
 def _text(value: object) -> str | None:

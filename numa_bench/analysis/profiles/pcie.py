@@ -1,4 +1,4 @@
-"""How fast a PCIe link can be at most, and where its size is known from.
+"""The limit of a PCIe link, and the link that a run was measured on.
 
 Raw rate per lane and encoding by generation (PCI-SIG base specifications 1.0 to 6.0): 2.5 and 5
 GT/s with 8b/10b, 8, 16 and 32 GT/s with 128b/130b, 64 GT/s in 256-byte FLITs of which 236 are for
@@ -28,7 +28,7 @@ WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 
 @dataclass(frozen=True)
 class Link:
-    """A PCIe link; `source` says who told its generation and width."""
+    """A PCIe link; `source` names where generation and width come from."""
 
     generation: int
     width: int
@@ -46,17 +46,17 @@ class Link:
 
 def parse_link(text: str) -> Link:
     """A link as typed: "4x16". Raises ReportError."""
-    found = re.fullmatch(r"(?:gen)?([1-6])(?:\.0)?\s*x\s*(\d+)", text.strip(), re.IGNORECASE)
-    if not found or int(found[2]) not in WIDTHS:
+    match = re.fullmatch(r"(?:gen)?([1-6])(?:\.0)?\s*x\s*(\d+)", text.strip(), re.IGNORECASE)
+    if not match or int(match[2]) not in WIDTHS:
         raise ReportError(f"--pcie {text}: give generation and width, such as 4x16")
-    return Link(int(found[1]), int(found[2]), "--pcie")
+    return Link(int(match[1]), int(match[2]), "--pcie")
 
 
-def link_of_run(report: Path) -> Link | None:
-    """The link as it was seen during the run whose report this is, or None.
+def find_run_link(report: Path) -> Link | None:
+    """The link that the monitor read during the run of this report, or None.
 
-    A report of a study is named after its run and lies in a directory of the study; the run's
-    record in results.json holds what its monitor read.
+    A report of a study is named after its run and is in a directory of the study; the monitor's
+    readings are in the run's record in results.json.
     """
     run_id = re.sub(r"(\.json\.gz|\.[^.]+)$", "", report.name)
     results = report.absolute().parent.parent / "results.json"

@@ -1,4 +1,4 @@
-"""Integer columns of SQLite tables as numpy arrays, quickly, from a file that is only read."""
+"""Fast reading of integer columns of SQLite tables as numpy arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numa_bench.errors import ReportError
 MAGIC = b"SQLite format 3\x00"
 #: Rows fetched at once: bounds the memory of the texts that pass through.
 CHUNK = 1 << 17
-#: Rows by which a column is guessed to hold one value only.
+#: First rows from which a column is guessed to have one value only.
 SAMPLE = 64
 #: Most pieces that a table is fetched in, however its row numbers are spread.
 PIECES = 1 << 12
@@ -34,7 +34,7 @@ class ColumnError(ReportError):
 class Export:
     """An open SQLite file. Texts come out as bytes: not every one is UTF-8.
 
-    A context manager. Raises ReportError when the file is not SQLite or shorter than it says.
+    A context manager. Raises ReportError when the file is not SQLite or is cut short.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,17 +64,17 @@ class Export:
     def _find_tables(self) -> dict[str, set[str]]:
         """Every table's columns."""
         query = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
-        found: dict[str, set[str]] = {}
+        tables: dict[str, set[str]] = {}
         for table, column in self.base.execute(query + " WHERE m.type = 'table'"):
-            found.setdefault(table.decode(errors="replace"), set()).add(
+            tables.setdefault(table.decode(errors="replace"), set()).add(
                 column.decode(errors="replace")
             )
-        return found
+        return tables
 
     def start_query(self, table: str, expressions: Mapping[str, str], where: str = "1") -> Pending:
         """Begin to fetch integer expressions of a table that exists."""
         query = _Query(table, tuple(expressions.values()), where)
-        # Two queries: for each alone SQLite looks at one row, for both at once at all of them.
+        # Two queries: SQLite reads one row for min or max alone, but all rows for both together.
         ends = f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})"
         low, high = self.base.execute(ends).fetchone()
         if low is None:
@@ -87,7 +87,7 @@ class Export:
 
 
 def collect_columns(pending: Pending, expressions: Mapping[str, str]) -> Columns:
-    """What `start` began: arrays of shape (rows,), rows in the table's order.
+    """Wait for `Export.start_query`: arrays of shape (rows,), rows in the table's order.
 
     Raises ColumnError when a value is no integer, sqlite3.Error when the file is damaged.
     """
@@ -104,7 +104,7 @@ class _Query:
     expressions: tuple[str, ...]
     where: str
 
-    def over(self, what: str) -> str:
+    def select_rows(self, what: str) -> str:
         return f"SELECT {what} FROM {self.table} WHERE rowid >= ? AND rowid < ? AND {self.where}"
 
 
@@ -121,24 +121,24 @@ def _fetch(path: Path, query: _Query, first: int, end: int) -> list[Int]:
             for i, e in enumerate(query.expressions)
         ]
         rows, *texts = base.execute(
-            query.over(f"count(*), {', '.join(chosen)}"), (first, end)
+            query.select_rows(f"count(*), {', '.join(chosen)}"), (first, end)
         ).fetchone()
-        found = []
+        columns = []
         for i, text in enumerate(texts):
             if i in alike and not text:
-                found.append(np.full(rows, alike[i], np.int64))
+                columns.append(np.full(rows, alike[i], np.int64))
                 continue
             if i in alike:  # it was not alike after all
-                whole = query.over(f"group_concat({query.expressions[i]})")
+                whole = query.select_rows(f"group_concat({query.expressions[i]})")
                 (text,) = base.execute(whole, (first, end)).fetchone()
-            found.append(_parse(text, rows, query.table))
-    return found
+            columns.append(_parse(text, rows, query.table))
+    return columns
 
 
 def _alike(base: sqlite3.Connection, query: _Query, first: int, end: int) -> dict[int, int]:
-    """Columns that seem to hold one integer only, by number, from the first rows."""
+    """Columns whose first rows all have one integer, by position."""
     some = base.execute(
-        query.over(", ".join(query.expressions)) + f" LIMIT {SAMPLE}", (first, end)
+        query.select_rows(", ".join(query.expressions)) + f" LIMIT {SAMPLE}", (first, end)
     ).fetchall()
     columns = enumerate(zip(*some, strict=True))
     return {i: c[0] for i, c in columns if len(set(c)) == 1 and isinstance(c[0], int)}
@@ -152,12 +152,12 @@ def _parse(text: bytes | None, rows: int, table: str) -> Int:
     except ValueError:
         values = NOTHING
     if len(values) != rows:
-        raise ColumnError(f"table {table} holds something other than integers: damaged?")
+        raise ColumnError(f"table {table} has values that are not integers: damaged?")
     return values
 
 
 def _check_file(path: Path) -> None:
-    """Raise ReportError unless the file is SQLite and as long as its own header says."""
+    """Raise ReportError unless the file is SQLite and has the length that its header states."""
     try:
         with path.open("rb") as file:
             head = file.read(100)

@@ -1,4 +1,4 @@
-"""What the profilers of a study's runs saw, one row per report."""
+"""What profilers recorded of the runs of a study, one row per report."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _REPORTS = ("nsys_sqlite", "nsys_report", "torch_trace")
 def profile_table(frame: pd.DataFrame, most: int, export: Export | None = None) -> pd.DataFrame:
     """One row for each of at most `most` profiled runs, evenly taken over all of them.
 
-    A report that cannot be read stands there with the reason in `problem`.
+    A report that cannot be read has a row with the reason in `problem`.
     """
     columns = [*RUN_COLUMNS, *REPORT_COLUMNS]
     if frame.empty or most <= 0:
         return pd.DataFrame(columns=columns)
     runs = frame[frame["in_statistics"].astype(bool)]
-    found = [(run, path) for run in runs.to_dict("records") if (path := _report(run))]
-    step = max(1, -(-len(found) // most))
+    reports = [(run, path) for run in runs.to_dict("records") if (path := _report(run))]
+    step = max(1, -(-len(reports) // most))
     rows = [
         {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(path, export)}
-        for run, path in found[::step]
+        for run, path in reports[::step]
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -57,13 +57,13 @@ def _report(run: dict[Any, Any]) -> Path | None:
 def _figures(path: Path, export: Export | None) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(REPORT_COLUMNS)
     try:
-        seen = inspect_report(path, export=export)
+        inspection = inspect_report(path, export=export)
     except (NumaBenchError, OSError) as error:
         return {**empty, "problem": str(error)}
-    head = {**empty, "window": seen.metrics.window, "window_s": seen.metrics.window_s}
-    if not seen.metrics.devices:
-        return {**head, "problem": "no GPU activity in it"}
-    return {**head, **_device(seen.metrics.devices[0])}
+    head = {**empty, "window": inspection.metrics.window, "window_s": inspection.metrics.window_s}
+    if not inspection.metrics.devices:
+        return {**head, "problem": "the report has no GPU activity"}
+    return {**head, **_device(inspection.metrics.devices[0])}
 
 
 def _device(device: DeviceMetrics) -> dict[str, object]:

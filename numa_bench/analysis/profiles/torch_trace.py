@@ -1,7 +1,7 @@
 """A trace of torch's profiler (Kineto's Chrome trace, JSON or JSON.gz) as an Activity.
 
 Format: libkineto/src/output_json.cpp of pytorch/kineto. Complete events (`"ph": "X"`) have `ts` and
-`dur` in microseconds with three decimals, so nanoseconds come out exactly; `cat` says what it is.
+`dur` in microseconds with three decimals, so nanoseconds are exact; `cat` is the kind of event.
 Operators (`cpu_op`) and their Python frames are not read: they are not work of the GPU.
 """
 
@@ -40,10 +40,10 @@ _KINDS = {name: number for number, name in COPY_KINDS.items()}
 
 def read_trace(path: Path) -> Activity:
     """The activity of a torch profiler trace. Raises ReportError, in one line with the file."""
-    data = _load(path)
+    trace = _load(path)
     events: dict[str, list[Event]] = defaultdict(list)
     try:
-        for event in data["traceEvents"]:
+        for event in trace["traceEvents"]:
             if event.get("ph") == "X" and "dur" in event:
                 events[event.get("cat", "")].append(event)
         calls = events["cuda_runtime"] + events["cuda_driver"]
@@ -53,7 +53,7 @@ def read_trace(path: Path) -> Activity:
         )
         name, names = number_names(event["name"] for event in events["kernel"])
         return Activity(
-            source=_source(path, data),
+            source=_source(path, trace),
             kernels=Kernels(**_work(events["kernel"]), name=name, names=names),
             copies=_copies(events["gpu_memcpy"]),
             memsets=Memsets(
@@ -67,17 +67,17 @@ def read_trace(path: Path) -> Activity:
                 _argument(calls, "correlation", -1),
             ),
             ranges=Ranges(**_span(ranges), thread=threads[len(calls) :], **_named(ranges)),
-            gpus=_gpus(data),
+            gpus=_gpus(trace),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(
-            f"{path}: not a trace of torch's profiler, or of a version not known here "
+            f"{path}: not a trace of torch's profiler, or of an unknown version "
             f"({type(error).__name__}: {error})"
         ) from error
 
 
 def is_trace(path: Path) -> bool:
-    """Whether the name says so: .json or .json.gz."""
+    """Whether the name ends in .json or .json.gz."""
     return path.name.lower().endswith((".json", ".json.gz"))
 
 
@@ -86,15 +86,15 @@ def _load(path: Path) -> Event:
         raw = path.read_bytes()
         if raw.startswith(_GZIP):
             raw = gzip.decompress(raw)
-        data = json.loads(raw.decode(errors="replace"), strict=False)
+        trace = json.loads(raw.decode(errors="replace"), strict=False)
     except (EOFError, zlib.error) as error:
         raise ReportError(f"{path}: damaged or cut short ({error})") from error
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise ReportError(f"{path}: not JSON, or cut short ({error})") from error
-    if isinstance(data, dict) and isinstance(data.get("traceEvents"), list):
-        return data
+    if isinstance(trace, dict) and isinstance(trace.get("traceEvents"), list):
+        return trace
     raise ReportError(f"{path}: JSON, but no profiler trace (it has no list traceEvents)")
 
 
@@ -127,8 +127,8 @@ def _copies(events: list[Event]) -> Copies:
     """The kind is in the name: "Memcpy HtoD (Pinned -> Device)"."""
     kinds = []
     for event in events:
-        found = re.match(r"Memcpy ([HDAP])to([HDAP])\b", event["name"])
-        kinds.append(_KINDS.get(f"{found[1]}2{found[2]}", 0) if found else 0)
+        match = re.match(r"Memcpy ([HDAP])to([HDAP])\b", event["name"])
+        kinds.append(_KINDS.get(f"{match[1]}2{match[2]}", 0) if match else 0)
     return Copies(**_work(events), kind=np.array(kinds, np.int64), bytes=_argument(events, "bytes"))
 
 
@@ -137,7 +137,7 @@ def _named(events: list[Event]) -> dict[str, Any]:
     return {"name": name, "names": names}
 
 
-def _gpus(data: Event) -> tuple[Gpu, ...]:
+def _gpus(trace: Event) -> tuple[Gpu, ...]:
     return tuple(
         Gpu(
             int(one["id"]),
@@ -145,10 +145,10 @@ def _gpus(data: Event) -> tuple[Gpu, ...]:
             memory_bytes=one.get("totalGlobalMem"),
             sm_count=one.get("numSms"),
         )
-        for one in data.get("deviceProperties", [])
+        for one in trace.get("deviceProperties", [])
     )
 
 
-def _source(path: Path, data: Event) -> Source:
-    epoch = data.get("baseTimeNanoseconds")
-    return Source(path, "torch", data.get("torch_version"), int(epoch) if epoch else None)
+def _source(path: Path, trace: Event) -> Source:
+    epoch = trace.get("baseTimeNanoseconds")
+    return Source(path, "torch", trace.get("torch_version"), int(epoch) if epoch else None)

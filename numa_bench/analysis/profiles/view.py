@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -20,63 +19,43 @@ from numa_bench.analysis.profiles.metrics import (
     RangeMetrics,
 )
 from numa_bench.analysis.profiles.pcie import Link
+from numa_bench.analysis.profiles.terminal import (
+    Row,
+    format_duration,
+    format_figure,
+    format_fraction,
+    make_table,
+    shorten_name,
+)
 from numa_bench.analysis.profiles.windows import WHOLE
 
 TOP_KERNELS = 10
 TOP_RANGES = 12
 STREAMS = 8
 STAGES = ("H2D", "compute", "D2H")
-MANY = 48
-Row = tuple[str, ...]
 
 
-def format_figure(value: float | None, unit: str = "", digits: int = 2) -> str:
-    """A figure with its unit; an en dash where there is none."""
-    if value is None:
-        return "–"
-    shown = f"{value:,.{digits}f}"
-    if value and not float(shown.replace(",", "")):
-        shown = f"{value:.1g}"
-    return f"{shown} {unit}".rstrip()
-
-
-def format_duration(milliseconds: float | None) -> str:
-    """A time in the unit in which it has one to three digits before the point."""
-    if milliseconds is None:
-        return "–"
-    for unit, factor in (("s", 1e-3), ("ms", 1.0), ("us", 1e3)):
-        if abs(milliseconds) * factor >= 1:
-            return format_figure(milliseconds * factor, unit)
-    return format_figure(milliseconds * 1e6, "ns", 0)
-
-
-def format_fraction(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "<0.1 %" if 0 < value < 0.0005 else f"{value:.1%}".replace("%", " %")
-
-
-def print_inspection(console: Console, found: Inspection) -> None:
+def print_inspection(console: Console, inspection: Inspection) -> None:
     """Print everything about one report."""
-    console.print(Text(str(found.path), style="bold"), soft_wrap=True)
-    for line in print_head(found):
+    console.print(Text(str(inspection.path), style="bold"), soft_wrap=True)
+    for line in print_head(inspection):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
-    metrics = found.metrics
+    metrics = inspection.metrics
     if not metrics.devices:
-        console.print(f"  {_no_gpu(found.activity)}", style="yellow", highlight=False)
+        console.print(f"  {_no_gpu(inspection.activity)}", style="yellow", highlight=False)
     for device in metrics.devices:
         if len(metrics.devices) > 1:
             console.print(f"\n[bold]GPU {device.device}[/] {escape(device.name or '')}")
-        for part in _device(device, found.link):
+        for part in _device(device, inspection.link):
             console.print(part)
     for part in _host(metrics):
         console.print(part)
 
 
-def print_head(found: Inspection) -> Iterable[str]:
-    source, metrics = found.activity.source, found.metrics
-    yield f"{source.tool} {escape(source.version or '(version not told)')}"
-    gpus = found.activity.gpus
+def print_head(inspection: Inspection) -> Iterable[str]:
+    source, metrics = inspection.activity.source, inspection.metrics
+    yield f"{source.tool} {escape(source.version or '(version unknown)')}"
+    gpus = inspection.activity.gpus
     for gpu in gpus:
         yield _gpu(gpu)
     if metrics.devices and not gpus:
@@ -90,31 +69,20 @@ def print_head(found: Inspection) -> Iterable[str]:
 
 
 def _gpu(gpu: Gpu) -> str:
-    facts = [f"GPU {gpu.device}: {escape(gpu.name or 'name not told')}"]
+    parts = [f"GPU {gpu.device}: {escape(gpu.name or 'name unknown')}"]
     if gpu.memory_bytes:
-        facts.append(f"{gpu.memory_bytes / 1e9:.1f} GB")
+        parts.append(f"{gpu.memory_bytes / 1e9:.1f} GB")
     if gpu.sm_count:
-        facts.append(f"{gpu.sm_count} SMs")
+        parts.append(f"{gpu.sm_count} SMs")
     if gpu.pci_address:
-        facts.append(f"PCI {escape(gpu.pci_address)}")
-    return ", ".join(facts)
+        parts.append(f"PCI {escape(gpu.pci_address)}")
+    return ", ".join(parts)
 
 
 def _no_gpu(activity: Activity) -> str:
     if activity.has_gpu_work:
         return "no GPU activity in this window"
     return "no GPU activity in this report: the figures below are the host's ranges only"
-
-
-def make_table(title: str, columns: Iterable[str], rows: Iterable[Row], left: int = 1) -> Table:
-    """A table whose first `left` columns are text and the others numbers."""
-    made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    made.show_edge = False
-    for i, column in enumerate(columns):
-        made.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left)
-    for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    return made
 
 
 def _device(device: DeviceMetrics, link: Link | None) -> Iterable[RenderableType]:
@@ -159,37 +127,35 @@ def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
             )
         )
     columns = ("", "moved", "while copying", "of link's limit", "over the window")
+    return Group(make_table("Copies", columns, rows), Text(_limit_text(link), style="dim"))
+
+
+def _limit_text(link: Link | None) -> str:
     if link is None:
-        limit = (
-            "  PCIe link unknown: --pcie GENxWIDTH, such as --pcie 4x16, shows it beside its limit"
-        )
-    else:
-        limit = (
-            f"  limit: {link}, {link.gb_per_s:.2f} GB/s per direction before packet headers "
-            f"(from {link.source})"
-        )
-    return Group(make_table("Copies", columns, rows), Text(limit, style="dim"))
+        return "  PCIe link unknown: add --pcie GENxWIDTH, such as --pcie 4x16, for its limit"
+    speed = f"{link.gb_per_s:.2f} GB/s per direction before packet headers"
+    return f"  limit: {link}, {speed} (from {link.source})"
 
 
 def _overlap(device: DeviceMetrics) -> RenderableType:
-    found = device.overlap
+    overlap = device.overlap
     pairs = (
-        ("H2D with compute", found.h2d_compute_ms),
-        ("D2H with compute", found.d2h_compute_ms),
-        ("H2D with D2H", found.h2d_d2h_ms),
-        ("all three", found.all_three_ms),
+        ("H2D with compute", overlap.h2d_compute_ms),
+        ("D2H with compute", overlap.d2h_compute_ms),
+        ("H2D with D2H", overlap.h2d_d2h_ms),
+        ("all three", overlap.all_three_ms),
     )
     lengths = make_table(
         "Overlap", ("", "time"), [(name, format_figure(ms, "ms")) for name, ms in pairs]
     )
-    if found.hidden_fraction is None:
+    if overlap.hidden_fraction is None:
         return lengths
-    exposed, busy = map(format_duration, (found.exposed_copy_ms, found.copies_busy_ms))
-    said = (
-        f"  {format_fraction(found.hidden_fraction)} of the copy time is hidden behind compute; "
+    exposed, busy = map(format_duration, (overlap.exposed_copy_ms, overlap.copies_busy_ms))
+    summary = (
+        f"  {format_fraction(overlap.hidden_fraction)} of the copy time is hidden behind compute; "
         f"{exposed} of {busy} is exposed"
     )
-    return Group(lengths, Text(said))
+    return Group(lengths, Text(summary))
 
 
 def _kernels(device: DeviceMetrics) -> RenderableType:
@@ -210,14 +176,6 @@ def _kernels(device: DeviceMetrics) -> RenderableType:
     return make_table(title, ("", "count", "sum", "mean", "of kernel time"), rows)
 
 
-def shorten_name(name: str) -> str:
-    """One line of a name that can be a page long: without result and argument types."""
-    name = name.removeprefix("void ")
-    if name.endswith(")") and "(" in name[1:]:
-        name = name[: name.index("(", 1)]
-    return name if len(name) <= MANY else name[: MANY - 1] + "…"
-
-
 def _idle(device: DeviceMetrics) -> RenderableType:
     idle, late = device.idle_gaps, device.launch_latency
     rows = [
@@ -229,7 +187,7 @@ def _idle(device: DeviceMetrics) -> RenderableType:
     lines = [
         f"  {idle.count:,} gaps, {format_duration(idle.total_ms)} in all; {_spread(idle)}"
         if idle.count
-        else "  no gap: the GPU was never idle between its first and last work"
+        else "  no gaps: the GPU was never idle between its first and last work"
     ]
     if late is None:
         lines.append("  launch latency: not recorded (no launch calls that belong to kernels)")
@@ -239,10 +197,10 @@ def _idle(device: DeviceMetrics) -> RenderableType:
     return Group(lengths if idle.count else title, Text("\n".join(lines)))
 
 
-def _spread(found: Gaps | Latency) -> str:
+def _spread(times: Gaps | Latency) -> str:
     p50, p95, longest = (
         format_duration(None if us is None else us / 1e3)
-        for us in (found.p50_us, found.p95_us, found.max_us)
+        for us in (times.p50_us, times.p95_us, times.max_us)
     )
     return f"median {p50}, p95 {p95}, longest {longest}"
 
@@ -292,11 +250,5 @@ def _ranges(ranges: tuple[RangeMetrics, ...]) -> Table:
         f" ({len(shown)} of {len(ranges)})" if len(shown) < len(ranges) else ""
     )
     return make_table(
-        title, columns + (("kernels asked for", "copies asked for") if linked else ()), rows
+        title, columns + (("kernels launched", "copies launched") if linked else ()), rows
     )
-
-
-def make_console(width: int | None = None) -> Console:
-    """Where the view goes: a terminal at its width, a file or pipe at 100 columns."""
-    found = Console(highlight=False, emoji=False)
-    return found if found.is_terminal else Console(width=width or 100, highlight=False, emoji=False)

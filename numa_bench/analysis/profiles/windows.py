@@ -1,4 +1,4 @@
-"""Which part of a report is looked at: all of it, or the NVTX ranges of one name."""
+"""The part of a report that is measured: all of it, or the NVTX ranges of one name."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Window:
         return int(self.cover.start[0]) if len(self.cover.start) else 0
 
     def inside_ns(self, start: Int, end: Int) -> Int:
-        """How much of each interval lies in the window; shape (n,), ns."""
+        """Length in ns of the part of each interval inside the window; shape (n,)."""
         return covered_length(self.cover, start, end)
 
     def clip_cover(self, cover: Cover) -> Cover:
-        """What of a cover lies in the window."""
+        """The part of a cover inside the window."""
         if len(self.cover.start) == 1:
             return clip_cover(cover, int(self.cover.start[0]), int(self.cover.end[0]))
         return intersect_covers(cover, self.cover)
 
     def contains_times(self, at: Int) -> Mask:
-        """Which points lie in the window."""
+        """Mask of the points inside the window; shape (n,)."""
         index = np.searchsorted(self.cover.start, at, side="right") - 1
         inside: Mask = index >= 0
         inside[inside] = at[inside] < self.cover.end[index[inside]]
@@ -67,7 +67,7 @@ def choose_window(activity: Activity, name: str | None = None) -> Window:
         name = PROFILED if PROFILED in ranges.names else WHOLE
     if name == WHOLE:
         low, high = activity.span_ns()
-        # The last thing recorded may be an instant, and must lie inside.
+        # The last event may be an instant, and must be inside.
         return Window(WHOLE, unite_intervals(np.array([low]), np.array([high])), 1)
     if name not in ranges.names:
         known = ", ".join(sorted(ranges.names)[:12]) or "no NVTX ranges at all"

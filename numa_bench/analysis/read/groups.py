@@ -1,4 +1,4 @@
-"""What may be pooled, what differs between what may not, and what is not in the statistics."""
+"""Groups of runs that may be pooled, differences between groups, and excluded runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def group_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference_table(loaded: Loaded) -> pd.DataFrame:
-    """What differs between the groups: `key`, and one column per group; no row when nothing does.
+    """Differences between the groups: `key`, and one column per group; no row without differences.
 
     Values are texts; "" where a group does not know the key.
     """
@@ -50,34 +50,34 @@ def difference_table(loaded: Loaded) -> pd.DataFrame:
     known = {k: v for study in loaded.studies for k, v in study.environments.items()}
     columns: dict[str, dict[str, str]] = {}
     for row in group_table(frame).to_dict("records"):
-        told = flatten_environment(known.get(str(row["environment"]), {}))
-        told |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
-        told |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
-        columns[str(row["group"])] = told
-    return differing_keys(columns)
+        values = flatten_environment(known.get(str(row["environment"]), {}))
+        values |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
+        values |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
+        columns[str(row["group"])] = values
+    return compare_values(columns)
 
 
-def differing_keys(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def compare_values(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """The keys whose values are not the same in all columns."""
-    keys = list(dict.fromkeys(key for told in columns.values() for key in told))
-    rows = [{"key": key, **{c: told.get(key, "") for c, told in columns.items()}} for key in keys]
+    keys = list(dict.fromkeys(key for values in columns.values() for key in values))
+    rows = [{"key": key, **{c: v.get(key, "") for c, v in columns.items()}} for key in keys]
     rows = [row for row in rows if len({row[c] for c in columns}) > 1]
     return pd.DataFrame(rows, columns=["key", *columns])
 
 
 def flatten_environment(environment: JsonDict, prefix: str = "") -> dict[str, str]:
     """An environment as dotted keys and texts, without how the study was started."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for key, value in environment.items():
         if not prefix and key in _NOT_COMPARED:
             continue
         if key == "gpus" and isinstance(value, list):
-            found |= _gpus(value)
+            values |= _gpus(value)
         elif isinstance(value, dict):
-            found |= flatten_environment(value, f"{prefix}{key}.")
+            values |= flatten_environment(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = _text(value)
-    return found
+            values[prefix + key] = _text(value)
+    return values
 
 
 def _gpus(gpus: list[JsonDict]) -> dict[str, str]:
@@ -99,7 +99,7 @@ def excluded_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def excluded_counts(frame: pd.DataFrame) -> dict[str, int]:
+def count_excluded(frame: pd.DataFrame) -> dict[str, int]:
     """How many runs of each status are not in the statistics."""
     counts = excluded_table(frame)["status"].value_counts()
     return {str(status): int(count) for status, count in counts.items()}

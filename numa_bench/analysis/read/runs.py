@@ -1,12 +1,12 @@
 """From study directories to one table, one row per run.
 
-    from analysis.load import load_runs
+    from numa_bench.analysis import load_runs
     runs = load_runs("outputs", "numa_study")
     runs[runs.in_statistics].groupby("placement").throughput_samples_per_s.median()
 
 Columns: every key of a record (see numa_bench/records.py); `vit_*` and `test_*`, the model's and
-the test's settings; `monitor_<sensor>_median`; `env_*`, what experiment_summary.json says of the
-environment; and
+the test's settings; `monitor_<sensor>_median`; `env_*`, the
+environment as experiment_summary.json describes it; and
 - `study_dir`: the directory, to which a record's paths are relative;
 - `in_statistics`: the run passed and has a throughput; `marks`: the letters of its warnings;
 - `group`: host, GPU model, environment and profiler; nothing is ever pooled across groups;
@@ -14,7 +14,7 @@ environment; and
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
 
-A metric that was not measured is NaN, other things that are not there are None.
+A metric that was not measured is NaN; other missing values are None.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _ENVIRONMENT = {
     "env_python": "python",
     "env_git_commit": "git_commit",
 }
-#: Settings that differ between models without being what a study varies.
+#: Settings that may differ between models but are not varied by a study.
 _QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which runs to keep; what is empty or None keeps all. Texts must be equal.
+    """Which runs to keep; an empty filter or None keeps all. Texts must be equal.
 
     `date_from` and `date_to` are days of `start_time` (UTC), "2026-01-31", both inclusive; `gpus`
     are numbers, names or UUIDs, or "cpu".
@@ -85,7 +85,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Loaded:
-    """All runs, what was skipped and why, and the studies they come from."""
+    """All runs, the problems that made files be skipped, and the studies of the runs."""
 
     frame: pd.DataFrame
     problems: list[Problem] = field(default_factory=list)
@@ -97,10 +97,12 @@ def load_runs(
     name: str = "all",
     filters: Filters | None = None,
 ) -> pd.DataFrame:
-    """One row per run, as the module says. For what was skipped, and why, use `load`.
+    """Load stored runs as a table, one row per run; the module lists its columns.
+
+    Files that cannot be read are skipped; `load_studies` returns them with reasons.
 
     `source` is an output root, of which studies called `name` are taken ("all": all of them), or a
-    list of results.json files or study directories. Raises StoreError when nothing is found.
+    list of results.json files or study directories. Raises StoreError when there is no study.
     """
     return load_studies(source, name, filters).frame
 
@@ -110,9 +112,9 @@ def load_studies(
     name: str = "all",
     filters: Filters | None = None,
 ) -> Loaded:
-    """All runs with the studies they come from, and what could not be read.
+    """Load stored runs with their studies, and the files that could not be read.
 
-    Raises StoreError when there is no study, or a path that was named is not there.
+    Raises StoreError when there is no study, or a given path does not exist.
     """
     single = isinstance(source, (str, Path))
     if single and Path(source).is_dir():  # type: ignore[arg-type]
@@ -134,7 +136,7 @@ def load_studies(
         problems += skipped
         studies.append(study)
         records.reverse()
-        while records:  # each is let go of as soon as it is a row: large studies fill memory
+        while records:  # a record is released once it is a row: large studies fill memory
             record = records.pop()
             if wanted.keeps_record(record):
                 rows.append(_row(record, study, keys))
@@ -153,7 +155,7 @@ def _check_days(filters: Filters) -> None:
 
 
 class _Keys:
-    """Short names for what must be equal: hashes of canonical JSON, each computed once."""
+    """Short keys for grouping: hashes of canonical JSON, each computed once."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}

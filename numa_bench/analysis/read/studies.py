@@ -16,7 +16,7 @@ from numa_bench.metric_registry import METRICS
 from numa_bench.records import SCHEMA_VERSION, JsonDict, Status
 
 RESULTS = "results.json"
-#: Below the output root, but no studies unless asked for by name; `analysis` never is one.
+#: Directories of the output root that are no studies, or only when named.
 _NOT_STUDIES = ("analysis",)
 _ONLY_BY_NAME = ("debug", "dry_run")
 _MULTIRUN = "multirun"
@@ -27,7 +27,7 @@ _TEXTS = ("study", "run_id", "host", "placement", "vit_name", "start_time")
 
 @dataclass(frozen=True)
 class Problem:
-    """A file, or some records of one, that was skipped, and why."""
+    """A file, or some of its records, that was skipped, with the reason."""
 
     path: str
     reason: str
@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study directory says about itself. `running`: runs are missing and nobody stopped it.
+    """A study as its directory describes it. `running`: runs are missing and it was not stopped.
 
     `environments` are by id, as in experiment_summary.json; `topology` as in topology.json.
     """

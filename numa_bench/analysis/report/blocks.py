@@ -1,4 +1,4 @@
-"""What the page is made of: pictures, blocks, sections, headlines."""
+"""The parts of the page: pictures, blocks, sections, headlines."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Picture:
     height: int
 
     def is_of(self, stem: str) -> bool:
-        """Whether this is that picture, of any group."""
+        """Whether this is the picture with that stem, of any group."""
         return self.stem == stem or self.stem.rpartition("_")[0] == stem
 
 
-#: From stems to the pictures of them that there are.
+#: Selects the pictures with the given stems.
 Pick = Callable[..., list[Picture]]
 
 
@@ -31,7 +31,7 @@ Pick = Callable[..., list[Picture]]
 class Block:
     """Part of a section: a heading, a remark, pictures, a table; any of them may be empty.
 
-    `folded`: the table is closed until it is asked for.
+    With `folded` the table is collapsed below this label.
     """
 
     title: str = ""

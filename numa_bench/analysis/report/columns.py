@@ -1,4 +1,4 @@
-"""Pure: what a table of the page is made of: cells, columns, and how numbers are written."""
+"""Pure: tables of the page as cells and columns, and how numbers are written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.plots.shape import place_name
+from numa_bench.analysis.questions.question import ColumnSpec
 
 Record = Mapping[Any, Any]
 ABSENT = "–"
@@ -21,7 +22,7 @@ _ONE_LINE = 34
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what is read, and what it is sorted by (None: after everything else)."""
+    """One cell: the text shown, and the value it is sorted by (None: after all others)."""
 
     text: str
     value: float | str | None = None
@@ -30,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, whether it holds numbers, and how a row becomes a cell."""
+    """A heading with an optional tooltip (`title`), and how a row becomes a cell."""
 
     label: str
     cell: Callable[[Record], Cell]
@@ -40,7 +41,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """What the template draws. `left_out`: rows that only the CSV has."""
+    """A table as the template draws it.
+
+    `csv` is the file with all rows, `left_out` the number of rows that only that file has; `states`
+    are the values of the status filter.
+    """
 
     columns: Sequence[Column]
     rows: list[list[Cell]]
@@ -97,7 +102,7 @@ def number_column(key: str, label: str, shown: Callable[[float], str], title: st
 
 
 def interval_column(low: str, high: str, label: str, shown: Callable[[float], str]) -> Column:
-    """Two numbers as "a to b", sorted by the first."""
+    """A column of two numbers as "a to b", sorted by the first."""
 
     def cell(row: Record) -> Cell:
         ends = [row.get(low), row.get(high)]
@@ -132,3 +137,24 @@ def fixed_format(digits: int) -> Callable[[float], str]:
 
 def format_place(value: str) -> str:
     return place_name(value).replace("\n", ", ")
+
+
+#: How a question's column spec becomes a number on the page.
+FORMATS: dict[str, Callable[[float], str]] = {
+    "count": format_count,
+    "number": style.format_number,
+    "two_decimals": fixed_format(2),
+    "three_decimals": fixed_format(3),
+    "share": format_share,
+    "probability": format_probability,
+}
+
+
+def build_column(spec: ColumnSpec) -> Column:
+    """The column of a question's table that a spec describes."""
+    if spec.format == "text":
+        return text_column(spec.key, spec.label)
+    shown = FORMATS[spec.format]
+    if spec.high_key:
+        return interval_column(spec.key, spec.high_key, spec.label, shown)
+    return number_column(spec.key, spec.label, shown, spec.tooltip)

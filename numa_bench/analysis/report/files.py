@@ -1,4 +1,4 @@
-"""What an analysis leaves on disk: one page, pictures, tables, and a verdict for machines."""
+"""The files of an analysis: one page, plots, tables, and a verdict for programs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.figures import draw_figures
 from numa_bench.analysis.report import page as report_page
 from numa_bench.analysis.report.blocks import Picture
-from numa_bench.analysis.report.runs import runs_csv
+from numa_bench.analysis.report.figures import draw_figures
+from numa_bench.analysis.report.runs import build_runs_csv
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import write_json
 from numa_bench.records import JsonDict
 
 if TYPE_CHECKING:
-    from numa_bench.analysis.stats.study_analysis import Analysis
+    from numa_bench.analysis.study_analysis import Analysis
 
 SCHEMA_VERSION = 1
-#: Above so many bytes a picture stands on the page as PNG, which many dots do not make larger.
+#: A plot whose SVG has more bytes is embedded as PNG, whose size does not grow with its dots.
 _MOST_SVG = 350_000
 _CSS_PIXELS = 96
 
@@ -48,7 +48,7 @@ def write_report(analysis: Analysis, directory: Path) -> Report:
         pictures, plots = _write_plots(analysis, directory / "plots")
         tables = _write_tables(analysis, directory / "tables")
         verdict = directory / "verdict.json"
-        write_json(verdict, verdict_data(analysis))
+        write_json(verdict, build_verdict(analysis))
         page = directory / "report.html"
         page.write_text(report_page.render_page(analysis, pictures, directory), encoding="utf-8")
     except OSError as error:
@@ -61,14 +61,14 @@ def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], li
     pictures, paths = [], []
     for stem, caption, figure in draw_figures(analysis):
         style.fix_layout(figure)
-        data = {kind: style.to_bytes(figure, kind) for kind in ("png", "svg")}
-        for kind, content in data.items():
+        contents = {kind: style.to_bytes(figure, kind) for kind in ("png", "svg")}
+        for kind, content in contents.items():
             path = directory / f"{stem}.{kind}"
             path.write_bytes(content)
             paths.append(path)
-        kind = "svg" if len(data["svg"]) <= _MOST_SVG else "png"
+        kind = "svg" if len(contents["svg"]) <= _MOST_SVG else "png"
         mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
-        encoded = base64.b64encode(data[kind]).decode("ascii")
+        encoded = base64.b64encode(contents[kind]).decode("ascii")
         width, height = figure.get_size_inches()
         pictures.append(
             Picture(
@@ -82,9 +82,9 @@ def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], li
     return pictures, paths
 
 
-def named_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
+def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every table with the name of its CSV; those without rows are not written."""
-    yield "runs", runs_csv(analysis.loaded.frame)
+    yield "runs", build_runs_csv(analysis.loaded.frame)
     yield "cells", analysis.cells
     yield "cells_latency_p95", analysis.latency
     yield "effects", analysis.effects
@@ -104,16 +104,16 @@ def named_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
 def _write_tables(analysis: Analysis, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, table in named_tables(analysis):
+    for name, table in list_tables(analysis):
         if not table.empty:
             paths.append(directory / f"{name}.csv")
             table.to_csv(paths[-1], index=False)
     return paths
 
 
-def verdict_data(analysis: Analysis) -> JsonDict:
-    """verdict.json: what is said and what it rests on; NaN is null."""
-    data: JsonDict = {
+def build_verdict(analysis: Analysis) -> JsonDict:
+    """verdict.json: verdicts and the tables that support them; NaN is null."""
+    verdict: JsonDict = {
         "schema_version": SCHEMA_VERSION,
         "name": analysis.name,
         "created": analysis.created,
@@ -126,16 +126,16 @@ def verdict_data(analysis: Analysis) -> JsonDict:
         "versions": analysis.versions,
     }
     if analysis.comparison is not None:
-        data["comparison"] = {
+        verdict["comparison"] = {
             "text": analysis.comparison.text,
             "regressed": analysis.comparison.regressed,
             "table": _records(analysis.comparison.table),
             "unmatched": _records(analysis.comparison.unmatched),
             "differences": _records(analysis.comparison.differences),
         }
-    return data
+    return verdict
 
 
 def _records(table: pd.DataFrame) -> list[JsonDict]:
-    found: list[JsonDict] = json.loads(table.to_json(orient="records", double_precision=15))
-    return found
+    records: list[JsonDict] = json.loads(table.to_json(orient="records", double_precision=15))
+    return records

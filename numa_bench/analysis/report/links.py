@@ -1,4 +1,4 @@
-"""Links from the page to files of a study: only what lies inside the study becomes one."""
+"""Links from the page to files of a study, and to no other files."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Links:
 
     def relative_url(self, target: Path) -> str:
         """The URL of a file or directory. The leading dot keeps "a:b" from being a scheme."""
-        found = quote(Path(os.path.relpath(target.resolve(), self._from)).as_posix())
-        return found if found.startswith(".") else f"./{found}"
+        url = quote(Path(os.path.relpath(target.resolve(), self._from)).as_posix())
+        return url if url.startswith(".") else f"./{url}"

@@ -1,4 +1,4 @@
-"""The page: which section shows which pictures and tables, and what it says around them."""
+"""The page: which section shows which figures and tables, and the text around them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
@@ -21,10 +22,10 @@ from numa_bench.marks import KINDS, warning_code
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
-    from numa_bench.analysis.stats.study_analysis import Analysis
+    from numa_bench.analysis.study_analysis import Analysis
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: Signs and words for each kind of verdict; the sign says it without colour.
+#: Sign and label for each kind of verdict; the sign conveys the kind without colour.
 KIND_SIGNS = {
     "effect": ("≠", "difference found"),
     "no_difference": ("=", "no difference"),
@@ -47,7 +48,7 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
     return environment.get_template("report.html.j2").render(
         analysis=analysis,
         headlines=build_headlines(analysis),
-        facts=_facts(analysis),
+        key_figures=_key_figures(analysis),
         sections=[s for s in _sections(analysis, pictures) if s.blocks],
         runs=None if frame.empty else runs_table(frame, links),
         studies=[_study(study, links) for study in analysis.loaded.studies],
@@ -57,23 +58,23 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:
-    """What stands at the top: the comparison where there is one, then each group's verdict."""
-    found = []
+    """The top of the page: the comparison if there is one, then each group's verdict."""
+    headlines = []
     if analysis.comparison is not None:
         kind = "regression" if analysis.comparison.regressed else "compared"
-        found.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))
+        headlines.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))
     places = {row["group"]: _group_name(row) for row in analysis.groups.to_dict("records")}
     several = len(analysis.study_verdicts) > 1
     for verdict in analysis.study_verdicts:
         sign, label = KIND_SIGNS.get(verdict.kind, KIND_SIGNS["no_verdict"])
         where = places.get(verdict.group, "") if several else ""
         if analysis.comparison is not None:
-            where = where or "the second study, by itself"
-        found.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
-    if not found:
-        text = "No verdict: there is no run to judge."
-        found.append(Headline("no_verdict", *KIND_SIGNS["no_verdict"], text, ()))
-    return found
+            where = where or "the second study alone"
+        headlines.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
+    if not headlines:
+        text = "No verdict: there are no runs."
+        headlines.append(Headline("no_verdict", *KIND_SIGNS["no_verdict"], text, ()))
+    return headlines
 
 
 def _group_name(row: Record) -> str:
@@ -81,8 +82,8 @@ def _group_name(row: Record) -> str:
     return ", ".join(str(row[k]) for k in keys if cols.has_value(row.get(k)) and row[k] != "none")
 
 
-def _facts(analysis: Analysis) -> list[tuple[str, str]]:
-    """What the verdict rests on, in a few numbers."""
+def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
+    """Label and value of the figures below the verdict."""
     frame, studies = analysis.loaded.frame, analysis.loaded.studies
     if frame.empty:
         return [("runs", "none")]
@@ -92,7 +93,7 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("runs in the statistics", f"{used} of {len(frame)}"),
         ("studies", str(len(studies))),
         ("hosts", _listed(frame["host"])),
-        ("GPUs", _listed(frame["gpu_name"].dropna()) or "none, measured on the CPU"),
+        ("GPUs", _listed(frame["gpu_name"].dropna()) or "none (measured on the CPU)"),
         ("models", str(frame["vit_name"].nunique())),
         ("measured", " to ".join(days)),
         ("effect of interest", style.format_percent(analysis.target, sign=False)),
@@ -112,33 +113,35 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
     machines = [Block(pictures=[p]) for p in of("machine")]
     yield Section("machine", "The machine", machines)
     yield Section("placement", "Does placement matter?", list(_placement(analysis, of)))
-    yield Section("measured", "What was measured", list(_measured(analysis, of)))
+    yield Section("measured", "Measurements", list(_measured(analysis, of)))
     yield Section("questions", "Other questions", list(_questions(analysis, of)))
-    yield Section("steady", "Was the machine steady?", list(_steady(analysis, of)))
-    yield Section("left-out", "What was left out", list(_left_out(analysis)))
+    yield Section("steady", "Was the machine stable?", list(_steady(analysis, of)))
+    yield Section("left-out", "What is excluded?", list(_left_out(analysis)))
 
 
 def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
     if analysis.comparison is not None:
         table = analysis.comparison.table
         shown = tables.effects_table(table.assign(cell=""), {}, "tables/comparison.csv")
-        told = f"Cells that both studies have: {len(table)}"
-        yield Block("Second study against the first", "", of("comparison"), shown, told)
-        yield from _plain("Only in one study", analysis.comparison.unmatched)
-        yield from _plain("What else differs between the two", analysis.comparison.differences)
+        label = f"Cells in both studies: {len(table)}"
+        yield Block("Second study against the first", "", of("comparison"), shown, label)
+        yield from _plain("Cells in only one study", analysis.comparison.unmatched)
+        yield from _plain("Other differences between the two", analysis.comparison.differences)
     for stem in ("gpu_node_heatmap", "effects"):
         yield from (Block(pictures=[p]) for p in of(stem))
     if not analysis.effects.empty:
-        shown = tables.effects_table(analysis.effects, _said(analysis), "tables/effects.csv")
+        shown = tables.effects_table(
+            analysis.effects, _verdicts_by_cell(analysis), "tables/effects.csv"
+        )
         count = len(analysis.effects)
-        told = f"All {count} comparisons with local" if count > 1 else "The comparison with local"
-        yield Block(table=shown, folded=told)
+        label = f"All {count} comparisons with local" if count > 1 else "The comparison with local"
+        yield Block(table=shown, folded=label)
     elif analysis.verdicts:
         yield Block(lines=sorted({v.text for v in analysis.verdicts}))
 
 
-def _said(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    """Outcome in a word or two, and verdict, by cell."""
+def _verdicts_by_cell(analysis: Analysis) -> dict[str, tuple[str, str]]:
+    """Outcome in a word or two, and the verdict's sentence, by cell."""
     rows = {row["cell"]: row for row in analysis.effects.to_dict("records")}
     return {
         v.cell: (tables.outcome_text(rows.get(v.cell, {}), KIND_SIGNS[v.kind][1]), v.text)
@@ -155,17 +158,16 @@ def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
 
 
 def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
-    for name, (title, _) in tables.QUESTIONS.items():
-        table = analysis.questions.get(name)
+    for key, question in load_questions().items():
+        table = analysis.questions.get(key)
         if table is not None and not table.empty:
-            shown = tables.question_table(name, table, f"tables/{name}.csv")
-            pictures = of(name)
-            yield Block(title, "", pictures, shown, "The numbers")
+            shown = tables.question_table(question, table, f"tables/{key}.csv")
+            yield Block(question.title, "", of(key), shown, "Table")
     if not analysis.profiles.empty:
         every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
         shown = tables.without_empty(every)
         pictures = of("profiler")
-        yield Block("What did the profilers see?", "", pictures, shown, "The numbers")
+        yield Block("What did the profilers record?", "", pictures, shown, "Table")
 
 
 def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
@@ -173,7 +175,7 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     frame = analysis.loaded.frame
     if frame.empty:
         return
-    counts = Counter(c for found in frame["warnings"] for c in {warning_code(w) for w in found})
+    counts = Counter(c for some in frame["warnings"] for c in {warning_code(w) for w in some})
     rows = [
         {
             "mark": kind.mark,
@@ -187,35 +189,35 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     if rows:
         columns = (
             cols.text_column("mark", "mark"),
-            cols.text_column("seen", "what was seen"),
-            cols.text_column("meaning", "what it means, what to do"),
+            cols.text_column("seen", "observed"),
+            cols.text_column("meaning", "meaning and advice"),
             cols.number_column("runs", "runs", cols.format_count),
         )
         yield Block("Marks", table=cols.build_table(columns, pd.DataFrame(rows), ""))
     else:
-        yield Block(note="No run carries a mark: nothing was seen that disturbs a measurement.")
-    said = sorted({c for study in analysis.loaded.studies for c in study.conditions})
-    if said:
-        yield Block("Seen before the first run", lines=said)
+        yield Block(note="No run carries a mark: no disturbance was observed.")
+    conditions = sorted({c for study in analysis.loaded.studies for c in study.conditions})
+    if conditions:
+        yield Block("Conditions before the first run", lines=conditions)
 
 
 def _left_out(analysis: Analysis) -> Iterator[Block]:
     if not analysis.excluded.empty:
         counts = analysis.excluded["status"].value_counts()
-        said = ", ".join(f"{count} {status}" for status, count in counts.items())
+        text = ", ".join(f"{count} {status}" for status, count in counts.items())
         shown = cols.build_table(tables.EXCLUDED, analysis.excluded, "tables/excluded.csv")
-        yield Block("Runs that are not in the statistics", f"{said}.", table=shown)
+        yield Block("Runs that are not in the statistics", f"{text}.", table=shown)
     running = [_progress(s) for s in analysis.loaded.studies if s.running]
     if running:
-        yield Block("Studies that are not finished", lines=running)
+        yield Block("Unfinished studies", lines=running)
     if len(analysis.groups) > 1:
         shown = cols.build_table(tables.GROUPS, analysis.groups, "tables/groups.csv")
-        note = "Runs of different groups are never put into one statistic."
+        note = "Runs of different groups are never pooled."
         yield Block("Groups", note, table=shown)
-        yield from _plain("What differs between them", analysis.differences)
+        yield from _plain("Differences between groups", analysis.differences)
     if analysis.loaded.problems:
         problems = pd.DataFrame([p.to_dict() for p in analysis.loaded.problems])
-        yield from _plain("Files that were skipped", problems, "tables/skipped_files.csv")
+        yield from _plain("Skipped files", problems, "tables/skipped_files.csv")
 
 
 def _plain(title: str, table: pd.DataFrame, csv: str = "") -> Iterator[Block]:
@@ -242,8 +244,8 @@ def _study(study: Study, links: Links) -> dict[str, str | None]:
 
 
 def _versions(analysis: Analysis) -> list[tuple[str, str]]:
-    """Versions of what measured, each value once, then of what analysed."""
-    found = []
+    """Versions of the measured systems, each value once, then those of the analysis."""
+    versions = []
     columns = {
         "env_nvidia_driver": "NVIDIA driver", "env_torch": "torch", "env_python": "Python",
         "env_kernel": "kernel", "env_cpu_model": "CPU", "env_git_commit": "commit of this project",
@@ -252,6 +254,6 @@ def _versions(analysis: Analysis) -> list[tuple[str, str]]:
     for key, label in columns.items():
         values = sorted(set(frame[key].dropna().astype(str))) if key in frame else []
         if values:
-            found.append((label, ", ".join(values)))
+            versions.append((label, ", ".join(values)))
     mine = ", ".join(f"{name} {version}" for name, version in analysis.versions.items())
-    return [*found, ("this analysis", mine)] if mine else found
+    return [*versions, ("this analysis", mine)] if mine else versions

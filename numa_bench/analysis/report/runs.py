@@ -1,4 +1,4 @@
-"""The table of all runs, with links to what each left behind."""
+"""The table of all runs, with links to the files of each."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
 
     def files(row: Record) -> Cell:
         study = str(row["study_dir"])
-        found = [(label, links.study_url(study, row.get(key))) for key, label in _FILES]
-        return Cell("", None, tuple((label, url) for label, url in found if url))
+        urls = [(label, links.study_url(study, row.get(key))) for key, label in _FILES]
+        return Cell("", None, tuple((label, url) for label, url in urls if url))
 
     def notes(row: Record) -> Cell:
         error = row.get("error")
-        said = [str(error)] if isinstance(error, str) and error else []
-        said += [str(w) for w in row.get("warnings") or ()]
-        return Cell("; ".join(said) or ABSENT, "; ".join(said) or None)
+        texts = [str(error)] if isinstance(error, str) and error else []
+        texts += [str(w) for w in row.get("warnings") or ()]
+        return Cell("; ".join(texts) or ABSENT, "; ".join(texts) or None)
 
     columns = (
         text_column("start_time", "started", _time),
@@ -58,7 +58,7 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         number_column("h2d_ms", "H2D (ms)", style.format_number),
         number_column("compute_ms", "compute (ms)", style.format_number),
         number_column("d2h_ms", "D2H (ms)", style.format_number),
-        Column("marks", lambda row: _marks(row), title="what disturbed the run; see the legend"),
+        Column("marks", lambda row: _marks(row), title="disturbances of the run; see Marks"),
         Column("notes", notes),
         Column("files", files),
     )
@@ -77,8 +77,8 @@ def _time(value: str) -> str:
     return value.replace("T", " ")[:19]
 
 
-def runs_csv(frame: pd.DataFrame) -> pd.DataFrame:
-    """All runs as they go into the CSV: lists as texts."""
+def build_runs_csv(frame: pd.DataFrame) -> pd.DataFrame:
+    """All runs as the CSV has them: lists as texts."""
     table: pd.DataFrame = frame.copy()
     for column in table.columns:
         if table[column].map(lambda v: isinstance(v, (list, dict))).any():

@@ -1,4 +1,4 @@
-"""Pure: the tables of the page, as texts with the values that they are sorted by."""
+"""Pure: the tables of the page, each cell with the value by which it is sorted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.questions.question import Question
 from numa_bench.analysis.report.columns import (
     ABSENT,
     Cell,
     Column,
     Record,
     Table,
+    build_column,
     build_table,
-    fixed_format,
     format_change,
     format_count,
     format_place,
@@ -34,9 +35,9 @@ _PLACE = (
 
 
 def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], csv: str) -> Table:
-    """Every comparison, and what is said of it: `verdicts` has outcome and sentence by cell."""
+    """Every comparison with its verdict; `verdicts` has outcome and sentence by cell."""
 
-    def said(row: Record) -> tuple[str, str]:
+    def verdict_of(row: Record) -> tuple[str, str]:
         text = str(row.get("text") or ABSENT)
         return verdicts.get(str(row.get("cell")), (outcome_text(row, "no difference"), text))
 
@@ -44,16 +45,16 @@ def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], 
         *_WHERE,
         *_PLACE,
         Column("runs", _runs, numeric=True, title="runs of this cell × runs it is compared with"),
-        Column("outcome", lambda row: Cell(said(row)[0])),
+        Column("outcome", lambda row: Cell(verdict_of(row)[0])),
         number_column("ratio", "change", format_change),
         interval_column("low", "high", "95 % interval", format_change),
         number_column(
             "p_holm", "p (Holm)", format_probability, "corrected for the number of comparisons"
         ),
         number_column(
-            "detectable", "would have shown", format_share, "smallest effect the study could see"
+            "detectable", "detectable", format_share, "smallest effect that this study could detect"
         ),
-        Column("in words", lambda row: Cell(said(row)[1])),
+        Column("in words", lambda row: Cell(verdict_of(row)[1])),
     )
     return build_table(columns, table, csv)
 
@@ -90,100 +91,6 @@ def cells_table(table: pd.DataFrame, latency: pd.DataFrame, csv: str) -> Table:
     return build_table(columns, table, csv)
 
 
-_SETTING = (
-    text_column("device_text", "device"),
-    text_column("vit_name", "model"),
-    text_column("placement", "placement"),
-)
-_RATE = (
-    number_column("n", "n", format_count),
-    number_column("median_samples_per_s", "samples/s", style.format_number),
-    interval_column("low", "high", "95 % interval", style.format_number),
-)
-_SIZES = (
-    number_column("tflop_per_s", "TFLOP/s", style.format_number),
-    number_column(
-        "copy_share", "copies", format_share, "share of copies in the sum of stage times"
-    ),
-    text_column("bound", "bound by"),
-)
-_LATENCY = number_column("latency_p50_ms", "latency p50 (ms)", style.format_number)
-QUESTIONS: dict[str, tuple[str, tuple[Column, ...]]] = {
-    "compile": (
-        "Is compilation worth it?",
-        (
-            *_SETTING,
-            text_column("compile_mode", "mode"),
-            number_column("n", "n", format_count),
-            number_column("eager_samples_per_s", "eager (samples/s)", style.format_number),
-            number_column("compiled_samples_per_s", "compiled (samples/s)", style.format_number),
-            number_column("speedup", "speedup", fixed_format(3)),
-            interval_column("low", "high", "95 % interval", fixed_format(3)),
-            number_column("p_holm", "p (Holm)", format_probability),
-            number_column("compile_s", "compile (s)", style.format_number),
-            number_column("break_even_samples", "break-even (samples)", style.format_number),
-            text_column("text", "in words"),
-        ),
-    ),
-    "scaling": (
-        "How does it scale with depth and dim?",
-        (
-            *_SETTING,
-            text_column("series", "series"),
-            number_column("depth", "depth", format_count),
-            number_column("dim", "dim", format_count),
-            *_RATE,
-            number_column("gflop_per_sample", "GFLOP a sample", style.format_number),
-            *_SIZES,
-        ),
-    ),
-    "batch": (
-        "Which batch size?",
-        (
-            *_SETTING,
-            number_column("batch_size", "batch size", format_count),
-            *_RATE,
-            _LATENCY,
-            *_SIZES,
-        ),
-    ),
-    "resolution": (
-        "What does resolution cost?",
-        (
-            *_SETTING,
-            number_column("image_size", "image side", format_count),
-            *_RATE,
-            _LATENCY,
-            *_SIZES,
-        ),
-    ),
-    "pipeline": (
-        "How deep a pipeline?",
-        (
-            *_SETTING,
-            number_column("pipeline_depth", "buffers", format_count),
-            *_RATE,
-            _LATENCY,
-            *_SIZES,
-        ),
-    ),
-    "bandwidth": (
-        "How fast are the copies?",
-        (
-            number_column("gpu_id", "GPU", format_count),
-            number_column("gpu_numa_node", "its node", format_count),
-            text_column("placement", "placement"),
-            number_column("numa_node", "CPU node", format_count),
-            number_column("memory_node", "memory node", format_count),
-            number_column("n", "n", format_count),
-            number_column("h2d_gb_per_s", "H2D (GB/s)", fixed_format(2)),
-            number_column("h2d_share", "of the limit", format_share),
-            number_column("d2h_gb_per_s", "D2H (GB/s)", fixed_format(2)),
-            number_column("d2h_share", "of the limit", format_share),
-            number_column("link_gb_per_s", "link limit (GB/s)", fixed_format(2)),
-        ),
-    ),
-}
 PROFILES = (
     *_WHERE,
     text_column("placement", "placement"),
@@ -196,7 +103,10 @@ PROFILES = (
     number_column("gap_p95_us", "gap p95 (µs)", style.format_number),
     number_column("launch_latency_p50_us", "launch p50 (µs)", style.format_number),
     number_column(
-        "profiler_overhead", "overhead", format_share, "time a sample in the profiled window costs"
+        "profiler_overhead",
+        "overhead",
+        format_share,
+        "extra time per sample while profiled",
     ),
     text_column("problem", "problem"),
 )
@@ -223,18 +133,18 @@ GROUPS = (
 
 
 def plain_table(table: pd.DataFrame, csv: str = "") -> Table:
-    """A table as it is, all texts (what differs between groups)."""
+    """A table with all columns as texts, such as the differences between groups."""
     return build_table([text_column(str(key), str(key)) for key in table.columns], table, csv)
 
 
-def question_table(name: str, table: pd.DataFrame, csv: str) -> Table:
-    """The table of one question, without columns that it does not have."""
-    return without_empty(build_table(QUESTIONS[name][1], table, csv))
+def question_table(question: Question, table: pd.DataFrame, csv: str) -> Table:
+    """The table of one question, without columns that are empty here."""
+    return without_empty(build_table([build_column(c) for c in question.columns], table, csv))
 
 
 def without_empty(rows: Table) -> Table:
-    """The table without columns in which nothing stands."""
-    wanted = rows.columns
-    keep = [i for i, _ in enumerate(wanted) if any(r[i].text != ABSENT for r in rows.rows)]
+    """The table without columns that have no value in any row."""
+    columns = rows.columns
+    keep = [i for i, _ in enumerate(columns) if any(r[i].text != ABSENT for r in rows.rows)]
     shown = [[row[i] for i in keep] for row in rows.rows]
-    return Table([wanted[i] for i in keep], shown, rows.csv, rows.left_out)
+    return Table([columns[i] for i in keep], shown, rows.csv, rows.left_out)

@@ -9,20 +9,20 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from numa_bench.analysis.stats.study_analysis import Analysis
+from numa_bench.analysis.study_analysis import Analysis
 
 _PLAIN_WIDTH = 160
-#: More rows than this are for the page.
+#: Most rows in the terminal; the page has all.
 MOST_ROWS = 24
 
 
 def print_analysis(analysis: Analysis, directory: Path) -> None:
-    """Verdict, effects and where the page is, on stdout."""
+    """Print verdict, effects and the paths of page, plots and tables on stdout."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
-        title = "throughput after against before"
+        title = "throughput, after against before"
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
@@ -53,10 +53,10 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("device", "model", "placement"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "change", "95 % interval", "p (Holm)", "would have shown"):
+    for name in ("runs", "change", "95 % interval", "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
     table.add_column("marks")
-    for row in _most_telling(effects).to_dict("records"):
+    for row in _largest_changes(effects).to_dict("records"):
         table.add_row(
             str(row["device_text"]),
             str(row["model_text"]),
@@ -73,7 +73,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
         console.print(f"{len(effects) - MOST_ROWS} more rows on the page")
 
 
-def _most_telling(table: pd.DataFrame) -> pd.DataFrame:
+def _largest_changes(table: pd.DataFrame) -> pd.DataFrame:
     """All rows in their order, or, of too many, those with the largest change."""
     if len(table) <= MOST_ROWS:
         return table
@@ -82,12 +82,12 @@ def _most_telling(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _print_left_out(console: Console, analysis: Analysis) -> None:
-    """What was not counted is said, with the reason."""
+    """Excluded runs and skipped files, with reasons."""
     excluded = analysis.excluded
     if len(excluded):
         counts = excluded["status"].value_counts()
-        told = ", ".join(f"{count} {status}" for status, count in counts.items())
-        console.print(f"not in the statistics: {told}; the page lists them with their reasons")
+        text = ", ".join(f"{count} {status}" for status, count in counts.items())
+        console.print(f"not in the statistics: {text}; the page lists them with their reasons")
     for problem in analysis.loaded.problems[:5]:
         console.print(f"skipped   {problem.path}: {problem.reason}", soft_wrap=True)
     if len(analysis.loaded.problems) > 5:

@@ -1,4 +1,4 @@
-"""Two studies side by side: before and after a change of driver, BIOS, kernel or program."""
+"""Compare two studies: before and after a change of driver, BIOS, kernel or program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.read.groups import differing_keys
+from numa_bench.analysis.read.groups import compare_values
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
 from numa_bench.analysis.stats.families import (
     group_by_key,
@@ -20,8 +20,8 @@ from numa_bench.analysis.stats.families import (
 )
 from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
 from numa_bench.analysis.stats.robust import Array
+from numa_bench.analysis.stats.sentences import describe_change, describe_detectable
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT
-from numa_bench.analysis.stats.verdicts import change_text
 from numa_bench.errors import StoreError
 
 _NAMES = ("device_text", "gpu_id", "model_text", "vit_name", "placement", "placement_text")
@@ -29,8 +29,8 @@ COMPARISON_COLUMNS = (
     *_NAMES, "metric", "n", "n_base", "median", "base_median", "ratio", "low", "high", "p_value",
     "p_holm", "claimed", "detectable", "regression", "text",
 )  # fmt: skip
-#: What may differ between the two, and is told.
-_TOLD = (
+#: What may differ between the two studies; differences are reported.
+_REPORTED = (
     "host", "gpu_name", "env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model",
     "env_python", "env_git_commit", "profiler", "environment",
 )  # fmt: skip
@@ -40,10 +40,10 @@ _TOLD = (
 class Comparison:
     """Every cell that both studies have, after against before.
 
-    `table`: `ratio` is after over before, `n_base` and `base_median` are before's; `regression`
-    where throughput fell by more than was allowed, with confidence. `unmatched` are cells that
-    only one side has (`side`), `differences` what else is not the same. `regressed`: some cell
-    fell by more than `fail_on_regression`.
+    In `table`, `ratio` is after over before, `n_base` and `base_median` belong to before, and
+    `regression` marks cells whose throughput fell by significantly more than the limit.
+    `unmatched` are cells of only one side (`side`), `differences` the settings of the environment
+    that are not the same. `regressed`: at least one cell has a regression.
     """
 
     table: pd.DataFrame
@@ -61,8 +61,8 @@ def compare_studies(
 ) -> Comparison:
     """Compare throughput cell by cell; cells are the same model, settings, GPU number and place.
 
-    `fail_on_regression` is a fraction, 0.03 for 3 %. Raises StoreError when one side holds the
-    same cell in several environments, which nothing may pool.
+    `fail_on_regression` is a fraction, 0.03 for 3 %. Raises StoreError when a side has no run, or
+    the same cell in several environments, which must not be pooled.
     """
     sides = {"before": _side(before, "before"), "after": _side(after, "after")}
     runs = {side: select_usable_runs(frame, THROUGHPUT) for side, frame in sides.items()}
@@ -81,7 +81,9 @@ def compare_studies(
     return Comparison(
         table=table,
         unmatched=unmatched,
-        differences=differing_keys({side: _told(frame) for side, frame in sides.items()}),
+        differences=compare_values(
+            {side: _reported_values(frame) for side, frame in sides.items()}
+        ),
         regressed=bool(table["regression"].any()),
         text=_text(table, len(unmatched), fail_on_regression),
     )
@@ -90,7 +92,7 @@ def compare_studies(
 def _side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
     """A side's runs with the key by which they are matched."""
     if frame.empty:
-        raise StoreError(f"compare: {side} holds no run")
+        raise StoreError(f"compare: {side} has no run")
     parts = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
     parts += ["device", "gpu_id", "numa_node", "memory_text", "placement"]
     keys = [json.dumps(row, default=str) for row in frame[parts].astype(object).to_numpy().tolist()]
@@ -98,7 +100,7 @@ def _side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
     pooled = frame.groupby("match")["group"].nunique().max()
     if pooled > 1:
         raise StoreError(
-            f"compare: {side} holds the same cell in {pooled} environments; name one study, or "
+            f"compare: {side} has the same cell in {pooled} environments; name one study, or "
             "filter by date or host"
         )
     return frame
@@ -122,7 +124,7 @@ def _table(
     names = [[f"before {key}", f"after {key}"] for key in rows]
     none = np.array([])
     _, stack = stack_cells(names, {n: values.get(n, none) for row in names for n in row})
-    found = compare_cells(stack, spent, TARGET, seed)
+    contrasts = compare_cells(stack, spent, TARGET, seed)
     counts = np.isfinite(stack).sum(axis=-1)
     medians = {s: frame.groupby("match")[THROUGHPUT].median() for s, frame in runs.items()}
     table = sides["after"].drop_duplicates("match").set_index("match").loc[rows, list(_NAMES)]
@@ -132,47 +134,52 @@ def _table(
         n_base=counts[:, 0],
         median=medians["after"].reindex(rows),
         base_median=medians["before"].reindex(rows),
-        ratio=np.exp(found.difference[:, 1]),
-        low=np.exp(found.low[:, 1]),
-        high=np.exp(found.high[:, 1]),
-        p_value=found.p[:, 1],
-        p_holm=found.p_holm[:, 1],
-        claimed=found.claimed[:, 1],
-        detectable=-np.expm1(-found.detectable[:, 1]),
-        regression=_fell(found, limit),
+        ratio=np.exp(contrasts.difference[:, 1]),
+        low=np.exp(contrasts.low[:, 1]),
+        high=np.exp(contrasts.high[:, 1]),
+        p_value=contrasts.p[:, 1],
+        p_holm=contrasts.p_holm[:, 1],
+        claimed=contrasts.claimed[:, 1],
+        detectable=-np.expm1(-contrasts.detectable[:, 1]),
+        regression=_regressions(contrasts, limit),
     )
     table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
     table["text"] = [_row_text(row) for row in table.to_dict("records")]
     return table.reindex(columns=list(COMPARISON_COLUMNS)).reset_index(drop=True)
 
 
-def _fell(found: Contrasts, limit: float | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Where throughput fell by more than `limit`: a one-sided permutation test of exactly that,
-    corrected after Holm, and the whole interval beyond it."""
-    difference = found.difference[:, 1]
-    fell = np.zeros(len(difference), dtype=bool)
-    there = np.isfinite(difference)
-    if limit is None or not there.any():
-        return fell
+def _regressions(contrasts: Contrasts, limit: float | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where throughput fell by more than `limit`, a fraction; shape (cells,).
+
+    The null hypothesis is a fall of exactly `limit` (non-inferiority), tested one-sided and
+    corrected after Holm; the whole interval must be beyond the limit too.
+    """
+    difference = contrasts.difference[:, 1]
+    regressed = np.zeros(len(difference), dtype=bool)
+    known = np.isfinite(difference)
+    if limit is None or not known.any():
+        return regressed
     edge = np.log1p(-limit)
-    statistic = ((difference - edge) / found.fitted.error[:, 1])[there]
-    p = (np.searchsorted(found.null, statistic, side="right") + 1) / (len(found.null) + 1)
-    fell[there] = (correct_holm(p) < ALPHA) & (found.high[there, 1] < edge)
-    return fell
+    statistic = ((difference - edge) / contrasts.fitted.error[:, 1])[known]
+    null = contrasts.null
+    # The observed statistic counts too, so that no p is 0 (Phipson and Smyth 2010).
+    p = (np.searchsorted(null, statistic, side="right") + 1) / (len(null) + 1)
+    regressed[known] = (correct_holm(p) < ALPHA) & (contrasts.high[known, 1] < edge)
+    return regressed
 
 
 def _row_text(row: Mapping[Any, Any]) -> str:
     if np.isnan(row["p_holm"]):
         return f"no verdict (n = {row['n']} x {row['n_base']})"
     if row["claimed"]:
-        return change_text(row)
-    return f"no difference; one of {100 * row['detectable']:.1f} % or more would have shown"
+        return describe_change(row)
+    return f"no difference; {describe_detectable(row['detectable'])}"
 
 
-def _told(frame: pd.DataFrame) -> dict[str, str]:
+def _reported_values(frame: pd.DataFrame) -> dict[str, str]:
     return {
         key: ", ".join(sorted({str(v) for v in frame[key].dropna()}))
-        for key in _TOLD
+        for key in _REPORTED
         if key in frame
     }
 
@@ -186,11 +193,11 @@ def _text(table: pd.DataFrame, unmatched: int, limit: float | None) -> str:
     if unmatched:
         parts.append(f"{unmatched} on one side only")
     if limit is not None:
-        fell = int(table["regression"].sum())
+        count = int(table["regression"].sum())
+        text = f"{count} slower by significantly more than {100 * limit:g} %"
         worst = table.loc[table["regression"].astype(bool)].sort_values("ratio").head(1)
-        said = f"{fell} fell by more than {100 * limit:g} % with confidence"
         for row in worst.to_dict("records"):
             where = f"{row['model_text']} on {row['device_text']}, {row['placement_text']}"
-            said += f", most {where}: {row['text']}"
-        parts.append(said)
+            text += f", the slowest: {where}: {row['text']}"
+        parts.append(text)
     return "; ".join(parts) + "."

@@ -1,4 +1,4 @@
-"""Pure: differences between cells with interval, corrected p-value and what could have been seen.
+"""Pure: differences between cells with interval, corrected p-value and detectable size.
 
 Works on a family as `permutation` defines it; the method is in docs/statistics.md.
 """
@@ -27,10 +27,15 @@ from numa_bench.analysis.stats.permutation import (
 )
 from numa_bench.analysis.stats.robust import Array
 
+#: Bootstrap resamples. Chosen: each end of a 95 % interval then rests on about 100 of them.
 RESAMPLES = 4_000
+#: The fewest with less `effort`; too few for reports, enough for simulated coverage.
 _FEWEST_RESAMPLES = 1_500
+#: Convention.
 LEVEL = 0.95
+#: Most repeats that a verdict advises. Chosen.
 MOST_REPEATS = 1_000
+#: Values in memory at once, about 12 MB per array.
 _BATCH = 1_500_000
 #: scipy renamed the argument in 1.15.
 _SEED = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
@@ -40,10 +45,10 @@ _SEED = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_s
 class Contrasts:
     """One value per comparison, shape (settings, placements); column 0, the base, is NaN.
 
-    Logarithms of ratios to the base: `difference`, `low`, `high`, `detectable` (a size; NaN where
-    so few runs can show nothing, however large).
-    `p` is raw and `p_holm` corrected; `repeats` is what each cell needs for the target (NaN: more
-    than `MOST_REPEATS`). `size` is the number of comparisons in the family.
+    `difference`, `low` and `high` are logarithms of ratios to the base; `detectable` is a size on
+    the same scale, NaN where there are too few runs to detect anything. `p` is raw and `p_holm`
+    corrected. `repeats` is the number of runs that each cell needs for the target (NaN: more than
+    `MOST_REPEATS`). `size` is the number of comparisons in the family.
     """
 
     difference: Array
@@ -59,7 +64,7 @@ class Contrasts:
 
     @property
     def claimed(self) -> NDArray[np.bool_]:
-        """Where both the corrected test and the interval say that there is an effect."""
+        """Where both the corrected test and the interval show an effect."""
         with np.errstate(invalid="ignore"):
             return (self.p_holm < ALPHA) & ((self.low > 0) | (self.high < 0))
 
@@ -69,25 +74,27 @@ def compare_cells(
 ) -> Contrasts:
     """Compare every placement of a family to its base.
 
-    `values` are logarithms (settings, placements, runs), NaN where there is no run; `spent` is the
-    cost of removing drift per run; `target` the relative effect that `repeats` is for. `effort`
-    below 1 draws and resamples less, for simulations.
+    `values` are logarithms, shape (settings, placements, runs), NaN where there is no run; `spent`
+    is the cost of removing drift in degrees of freedom per run; `target` is the effect, a fraction,
+    for which `repeats` is computed. `effort` below 1 draws and resamples less, for simulations.
     """
     fitted = fit_cells(values, spent=spent)
-    there = np.isfinite(fitted.difference)
-    size = int(there.sum())
+    tested = np.isfinite(fitted.difference)
+    size = int(tested.sum())
     counts, prior = np.isfinite(values).sum(axis=-1), fitted.shared.variance.worth
     cells = (counts > 0).sum(axis=-1)
-    least = np.broadcast_to(_least_p(counts, counts[:, :1], size), there.shape)
+    least = np.broadcast_to(_least_p(counts, counts[:, :1], size), tested.shape)
     null = np.array([])
-    p, p_holm = np.full(there.shape, np.nan), np.full(there.shape, np.nan)
+    p, p_holm = np.full(tested.shape, np.nan), np.full(tested.shape, np.nan)
     if size:
         null = null_statistics(values, fitted, seed, int(effort * DRAWS))
-        p[there] = np.maximum(p_values(fitted.studentised_differences[there], null), least[there])
-        p_holm[there] = correct_holm(p[there])
+        p[tested] = np.maximum(
+            p_values(fitted.studentised_differences[tested], null), least[tested]
+        )
+        p_holm[tested] = correct_holm(p[tested])
     resamples = max(_FEWEST_RESAMPLES, int(effort * RESAMPLES))
     low, high = difference_intervals(values, fitted, seed, resamples)
-    repeats = repeats_for(target, fitted.sd, prior, cells, size)
+    repeats = compute_repeats(target, fitted.sd, prior, cells, size)
     seen = _quantiles(fitted.freedom, size)[:, None] * fitted.error
     return Contrasts(
         difference=fitted.difference,
@@ -95,8 +102,8 @@ def compare_cells(
         high=high,
         p=p,
         p_holm=p_holm,
-        detectable=np.where(there & (least < ALPHA), seen, np.nan),
-        repeats=np.where(there, repeats[:, None], np.nan),
+        detectable=np.where(tested & (least < ALPHA), seen, np.nan),
+        repeats=np.where(tested, repeats[:, None], np.nan),
         size=size,
         fitted=fitted,
         null=null,
@@ -104,17 +111,19 @@ def compare_cells(
 
 
 def _quantiles(freedom: Array, size: int) -> Array:
-    """Standard errors that an effect must have to be seen with probability `POWER`, at the first
-    step of Holm's correction."""
+    """The size in standard errors at which an effect is detected with probability `POWER`.
+
+    For the first, strictest step of Holm's correction: t(1 - alpha / 2m) + t(power).
+    """
     return np.asarray(t.ppf(1 - ALPHA / (2 * max(size, 1)), freedom) + t.ppf(POWER, freedom))
 
 
-def repeats_for(target: float, sd: Array, prior: float, cells: Array, size: int) -> Array:
-    """Smallest number of runs per cell with which an effect of `target` would be seen; NaN where
-    `MOST_REPEATS` are not enough.
+def compute_repeats(target: float, sd: Array, prior: float, cells: Array, size: int) -> Array:
+    """Smallest number of runs per cell that detects an effect of `target`, by setting.
 
-    `sd` and `cells`, the cells that show it, are of each setting, `prior` the degrees of freedom
-    that settings have in common, `size` the comparisons in the family.
+    NaN where `MOST_REPEATS` are not enough. `sd` and `cells` are the noise and the number of cells
+    of each setting, `prior` the degrees of freedom of the noise that settings share, `size` the
+    number of comparisons in the family.
     """
     n = np.arange(LEAST_RUNS, MOST_REPEATS + 1, dtype=np.float64)
     freedom = prior + np.maximum(cells[:, None], 1) * (n - 1)
@@ -124,16 +133,19 @@ def repeats_for(target: float, sd: Array, prior: float, cells: Array, size: int)
 
 
 def _least_p(n: Array, n_base: Array, size: int) -> Array:
-    """Smallest p of a single comparison: that of an exact permutation test of two cells, whatever
-    is assumed of noise. Among several comparisons each has the noise of all to go by."""
+    """Smallest p that a comparison may have.
+
+    A single comparison gets no smaller p than an exact permutation test of its two cells could
+    give. Among several, each draws on the noise of all, and there is no such bound.
+    """
     return np.asarray(2 / comb(n + n_base, n)) if size == 1 else np.zeros(np.shape(n))
 
 
 def expanded_level(n: Array, freedom: Array) -> Array:
-    """Level at which a percentile interval of n runs covers as often as Student's would.
+    """Level at which a percentile interval of n runs covers as often as Student's interval.
 
-    Resampling n runs shows (n - 1) / n of their variance and normal instead of t quantiles; both
-    are made up for by asking for more (Hesterberg 2015, "expanded percentile").
+    Resamples of n runs have (n - 1) / n of their variance, and normal instead of t quantiles; a
+    higher level makes up for both (Hesterberg 2015, "expanded percentile").
     """
     wide = np.sqrt(n / (n - 1)) * t.ppf((1 + LEVEL) / 2, freedom)
     return np.asarray(1 - 2 * norm.sf(wide))
@@ -142,17 +154,18 @@ def expanded_level(n: Array, freedom: Array) -> Array:
 def difference_intervals(
     values: Array, fitted: Fit, seed: int, resamples: int = RESAMPLES
 ) -> tuple[Array, Array]:
-    """95 % intervals of the differences: scipy's bootstrap over runs, cells of like size at once.
+    """95 % intervals of the differences: scipy's bootstrap over runs, cells of equal size at once.
 
-    Resampled are pseudo-values, whose mean is the robust mean: a run's distance from it times its
-    weight, so that a resample that draws an outlier twice does not become another distribution
+    Pseudo-values are resampled: the robust mean plus a run's weighted distance from it. Their mean
+    is the robust mean, and a resample that draws an outlier twice does not get a different fit
     (the idea of Salibian-Barrera and Zamar 2002).
     """
     shape = fitted.difference.shape
     low, high = np.full(shape, np.nan), np.full(shape, np.nan)
     counts = np.isfinite(values).sum(axis=-1)
     share = fitted.weight / np.maximum(counts, 1)
-    stretch = np.sqrt(1 / (1 - fitted.shared.spent))  # for what removing drift took
+    # Removing drift has made the runs too much alike.
+    stretch = np.sqrt(1 / (1 - fitted.shared.spent))
     pulled = stretch * fitted.run_weight * (values - fitted.centre[..., None]) / share[..., None]
     pseudo = fitted.centre[..., None] + pulled
     rows, columns = np.nonzero(np.isfinite(fitted.difference))
@@ -171,10 +184,10 @@ def difference_intervals(
 def bootstrap_interval(
     samples: list[Array], statistic: Any, level: float, seed: int, resamples: int = RESAMPLES
 ) -> tuple[Array, Array]:
-    """scipy's percentile bootstrap of samples (rows, runs), each row by itself."""
+    """Low and high ends by scipy's percentile bootstrap; `samples` have shape (rows, runs)."""
     rows, most = samples[0].shape[0], max(sample.shape[1] for sample in samples)
     seeded: Any = {_SEED: np.random.default_rng(seed)}
-    found = bootstrap(
+    result = bootstrap(
         tuple(samples),
         statistic,
         n_resamples=resamples,
@@ -185,13 +198,13 @@ def bootstrap_interval(
         method="percentile",
         **seeded,
     )
-    interval = found.confidence_interval
+    interval = result.confidence_interval
     return np.asarray(interval.low), np.asarray(interval.high)
 
 
 def _mean_difference(sample: Array, base: Array, axis: int = -1) -> Array:
-    found: Array = sample.mean(axis=axis) - base.mean(axis=axis)
-    return found
+    difference: Array = sample.mean(axis=axis) - base.mean(axis=axis)
+    return difference
 
 
 def _packed(values: Array, n: int) -> Array:

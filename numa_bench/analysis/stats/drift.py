@@ -1,7 +1,7 @@
-"""Pure: what all cells of a study have in common from block to block, taken out of it.
+"""Pure: remove the drift that all cells of a study share from block to block.
 
 A study measures every cell once per block (`repeat`), so whatever moves a whole block (heat,
-clocks, neighbours) can be told from placement.
+clocks, other users) can be separated from placement.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from numa_bench.analysis.stats.robust import (
     rough_scale,
 )
 
-#: With so many cells a block has a level of its own; with fewer, a study has a slope.
+#: Cells from which each block has a level of its own; with fewer, drift is a straight line. Chosen:
+#: the mean of 12 cells has 29 % (1 / sqrt(12)) of a run's noise, less than the
+#: noise of a cell's mean over 5 repeats (45 %); benchmarks/honesty.py has designs on both sides.
 BLOCK_CELLS = 12
+#: Alternations between cell centres and drift. Chosen: few, because cells are balanced over blocks.
 _SWEEPS = 3
 
 
 def remove_drift(values: Array) -> tuple[Array, float]:
-    """Values (cells, blocks) of one study without its drift, and what that cost.
+    """Values of one study without its drift, and the cost in degrees of freedom per run.
 
-    Logarithms; NaN where a run is missing. With 12 cells or more each block's robust mean is taken
-    out, with fewer a straight line over the blocks, the same for all cells. The level of the study
-    stays. The cost is degrees of freedom per run, as least squares would spend them.
+    `values` are logarithms, shape (cells, blocks), NaN where a run is missing. With `BLOCK_CELLS`
+    cells or more each block's robust mean is removed, with fewer a straight line over the blocks,
+    the same for all cells. The mean of the study is kept. The cost is that of least squares.
     """
     cells, blocks = values.shape
     if blocks < 3 or cells < 2 or not np.isfinite(values).any():
@@ -36,6 +39,7 @@ def remove_drift(values: Array) -> tuple[Array, float]:
         rest = values - drift
         rest = rest - nan_median(rest)[:, None]
         rough, worth = rough_scale(rest.reshape(1, -1), np.array([cells]))
+        # One standard error above the estimate: 1 / sqrt(2 worth) is that of a standard deviation.
         scale = np.maximum(rough * (1 + 1 / np.sqrt(2 * worth)), 1e-12)
         centre = robust_location(values - drift, np.broadcast_to(scale, cells))[0]
         rest = values - centre[:, None]
@@ -50,7 +54,7 @@ def remove_drift(values: Array) -> tuple[Array, float]:
 
 
 def _line(rest: Array, drift: Array, scale: Array) -> Array:
-    """A straight line over the blocks through all runs, weighted by their distance from `drift`."""
+    """A straight line over the blocks through all runs, with Hampel's weights around `drift`."""
     place = np.arange(rest.shape[1]) - (rest.shape[1] - 1) / 2
     far = (rest - drift).reshape(1, -1)
     weight = hampel_weights(far, np.zeros(1), scale).reshape(rest.shape)

@@ -1,4 +1,4 @@
-"""From the table of runs to families of cells that are compared, as arrays."""
+"""From the table of runs to families of comparisons, as arrays."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HOME = "local"
 class Family:
     """Comparisons that are corrected together: those of one group.
 
-    `values` are logarithms (settings, placements, runs) without drift, NaN where there is no run;
-    `cells` names each cell, "" where there is none, and column 0 is the base; `spent` is what
-    removing drift cost, in degrees of freedom per run.
+    `values` are logarithms without drift, shape (settings, placements, runs), NaN where there is
+    no run. `cells` names each cell, "" where there is none; column 0 is the base. `spent` is the
+    cost of removing drift, in degrees of freedom per run.
     """
 
     group: str
@@ -38,7 +38,10 @@ def select_usable_runs(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
-    """Logarithms of a metric without each study's drift, by run; and its cost per run."""
+    """Logarithms of a metric without each study's drift, by run.
+
+    The second value is the cost in degrees of freedom per run (see `remove_drift`).
+    """
     values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
     cost = 0.0
     for _, study in runs.groupby(["group", "study_dir"], sort=False):
@@ -57,10 +60,12 @@ def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float
 
 
 def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
-    """Every group's comparisons with local. Cells with no local one are left out."""
+    """Every group's comparisons with local. Settings without a local cell are left out."""
     runs = select_usable_runs(frame, metric)
     for group, members in runs.groupby("group", sort=False):
-        rows = [row for _, s in members.groupby("setting", sort=False) for row in rows_of(s)]
+        rows = [
+            row for _, s in members.groupby("setting", sort=False) for row in list_comparisons(s)
+        ]
         if rows:
             values, spent = remove_study_drift(members, metric)
             by_cell = group_by_key(values, members["cell"])
@@ -85,28 +90,32 @@ def stack_cells(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[
     return cells, values
 
 
-def rows_of(setting: pd.DataFrame) -> list[list[str]]:
-    """The cells of one setting: each local one, followed by those that are compared to it.
+def list_comparisons(setting: pd.DataFrame) -> list[list[str]]:
+    """The cells of one setting as rows: a local cell, followed by those compared to it.
 
     With a GPU there is one local cell per memory policy. Without one every node has its own, and a
-    placement is compared to the local one of the node its threads run on.
+    placement is compared to the local cell of the node its threads run on.
     """
     cells = setting.drop_duplicates("cell")
     local = cells[cells["placement"] == _HOME]
-    found: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
     for other in cells[cells["placement"] != _HOME].to_dict("records"):
         base = _base(other, local)
         if base is not None:
-            found.setdefault(base, [base]).append(str(other["cell"]))
-    return list(found.values())
+            rows.setdefault(base, [base]).append(str(other["cell"]))
+    return list(rows.values())
 
 
 def _base(other: Mapping[Any, Any], local: pd.DataFrame) -> str | None:
-    """The local cell that a cell is compared to: same policy first, on the CPU same node too."""
+    """The local cell that a cell is compared to, or None.
+
+    One with the same memory policy is preferred; on the CPU the same node matters more.
+    """
     if local.empty:
         return None
     node, policy = other["numa_node"], other["memory_policy"]
     far = (local["memory_policy"] != policy).astype(int)
     if other["device"] == "cpu" and not pd.isna(node):
+        # Weight 2: another node is worse than another policy.
         far = far + 2 * (local["numa_node"] != node).fillna(True).astype(int)
     return str(local.loc[far.sort_values(kind="stable").index[0], "cell"])

@@ -1,8 +1,8 @@
-"""Tables of what was measured and of what differs. Pure and seeded: same runs, same numbers.
+"""Tables of cells and of comparisons with local. Pure and seeded: same runs, same numbers.
 
 `cell_table` has one row per cell with n, median, a 95 % interval and spread; `effect_table` one row
-per comparison with local. Ratios are cell over local, so below 1 is slower for throughput. What
-each number means and where its formula is from: docs/statistics.md.
+per comparison with local. Ratios are cell over local, so below 1 is slower for throughput.
+docs/statistics.md explains each number and names the sources of the formulas.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numa_bench.analysis.stats.robust import Array, nan_median, rough_scale
 from numa_bench.metric_registry import METRICS
 
 THROUGHPUT = "throughput_samples_per_s"
+#: Smallest effect of interest as a fraction: a convention, the setting `target_percent`.
 TARGET = 0.02
 _NAMES = (
     "group",
@@ -79,21 +80,21 @@ def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> 
 def effect_table(
     frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0, target: float = TARGET
 ) -> pd.DataFrame:
-    """One row per cell that has a local one to be compared to; columns are `EFFECT_COLUMNS`.
+    """One row per cell that can be compared to a local one; columns are `EFFECT_COLUMNS`.
 
     `ratio` is of robust means, with a 95 % bootstrap interval; `p_value` from a permutation test,
     `p_holm` corrected over the `family_size` comparisons of the group; `claimed` where both agree
-    that there is an effect; `detectable` the smallest effect that would have been found four times
-    out of five, as a fraction; `repeats_needed` the runs per cell that `target` needs. All but
-    `ratio` are NaN with fewer than 3 runs on either side.
+    that there is an effect; `detectable` the smallest effect that is detected with a power of 80 %,
+    as a fraction; `repeats_needed` the runs per cell that `target` needs. All but `ratio` are NaN
+    with fewer than 3 runs on either side.
     """
-    found = [
+    effects = [
         _effects(family, compare_cells(family.values, family.spent, target, seed))
         for family in build_families(frame, metric)
     ]
-    if not found:
+    if not effects:
         return pd.DataFrame(columns=list(EFFECT_COLUMNS))
-    table = pd.concat(found, ignore_index=True)
+    table = pd.concat(effects, ignore_index=True)
     cells = frame.drop_duplicates("cell").set_index("cell")
     names = [name for name in (*_NAMES, *_PLACE) if name != "cell"]
     table = table.join(cells[names], on="cell")
@@ -107,13 +108,13 @@ def effect_table(
     table["interleaved"] = (table["cell"].map(studies) == base.map(studies)).astype(bool)
     table["marks"] = table["cell"].map(_marks(frame))
     table["note"] = np.where(
-        table["interleaved"], "", "not measured in turns with local: drift may look like placement"
+        table["interleaved"], "", "not interleaved with local: drift may look like placement"
     )
     return table.reindex(columns=list(EFFECT_COLUMNS))
 
 
-def _effects(family: Family, found: Contrasts) -> pd.DataFrame:
-    """The comparisons of one family, without what the table of runs knows of their cells."""
+def _effects(family: Family, contrasts: Contrasts) -> pd.DataFrame:
+    """The comparisons of one family, without the columns that describe their cells."""
     counts = np.isfinite(family.values).sum(axis=-1)
     per_setting = (counts > 0).sum(axis=-1)
     at = [(i, j) for i, row in enumerate(family.cells) for j, c in enumerate(row) if j and c]
@@ -124,45 +125,49 @@ def _effects(family: Family, found: Contrasts) -> pd.DataFrame:
             "base_cell": [family.cells[a][0] for a in i],
             "n": counts[i, j],
             "n_base": counts[i, 0],
-            "ratio": np.exp(found.difference[i, j]),
-            "low": np.exp(found.low[i, j]),
-            "high": np.exp(found.high[i, j]),
-            "p_value": found.p[i, j],
-            "p_holm": found.p_holm[i, j],
-            "claimed": found.claimed[i, j],
+            "ratio": np.exp(contrasts.difference[i, j]),
+            "low": np.exp(contrasts.low[i, j]),
+            "high": np.exp(contrasts.high[i, j]),
+            "p_value": contrasts.p[i, j],
+            "p_holm": contrasts.p_holm[i, j],
+            "claimed": contrasts.claimed[i, j],
             "family": family.group,
-            "family_size": found.size,
-            "detectable": -np.expm1(-found.detectable[i, j]),
-            "repeats_needed": found.repeats[i, j],
-            "noise": np.where(np.isfinite(found.p[i, j]), found.fitted.sd[i], np.nan),
-            "prior_freedom": found.fitted.shared.variance.worth,
+            "family_size": contrasts.size,
+            "detectable": -np.expm1(-contrasts.detectable[i, j]),
+            "repeats_needed": contrasts.repeats[i, j],
+            "noise": np.where(np.isfinite(contrasts.p[i, j]), contrasts.fitted.sd[i], np.nan),
+            "prior_freedom": contrasts.fitted.shared.variance.worth,
             "setting_cells": per_setting[i],
         }
     )
 
 
+def join_cell_marks(runs: pd.DataFrame) -> pd.Series[str]:
+    """The marks of each cell's runs, each letter once, by cell."""
+    return runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
+
+
 def _marks(frame: pd.DataFrame) -> pd.Series[str]:
-    """The marks of each cell's runs that are in the statistics, each once."""
-    runs = frame[frame["in_statistics"].astype(bool)]
-    found = runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
-    return found.reindex(frame["cell"].unique()).fillna("")
+    """The marks of each cell's runs that are in the statistics; "" for a cell without such runs."""
+    marks = join_cell_marks(frame[frame["in_statistics"].astype(bool)])
+    return marks.reindex(frame["cell"].unique()).fillna("")
 
 
 def _spread(values: list[Array]) -> list[float]:
-    """Standard deviation of the logarithm from the median absolute deviation, from 3 runs on."""
-    found = []
+    """Robust standard deviation of the logarithm of each sample; NaN below 3 runs."""
+    spreads = []
     for sample in values:
         if len(sample) < LEAST_RUNS:
-            found.append(np.nan)
+            spreads.append(np.nan)
             continue
         logs = np.log(sample)[None]
         scale, _ = rough_scale(logs - nan_median(logs)[:, None], np.array([1]))
-        found.append(float(scale[0]))
-    return found
+        spreads.append(float(scale[0]))
+    return spreads
 
 
 def _median_intervals(values: list[Array], seed: int) -> tuple[Array, Array]:
-    """95 % intervals of the medians of many samples, those of like size at once."""
+    """95 % intervals of the medians of many samples; samples of equal size in one call."""
     sizes = np.array([len(v) for v in values])
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
     for n in np.unique(sizes[sizes >= LEAST_RUNS]):

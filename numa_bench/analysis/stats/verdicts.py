@@ -1,22 +1,28 @@
-"""What the numbers say, in words: for each comparison, and for each group of a study."""
+"""Verdicts in words: one for each comparison, and one for each group of a study."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.stats.contrasts import repeats_for
-from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS
+from numa_bench.analysis.stats.contrasts import compute_repeats
+from numa_bench.analysis.stats.sentences import (
+    FIRST_REPEATS,
+    Row,
+    advise_repeats,
+    describe_change,
+    describe_detectable,
+    describe_insignificant,
+    describe_no_difference,
+    describe_too_few,
+    format_percent,
+)
 from numa_bench.analysis.stats.tables import TARGET
 from numa_bench.records import JsonDict
-
-#: A row of a table, by column.
-Row = Mapping[Any, Any]
 
 EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
     "effect",
@@ -24,16 +30,15 @@ EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
     "not_enough",
     "no_verdict",
 )
-#: Advice where the noise is not known yet.
-FIRST_REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of one comparison with local.
+    """The verdict on one comparison with local.
 
     `kind` is one of the four above. `change`, `low` and `high` are cell over local, minus 1;
-    `detectable` is a fraction; `repeats_needed` runs per cell for the effect of interest.
+    `detectable` is a fraction; `repeats_needed` is the number of runs per cell that the effect of
+    interest needs.
     """
 
     kind: str
@@ -60,7 +65,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class StudyVerdict:
-    """The answer for one group: a sentence, and what it rests on. `kind` as in `Verdict`."""
+    """The verdict on one group: a sentence, and details that support it. `kind` as in `Verdict`.
+
+    `claims` of the `comparisons` with a verdict differ from local.
+    """
 
     group: str
     kind: str
@@ -76,32 +84,35 @@ class StudyVerdict:
 def judge_cells(
     effects: pd.DataFrame, frame: pd.DataFrame, target: float = TARGET
 ) -> list[Verdict]:
-    """One verdict per row of `stats.effect_table`, and one "no verdict" for each setting that has
-    none. `target` is the effect of interest, as a fraction."""
+    """Judge each row of `stats.effect_table`; a setting without any row gets one "no verdict".
+
+    `target` is the effect of interest, as a fraction.
+    """
     several = effects.groupby(["setting", "placement"])["cell"].transform("nunique") > 1
-    found = [
+    verdicts = [
         _judge(row, bool(many), target)
         for row, many in zip(effects.to_dict("records"), several, strict=True)
     ]
     judged = set(effects["setting"])
     for _, cells in frame.groupby("setting", sort=False) if not frame.empty else ():
         if cells["setting"].iloc[0] not in judged:
-            found.append(_unjudged(cells))
-    return found
+            verdicts.append(_unjudged(cells))
+    return verdicts
 
 
 def _judge(row: Row, several: bool, target: float) -> Verdict:
     name = f"{row['placement']} ({row['placement_text']})" if several else str(row["placement"])
     needed = _needed(row, target)
     if math.isnan(row["p_holm"]):
-        kind, text = NO_VERDICT, _too_few(row, name)
+        kind, text = NO_VERDICT, describe_too_few(row, name)
         needed = FIRST_REPEATS
     elif row["claimed"]:
-        kind, text = EFFECT, f"{name} is {change_text(row)}"
+        kind, text = EFFECT, f"{name} is {describe_change(row)}"
     elif row["detectable"] <= target:
-        kind, text = NO_DIFFERENCE, _no_difference(row, name)
+        kind, text = NO_DIFFERENCE, describe_no_difference(row, name)
     else:
-        kind, text = NOT_ENOUGH, f"{name}: {_more_runs(needed, target)}{_weak(row)}"
+        advice = advise_repeats(needed, target)
+        kind, text = NOT_ENOUGH, f"{name}: {advice}{describe_insignificant(row)}"
     if row["note"]:
         text += f"; {row['note']}"
     return Verdict(
@@ -119,59 +130,13 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     )
 
 
-def change_text(row: Row) -> str:
-    """ "7.2 % slower (95 % CI 6.1 to 8.3, n = 5 x 5)"; `row` has ratio, low, high, n, n_base.
-
-    Of a metric of which more is worse, such as latency, "slower" is "longer".
-    """
-    up = row["ratio"] > 1
-    low, high = (row["low"] - 1, row["high"] - 1) if up else (1 - row["high"], 1 - row["low"])
-    time = "latency" in str(row.get("metric", ""))
-    word = ("longer" if up else "shorter") if time else ("faster" if up else "slower")
-    size = abs(row["ratio"] - 1)
-    interval = f"95 % CI {_percent(low)} to {_percent(high)}"
-    return f"{_percent(size)} % {word} ({interval}, n = {row['n']} x {row['n_base']})"
-
-
-def _no_difference(row: Row, name: str) -> str:
-    seen = f"one of {_percent(row['detectable'])} % or more would have shown"
-    return f"{name}: no difference; {seen}{_weak(row)}"
-
-
-def _weak(row: Row) -> str:
-    """What was seen and does not stand."""
-    if row["low"] <= 1 <= row["high"] and row["p_value"] >= ALPHA:
-        return ""
-    many = row["family_size"] > 1
-    why = f"does not stand among {row['family_size']} comparisons" if many else "may be chance"
-    return f"; {change_text(row)} was seen, and {why}"
-
-
-def _more_runs(needed: int | None, target: float) -> str:
-    if needed is None:
-        return (
-            f"too noisy: no number of repeats up to 1000 would show {_percent(target)} %; see what "
-            "disturbs the runs"
-        )
-    return f"not enough runs: repeat with experiment.repeats={needed} for {_percent(target)} %"
-
-
-def _too_few(row: Row, name: str) -> str:
-    n, n_base = int(row["n"]), int(row["n_base"])
-    if min(n, n_base) == 0:
-        side = "local" if n_base == 0 else name
-        return f"{name}: no verdict, no run of {side} is in the statistics; see the excluded runs"
-    runs = "one run" if min(n, n_base) == 1 else f"{min(n, n_base)} runs"
-    return f"{name}: no verdict from {runs}; repeat with experiment.repeats={FIRST_REPEATS} or more"
-
-
 def _unjudged(cells: pd.DataFrame) -> Verdict:
     """A setting without any comparison."""
     labels = sorted(set(cells["placement"]))
     if "local" not in labels:
-        why = f"no local placement was measured to compare with (only {', '.join(labels)})"
+        why = f"no local placement was measured (only {', '.join(labels)})"
     else:
-        why = "only one placement was measured, so there is nothing to compare"
+        why = "only one placement was measured"
     row = cells.iloc[0].to_dict()
     return Verdict(kind=NO_VERDICT, text=f"no verdict: {why}", **_names(row))
 
@@ -179,17 +144,19 @@ def _unjudged(cells: pd.DataFrame) -> Verdict:
 def _needed(row: Row, target: float) -> int | None:
     if math.isnan(row["noise"]):
         return None
-    found = repeats_for(
+    repeats = compute_repeats(
         target,
         np.array([row["noise"]]),
         float(row["prior_freedom"]),
         np.array([int(row["setting_cells"])]),
         int(row["family_size"]),
     )[0]
-    if math.isnan(found):
+    if math.isnan(repeats):
         return None
-    few = not row["detectable"] <= target  # then more are needed than there are
-    return max(int(found), int(min(row["n"], row["n_base"])) + 1) if few else int(found)
+    if row["detectable"] <= target:
+        return int(repeats)
+    # More runs are needed than there are, even where cells lost some of theirs.
+    return max(int(repeats), int(min(row["n"], row["n_base"])) + 1)
 
 
 def _names(row: Row) -> dict[str, Any]:
@@ -197,14 +164,14 @@ def _names(row: Row) -> dict[str, Any]:
     return {name: str(row[name]) for name in names}
 
 
-def judge_studies(found: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
-    """One answer per group, in the order of the runs."""
-    order = list(dict.fromkeys(frame["group"])) if not frame.empty else []
-    return [_study(str(group), [v for v in found if v.group == group]) for group in order]
+def judge_studies(verdicts: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
+    """One verdict per group, in the order of the runs."""
+    groups = list(dict.fromkeys(frame["group"])) if not frame.empty else []
+    return [_judge_group(str(g), [v for v in verdicts if v.group == g]) for g in groups]
 
 
-def _study(group: str, found: list[Verdict]) -> StudyVerdict:
-    by_kind = {k: [v for v in found if v.kind == k] for k in (EFFECT, NO_DIFFERENCE, NOT_ENOUGH)}
+def _judge_group(group: str, verdicts: list[Verdict]) -> StudyVerdict:
+    by_kind = {k: [v for v in verdicts if v.kind == k] for k in (EFFECT, NO_DIFFERENCE, NOT_ENOUGH)}
     judged = sum(map(len, by_kind.values()))
     claims, short = by_kind[EFFECT], by_kind[NOT_ENOUGH]
     if claims:
@@ -214,39 +181,48 @@ def _study(group: str, found: list[Verdict]) -> StudyVerdict:
     elif judged:
         kind, text = NOT_ENOUGH, _short_text(short, judged)
     else:
-        reason = found[0].text.partition("no verdict")[2].lstrip(",: ") if found else "no runs"
-        kind, text = NO_VERDICT, f"No verdict: {reason}."
-    details = [*_by_placement(found), *_kinds_text(by_kind, len(found) - judged)]
+        reason = verdicts[0].text.partition("no verdict")[2].lstrip(",: ") if verdicts else ""
+        kind, text = NO_VERDICT, f"No verdict: {reason or 'no runs'}."
+    details = [*_by_placement(verdicts), *_kinds_text(by_kind, len(verdicts) - judged)]
     return StudyVerdict(group, kind, text, tuple(details), len(claims), judged)
 
 
 def _claims_text(claims: list[Verdict], judged: int) -> str:
     largest = max(claims, key=lambda v: abs(v.change or 0.0))
-    count = f"{len(claims)} of {judged} comparisons with local differ" if judged > 1 else "yes"
     where = f"{largest.model_text} on {largest.device_text}"
-    return f"Placement matters here: {count}; the largest: {where}, {largest.text}."
+    if judged == 1:
+        return f"Placement matters here: {where}, {largest.text}."
+    return (
+        f"Placement matters here: {len(claims)} of {judged} comparisons with local differ; the "
+        f"largest difference: {where}, {largest.text}."
+    )
 
 
 def _nothing_text(none: list[Verdict]) -> str:
     least = max(v.detectable or 0.0 for v in none)
-    seen = f"one of {_percent(least)} % or more would have shown"
-    return f"No difference in {_counted(len(none))} with local; {seen}."
+    return f"No difference in {_counted(len(none))} with local; {describe_detectable(least)}."
 
 
 def _short_text(short: list[Verdict], judged: int) -> str:
     needed = [v.repeats_needed for v in short]
     known = [n for n in needed if n is not None]
-    advice = f"repeat with experiment.repeats={max(known)}" if known else "find what disturbs them"
+    advice = (
+        f"repeat with experiment.repeats={max(known)}"
+        if known
+        else "find out what disturbs the runs"
+    )
     return (
-        f"No difference found, but {len(short)} of {_counted(judged)} with local had not enough "
-        f"runs to rule out the effect of interest: {advice}."
+        f"No difference found, but {len(short)} of {_counted(judged)} with local "
+        f"{'needs' if len(short) == 1 else 'need'} more runs to rule out the effect of interest: "
+        f"{advice}."
     )
 
 
-def _by_placement(found: list[Verdict]) -> list[str]:
+def _by_placement(verdicts: list[Verdict]) -> list[str]:
     lines = []
-    for label in dict.fromkeys(v.placement for v in found if v.p_holm is not None):
-        members = [v for v in found if v.placement == label and v.p_holm is not None]
+    tested = [v for v in verdicts if v.p_holm is not None]
+    for label in dict.fromkeys(v.placement for v in tested):
+        members = [v for v in tested if v.placement == label]
         changes = [v.change or 0.0 for v in members if v.kind == EFFECT]
         parts = []
         for word, sizes in (
@@ -254,10 +230,10 @@ def _by_placement(found: list[Verdict]) -> list[str]:
             ("faster", [c for c in changes if c > 0]),
         ):
             if sizes:
-                low, high = _percent(min(sizes)), _percent(max(sizes))
+                low, high = format_percent(min(sizes)), format_percent(max(sizes))
                 by = f"{low} %" if low == high else f"{low} to {high} %"
                 parts.append(f"{word} in {len(sizes)} of {len(members)} by {by}")
-        lines.append(f"{label}: {', '.join(parts) or f'no claim in {len(members)}'}")
+        lines.append(f"{label}: {', '.join(parts) or f'no difference found in {len(members)}'}")
     return lines
 
 
@@ -277,14 +253,5 @@ def _counted(number: int) -> str:
     return f"{number} comparison{'' if number == 1 else 's'}"
 
 
-def _percent(fraction: float) -> str:
-    """A fraction in per cent, one digit behind the point; whole ones without."""
-    text = f"{100 * fraction:.1f}"
-    return text.removesuffix(".0") if fraction in (TARGET, round(fraction, 2)) else text
-
-
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-__all__ = ["LEAST_RUNS", "StudyVerdict", "Verdict", "change_text", "judge_cells", "judge_studies"]

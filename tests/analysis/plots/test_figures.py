@@ -1,10 +1,9 @@
-"""Pictures: honest axes, units, nothing on top of anything, readable without colour."""
+"""Figures of whole analyses: honest axes, units, no overlaps, the right ones for the runs."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 import re
 
 import matplotlib as mpl
@@ -22,7 +21,7 @@ from numa_bench.analysis.plots import effects as plots_effects
 from numa_bench.analysis.plots import machine as plots_machine
 from numa_bench.analysis.plots import shape as plots_shape
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.figures import draw_figures
+from numa_bench.analysis.report.figures import draw_figures
 from tests import machines
 from tests.analyses import KINDS, analysed
 from tests.fake_scenarios import server8
@@ -75,7 +74,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_text_lies_on_another_or_outside(kind: str) -> None:
+def test_no_text_overlaps_another_or_is_cut_off(kind: str) -> None:
     for stem, (_, figure) in drawn(kind).items():
         assert overlaps(figure) == [], stem
         width, height = figure.canvas.get_width_height()
@@ -149,7 +148,7 @@ def test_only_pictures_that_make_sense(kind: str, there: set[str], absent: set[s
     assert not absent & stems
 
 
-def said(figure: Figure) -> list[str]:
+def visible_texts(figure: Figure) -> list[str]:
     return [text.get_text() for text, _ in texts(figure)]
 
 
@@ -168,17 +167,17 @@ def is_dots(collection: object) -> bool:
     return type(collection).__name__ == "PathCollection"
 
 
-def test_the_map_frames_local_and_tells_where_n_differs() -> None:
+def test_the_map_frames_local_and_shows_where_n_differs() -> None:
     _, figure = drawn("server8")["gpu_node_heatmap"]
 
-    words = said(figure)
+    words = visible_texts(figure)
 
     assert sum(word.startswith("local") for word in words) == 2 * 8 + 1  # models, GPUs, legend
     assert sum("n=2" in word for word in words) == 3  # one run of each was left out
     assert any(word.startswith("−2") and "%" in word for word in words)
 
 
-def test_what_is_not_proven_is_hatched_or_hollow() -> None:
+def test_what_is_not_significant_is_hatched_or_hollow() -> None:
     analysis = analysed("one_gpu")
     claimed = int(analysis.effects["claimed"].sum())
     made = {stem: figure for stem, _, figure in draw_figures(analysis)}
@@ -212,7 +211,7 @@ def test_the_zero_line_and_the_interval_are_where_the_table_has_them() -> None:
     assert (0, 0) in ends
 
 
-def test_a_model_too_many_is_told() -> None:
+def test_of_too_many_models_the_largest_changes_are_kept() -> None:
     cells = pd.DataFrame({"model_text": [f"m{i}" for i in range(20)], "median": range(20)})
     effects = pd.DataFrame({"model_text": cells["model_text"], "ratio": [1.0] * 19 + [0.5]})
 
@@ -240,7 +239,7 @@ def test_the_machine_shows_all_there_is(topology: machines.Topology) -> None:
     figure = plots_machine.plot_machine(topology.to_dict(), "host")
     assert figure is not None
 
-    words = said(figure)
+    words = visible_texts(figure)
 
     for node in topology.nodes:
         assert f"node {node.id}" in words
@@ -250,47 +249,6 @@ def test_the_machine_shows_all_there_is(topology: machines.Topology) -> None:
         assert f"GPU {gpu.index}" in words
     assert overlaps(figure) == []
     assert plots_machine.plot_machine({}) is None
-
-
-def test_placements_differ_without_colour() -> None:
-    """In grey, and for those who see no hue: by lightness, and always by marker and hatch."""
-    looks = style.PLACEMENTS
-    assert len({look.marker for look in looks.values()}) == len(looks)
-    assert len({look.hatch for look in looks.values()}) == len(looks)
-    shades = {name: style.color_lightness(look.color) for name, look in looks.items()}
-    for a, b in itertools.combinations(shades, 2):
-        assert abs(shades[a] - shades[b]) > 7, (a, b)
-    for a, b in itertools.combinations(("local", "remote", "unbound"), 2):
-        assert abs(shades[a] - shades[b]) > 20, (a, b)
-    assert len({look.hatch for _, look in style.STAGES.values()}) == len(style.STAGES)
-
-
-def test_lightness_is_that_of_cie() -> None:
-    assert style.color_lightness("#000000") == 0
-    assert style.color_lightness("#ffffff") == pytest.approx(100)
-    assert style.color_lightness("#777777") == pytest.approx(50.03, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (12345.0, "12.3 k"), (999.9, "1.00 k"), (0.4567, "0.457"), (-2.5e6, "−2.50 M"),
-     (640.0, "640"), (math.nan, "not measured")],
-)  # fmt: skip
-def test_numbers_as_people_read_them(value: float, text: str) -> None:
-    assert style.format_number(value).replace(style.THIN, " ") == text
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [(-0.0721, "−7.2 %"), (0.0, "0.0 %"), (0.011, "+1.1 %"), (-0.0001, "0.0 %")],
-)
-def test_changes_as_people_read_them(change: float, text: str) -> None:
-    assert style.format_percent(change).replace(style.THIN, " ") == text
-
-
-def test_names_become_one_short_line() -> None:
-    assert style.shorten_middle("a\nb\tc\x00d") == "a b c?d"
-    assert len(style.shorten_middle("x" * 99, 20)) == 20
 
 
 def test_a_name_is_not_read_as_a_formula() -> None:

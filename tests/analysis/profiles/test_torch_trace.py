@@ -152,6 +152,10 @@ def test_a_trace_that_torch_wrote(tmp_path: Path) -> None:
         (b'{"traceEvents": [{"ph": "X", "dur": 1, "cat": "kernel"}]}', "not a trace"),
         (b'{"traceEvents": ["x"]}', "not a trace"),
     ],
+    ids=[
+        *("empty", "cut off", "a list", "no events", "cut gzip", "event without a start"),
+        "event is a text",
+    ],
 )
 def test_what_is_no_trace(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.json"

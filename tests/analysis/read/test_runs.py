@@ -14,8 +14,8 @@ import pytest
 
 from numa_bench.analysis.read import studies
 from numa_bench.analysis.read.groups import (
+    count_excluded,
     difference_table,
-    excluded_counts,
     excluded_table,
     group_table,
 )
@@ -222,7 +222,7 @@ def test_filters_keep_what_they_name(tmp_path: Path) -> None:
 def test_an_empty_selection_is_an_empty_table_with_its_columns(study: Path) -> None:
     loaded = load_studies([study], "all", Filters(models=("no such",)))
     assert loaded.frame.empty
-    assert excluded_counts(loaded.frame) == {}
+    assert count_excluded(loaded.frame) == {}
     assert group_table(loaded.frame).empty
     assert difference_table(loaded).empty
 
@@ -270,7 +270,7 @@ def test_what_did_not_pass_is_listed_with_its_reason_and_in_no_statistic(tmp_pat
     bad = {0: Status.FAILED, 1: Status.INVALID, 2: Status.TIMEOUT, 3: Status.INTERRUPTED}
     write_study(tmp_path, replace(numa_study(one_gpu()), bad=bad, raw=0))
     runs = load_runs(tmp_path)
-    assert excluded_counts(runs) == {s.value: 1 for s in bad.values()}
+    assert count_excluded(runs) == {s.value: 1 for s in bad.values()}
     out = excluded_table(runs)
     assert "illegal memory access" in out.set_index("status").loc["failed", "error"]
     assert out["stderr_log"].str.startswith("logs/").all()

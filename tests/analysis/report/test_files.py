@@ -1,4 +1,4 @@
-"""What an analysis leaves on disk: verdict, tables that can be read again, a safe page."""
+"""The files of an analysis: verdict, tables that can be read again, a safe page."""
 
 from __future__ import annotations
 
@@ -48,32 +48,34 @@ class Page(HTMLParser):
 def test_the_verdict_for_machines_is_that_of_the_page() -> None:
     report, analysis = reported("one_gpu"), analysed("one_gpu")
 
-    data = json.loads(report.verdict.read_text())
+    verdict = json.loads(report.verdict.read_text())
 
-    assert data["schema_version"] == 1
-    assert data["name"] == "one_gpu"
-    assert data["created"] == analysis.created
-    assert [v["text"] for v in data["study_verdicts"]] == [v.text for v in analysis.study_verdicts]
-    assert [v["kind"] for v in data["verdicts"]] == [v.kind for v in analysis.verdicts]
-    assert data["groups"][0]["host"] == "gpu-server-1"
-    assert data["problems"] == []
-    assert "comparison" not in data
+    assert verdict["schema_version"] == 1
+    assert verdict["name"] == "one_gpu"
+    assert verdict["created"] == analysis.created
+    assert [v["text"] for v in verdict["study_verdicts"]] == [
+        v.text for v in analysis.study_verdicts
+    ]
+    assert [v["kind"] for v in verdict["verdicts"]] == [v.kind for v in analysis.verdicts]
+    assert verdict["groups"][0]["host"] == "gpu-server-1"
+    assert verdict["problems"] == []
+    assert "comparison" not in verdict
     assert analysis.study_verdicts[0].text in Page(report.page).text
 
 
-def test_a_comparison_is_told_to_machines_and_people() -> None:
+def test_a_comparison_is_in_verdict_page_and_tables() -> None:
     report, analysis = reported("before_after"), analysed("before_after")
     assert analysis.comparison is not None
 
-    told = json.loads(report.verdict.read_text())["comparison"]
+    written = json.loads(report.verdict.read_text())["comparison"]
 
-    assert told["regressed"] is True
-    assert told["text"] == analysis.comparison.text
-    assert len(told["table"]) == len(analysis.comparison.table)
-    assert {row["key"] for row in told["differences"]} >= {"env_nvidia_driver"}
+    assert written["regressed"] is True
+    assert written["text"] == analysis.comparison.text
+    assert len(written["table"]) == len(analysis.comparison.table)
+    assert {row["key"] for row in written["differences"]} >= {"env_nvidia_driver"}
     assert build_headlines(analysis)[0].label == "regression"
     assert analysis.comparison.text in Page(report.page).text
-    assert len(pd.read_csv(report.page.parent / "tables/comparison.csv")) == len(told["table"])
+    assert len(pd.read_csv(report.page.parent / "tables/comparison.csv")) == len(written["table"])
 
 
 def test_tables_can_be_read_again() -> None:
@@ -91,7 +93,7 @@ def test_tables_can_be_read_again() -> None:
     assert warned.tolist() == ["throttled: power cap (in up to 3 readings)", "spread: spans 14%"]
 
 
-def test_pictures_stand_beside_the_page_in_both_formats() -> None:
+def test_pictures_are_written_in_both_formats() -> None:
     report = reported("one_gpu", pictures=True)
 
     stems = {path.stem for path in report.plots}
@@ -129,7 +131,7 @@ def test_every_kind_of_study_has_a_page_that_opens_with_a_verdict(kind: str) -> 
 
     assert classes[0].startswith("verdict ")
     assert analysed(kind).study_verdicts[0].text in page.text
-    assert "None" not in page.text.split("How it was measured")[0].replace("None of", "")
+    assert "None" not in page.text.split("Warm-up continues")[0].replace("None of", "")
     assert "nan" not in page.text.lower().replace("nanosecond", "").split()
 
 
@@ -207,7 +209,7 @@ def test_many_runs_keep_the_page_small(tmp_path: Path) -> None:
     assert table.rows[-1][0].text.endswith(f"{copies - 1:05}"[:2])  # the newest are kept
 
 
-def test_what_was_skipped_is_said(tmp_path: Path) -> None:
+def test_skipped_files_are_listed(tmp_path: Path) -> None:
     analysis = analysed("laptop")
     problem = Problem("outputs/x/results.json", "cannot be read: <broken>")
     loaded = Loaded(analysis.loaded.frame, [problem], analysis.loaded.studies)
@@ -237,7 +239,7 @@ def test_the_questions_have_tables(kind: str) -> None:
     assert {path.stem for path in report.tables} >= set(analysis.questions)
 
 
-def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
 
     with pytest.raises(StoreError, match=r"taken.*cannot be written"):

@@ -17,31 +17,31 @@ CHROMIUM = next(
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 
-#: Pairs of blocks of text or pictures that lie on one another, though neither is in the other.
+#: Pairs of blocks of text or pictures that overlap although neither contains the other.
 _OVERLAPS = """() => {
   const chosen = "h1,h2,h3,p,ul,dl,nav a,figure .card,figcaption,summary,.scroll,pre,.sign," +
     ".controls label";
   const boxes = Array.from(document.querySelectorAll(chosen))
     .filter((e) => e.checkVisibility() && !e.closest(".scroll") || e.matches(".scroll"))
     .map((e) => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width && r.height);
-  const found = [];
+  const pairs = [];
   for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
     const [a, p] = boxes[i], [b, q] = boxes[j];
     if (a.contains(b) || b.contains(a)) continue;
     const x = Math.min(p.right, q.right) - Math.max(p.left, q.left);
     const y = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-    if (x > 1 && y > 1) found.push([a.outerHTML.slice(0, 80), b.outerHTML.slice(0, 80)]);
+    if (x > 1 && y > 1) pairs.push([a.outerHTML.slice(0, 80), b.outerHTML.slice(0, 80)]);
   }
-  return found;
+  return pairs;
 }"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 class Seen:
@@ -50,11 +50,13 @@ class Seen:
     def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.page.set_default_timeout(10_000)
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.asked: list[str] = []
-        self.page.on("console", lambda message: self.told.append(message.text))
-        self.page.on("pageerror", lambda error: self.told.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.told.append(dialog.message), dialog.dismiss()))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on(
+            "dialog", lambda dialog: (self.messages.append(dialog.message), dialog.dismiss())
+        )
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri(), wait_until="load")
 
@@ -67,8 +69,8 @@ class Seen:
           return Array.from(table.tBodies[0].rows).filter((r) => !r.hidden)
             .map((r) => r.cells[at].dataset.v ?? r.cells[at].textContent.trim());
         }"""
-        found: list[str] = self.page.evaluate(script, label)
-        return found
+        texts: list[str] = self.page.evaluate(script, label)
+        return texts
 
     def head(self, label: str) -> Any:
         return self.page.locator(
@@ -80,13 +82,13 @@ class Seen:
 def server(browser: Any) -> Iterator[Seen]:
     seen = Seen(browser, reported("server8").page)
     yield seen
-    assert seen.told == []
+    assert seen.messages == []
     seen.page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("kind", ["one_gpu", "hostile", "laptop"])
-def test_it_fits_and_nothing_lies_on_anything(browser: Any, kind: str, width: int) -> None:
+def test_it_fits_and_nothing_overlaps(browser: Any, kind: str, width: int) -> None:
     seen = Seen(
         browser, reported(kind, pictures=True).page, width, "dark" if width == 390 else "light"
     )
@@ -95,7 +97,7 @@ def test_it_fits_and_nothing_lies_on_anything(browser: Any, kind: str, width: in
 
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.page.evaluate(_OVERLAPS) == []
-    assert seen.told == []
+    assert seen.messages == []
     seen.page.close()
 
 
@@ -109,7 +111,7 @@ def test_pictures_load_and_nothing_is_fetched(browser: Any, kind: str) -> None:
     assert all(width > 100 for width in widths)
     assert {url.partition(":")[0] for url in seen.asked} <= {"file", "data"}
     assert sum(url.startswith("file:") for url in seen.asked) == 1
-    assert seen.told == []
+    assert seen.messages == []
     seen.page.close()
 
 
@@ -166,7 +168,7 @@ def test_names_of_a_study_do_nothing(browser: Any) -> None:
     assert seen.page.locator("b").count() == 0
     assert seen.page.locator("script").count() == 1
     assert "<script>alert(1)</script>" in seen.page.locator("main").inner_text()
-    assert seen.told == []
+    assert seen.messages == []
     seen.page.close()
 
 

@@ -1,4 +1,4 @@
-"""The analysis claims what is there and nothing else, on simulated studies whose truth is known.
+"""Rates of false and of missed claims on simulated studies with known effects.
 
 Seeded, so a test here passes always or never. The same on a larger scale: benchmarks/honesty.py.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from numa_bench.analysis.stats.contrasts import repeats_for
+from numa_bench.analysis.stats.contrasts import compute_repeats
 from tests.fake_families import CLEAN, Design, judge, outcome, simulate
 from tests.fake_pipeline import Noise
 
@@ -55,7 +55,7 @@ def test_it_is_found_in_a_large_family_too() -> None:
     assert found.claims >= 0.80
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_value_about_as_often_as_they_claim() -> None:
     none = outcome(REAL, 60, seed=5, effort=0.05)
     some = outcome(replace(REAL, effect=-0.05, noise=CLEAN), 60, seed=6, effort=0.05)
     assert none.coverage >= 0.90
@@ -81,7 +81,7 @@ def test_the_repeats_it_asks_for_are_enough() -> None:
     assert outcome(larger, 40, seed=11, effort=0.05).claims >= 0.75
 
 
-def test_three_repeats_of_one_setting_can_show_nothing_and_it_knows() -> None:
+def test_three_repeats_of_one_setting_can_show_nothing_and_nothing_is_detectable() -> None:
     quiet = replace(REAL, settings=1, repeats=3, effect=-0.5, noise=CLEAN)
     judged = judge(simulate(quiet, np.random.default_rng(12)), 0)
     assert not judged.claimed.any()
@@ -93,7 +93,7 @@ def test_more_noise_more_comparisons_and_smaller_targets_need_more_repeats() -> 
     sd, cells = np.array([0.01]), np.array([2])
 
     def needed(target: float, noise: float = 1.0, size: int = 6) -> float:
-        return float(repeats_for(target, noise * sd, 48.0, cells, size)[0])
+        return float(compute_repeats(target, noise * sd, 48.0, cells, size)[0])
 
     assert needed(0.02) < needed(0.01)
     assert needed(0.02) < needed(0.02, noise=2)

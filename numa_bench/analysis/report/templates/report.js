@@ -32,7 +32,7 @@
   if (!runs) return;
   const text = document.getElementById("runs-text");
   const status = document.getElementById("runs-status");
-  const told = document.getElementById("runs-count");
+  const count = document.getElementById("runs-count");
   const headings = Array.from(runs.tHead.rows[0].cells, (cell) => cell.textContent.trim());
   const column = headings.indexOf("status");
   const rows = Array.from(runs.tBodies[0].rows, (row) => ({
@@ -47,7 +47,7 @@
       item.row.hidden = !keep;
       shown += keep;
     }
-    told.textContent = `${shown} of ${rows.length} runs`;
+    count.textContent = `${shown} of ${rows.length} runs`;
   };
   text.addEventListener("input", filter);
   status.addEventListener("change", filter);

@@ -1,4 +1,4 @@
-"""From loaded runs to everything that is told of them: one value that page and terminal share."""
+"""From loaded runs to all results of an analysis: one value that page and terminal share."""
 
 from __future__ import annotations
 
@@ -6,31 +6,22 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
-from numa_bench.analysis.stats import questions
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare import Comparison
 from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, judge_cells, judge_studies
 
-QUESTIONS = {
-    "compile": questions.compile_table,
-    "scaling": questions.scaling_table,
-    "batch": questions.batch_table,
-    "resolution": questions.resolution_table,
-    "pipeline": questions.pipeline_table,
-    "bandwidth": questions.bandwidth_table,
-}
-
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is known of one study, of several, or of two that are compared.
+    """The results for one study, for several, or for two that are compared.
 
-    `cells` and `effects` are of throughput, `latency` and `latency_effects` of the 95th percentile
-    of latency (tables of `stats.tables`); `questions` holds the tables of `stats.questions`
-    that are not empty; `profiles` has one row per profiled run (`profiles.table`); `target` is
-    the smallest effect of interest, as a fraction.
+    `cells` and `effects` are tables of throughput, `latency` and `latency_effects` of the 95th
+    percentile of latency (see `stats.tables`). `questions` holds the table of each question that
+    the study answers, by `Question.key`. `profiles` has one row per profiled run
+    (`profiles.table`). `target` is the smallest effect of interest, as a fraction.
     """
 
     name: str
@@ -65,12 +56,12 @@ def analyse_study(
     comparison: Comparison | None = None,
     versions: dict[str, str] | None = None,
 ) -> Analysis:
-    """Compute every table. Pure and, for a seed, repeatable."""
+    """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
     effects = stats.effect_table(frame, seed=seed)
-    found = judge_cells(effects, frame, target=target)
+    verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
-    tables = {key: table(frame) for key, table in QUESTIONS.items()}
+    tables = {key: question.make_table(frame) for key, question in load_questions().items()}
     return Analysis(
         name=name,
         loaded=loaded,
@@ -78,8 +69,8 @@ def analyse_study(
         latency=stats.cell_table(frame, metric=latency),
         effects=effects,
         latency_effects=stats.effect_table(frame, metric=latency, seed=seed),
-        verdicts=found,
-        study_verdicts=judge_studies(found, frame),
+        verdicts=verdicts,
+        study_verdicts=judge_studies(verdicts, frame),
         groups=grouping.group_table(frame),
         differences=grouping.difference_table(loaded),
         excluded=grouping.excluded_table(frame),

@@ -1,4 +1,4 @@
-"""The tables of the other questions, and the arithmetic behind them."""
+"""The tables of the questions, and the arithmetic behind them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from numa_bench.analysis.questions.bandwidth import tabulate_bandwidth
+from numa_bench.analysis.questions.batch import tabulate_batch_sizes
+from numa_bench.analysis.questions.compilation import compute_break_even, tabulate_compilation
+from numa_bench.analysis.questions.pipeline import tabulate_pipeline_depths
+from numa_bench.analysis.questions.resolution import tabulate_resolutions
+from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
-from numa_bench.analysis.stats import questions
 from numa_bench.records import VitSpec
 from numa_bench.worker.models import build_model
 from numa_bench.workload import vit_flop
@@ -21,12 +26,12 @@ from tests.fake_study import Scenario, write_study
 from tests.specs import make_spec
 
 ALL = (
-    questions.compile_table,
-    questions.scaling_table,
-    questions.batch_table,
-    questions.resolution_table,
-    questions.pipeline_table,
-    questions.bandwidth_table,
+    tabulate_compilation,
+    tabulate_scaling,
+    tabulate_batch_sizes,
+    tabulate_resolutions,
+    tabulate_pipeline_depths,
+    tabulate_bandwidth,
 )
 
 
@@ -53,7 +58,7 @@ def test_pure_transfer_computes_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "table"), [("one_cell", t) for t in ALL[:-1]] + [("laptop", t) for t in ALL]
 )
-def test_a_study_that_does_not_ask_gets_an_empty_table(
+def test_a_study_that_does_not_vary_the_setting_gets_an_empty_table(
     tmp_path: Path, kind: str, table: object
 ) -> None:
     write_kind(tmp_path, kind)
@@ -63,9 +68,9 @@ def test_a_study_that_does_not_ask_gets_an_empty_table(
     assert table(runs.iloc[:0]).empty
 
 
-def test_compiling_pays_after_the_samples_that_it_cost(tmp_path: Path) -> None:
+def test_break_even_is_where_saved_time_equals_compile_time(tmp_path: Path) -> None:
     write_kind(tmp_path, "compile")
-    table = questions.compile_table(load_runs(tmp_path))
+    table = tabulate_compilation(load_runs(tmp_path))
     assert set(table["compile_mode"]) == {"default", "reduce-overhead", "max-autotune"}
     assert table["speedup"].to_numpy() == pytest.approx(1.4, rel=0.06)
     assert (table["low"] < table["speedup"]).all()
@@ -73,18 +78,18 @@ def test_compiling_pays_after_the_samples_that_it_cost(tmp_path: Path) -> None:
     eager, compiled = row["eager_samples_per_s"], row["compiled_samples_per_s"]
     saved = row["break_even_samples"] / eager - row["break_even_samples"] / compiled
     assert saved == pytest.approx(row["compile_s"])
-    assert row["text"].startswith("pays from ")
+    assert row["text"].startswith("pays after ")
 
 
-def test_what_is_not_faster_never_pays() -> None:
-    assert questions.break_even(100.0, 200.0, 10.0) == pytest.approx(2000.0)
-    assert np.isnan(questions.break_even(100.0, 100.0, 10.0))
-    assert np.isnan(questions.break_even(100.0, 90.0, 10.0))
+def test_a_compiled_model_that_is_not_faster_never_pays() -> None:
+    assert compute_break_even(100.0, 200.0, 10.0) == pytest.approx(2000.0)
+    assert np.isnan(compute_break_even(100.0, 100.0, 10.0))
+    assert np.isnan(compute_break_even(100.0, 90.0, 10.0))
 
 
 def test_scaling_has_a_series_for_depth_and_one_for_width(tmp_path: Path) -> None:
     write_kind(tmp_path, "scaling")
-    table = questions.scaling_table(load_runs(tmp_path))
+    table = tabulate_scaling(load_runs(tmp_path))
     local = table[table["placement"] == "local"].groupby("series")
     assert local["depth"].apply(list).to_dict()["depth at dim 512"] == [2, 4, 6, 8, 12]
     assert local["dim"].apply(list).to_dict()["dim at depth 6"] == [256, 512, 768, 1024]
@@ -98,7 +103,7 @@ def test_the_turn_from_transfer_bound_to_compute_bound_is_found(tmp_path: Path) 
     machine = Machine(one_gpu(), link_gb_per_s=30)
     noise = Noise(0.0, 0.0, 0.0)
     scenario = Scenario(machine, experiment("turn", models(*sizes)), noise=noise, raw=0)
-    table = questions.scaling_table(load_runs([write_study(tmp_path, scenario)]))
+    table = tabulate_scaling(load_runs([write_study(tmp_path, scenario)]))
     local = table[table["placement"] == "local"].sort_values("depth")
     assert local["bound"].tolist() == ["transfer", "transfer", "compute", "compute"]
     assert set(local["turns"]) == {"transfer bound up to depth 2, compute bound from 4"}
@@ -118,9 +123,9 @@ def test_a_setting_is_followed_in_every_placement(
     write_kind(tmp_path, kind)
     runs = load_runs(tmp_path)
     tables = {
-        "batch": questions.batch_table(runs),
-        "resolution": questions.resolution_table(runs),
-        "pipeline": questions.pipeline_table(runs),
+        "batch": tabulate_batch_sizes(runs),
+        "resolution": tabulate_resolutions(runs),
+        "pipeline": tabulate_pipeline_depths(runs),
     }
     table = tables.pop(kind)
     assert table.groupby("placement")[column].apply(list).to_dict() == {
@@ -135,14 +140,14 @@ def test_a_larger_image_may_have_a_smaller_batch(tmp_path: Path) -> None:
     large = replace(study.vit_configs[0], image_size=512, batch_size=1)
     study = replace(study, vit_configs=[*study.vit_configs, large])
     path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
-    table = questions.resolution_table(load_runs([path]))
+    table = tabulate_resolutions(load_runs([path]))
     assert table.groupby("placement")["batch_size"].apply(list)["local"] == [8, 1]
 
 
 def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path) -> None:
     write_kind(tmp_path, "server8")
     runs = load_runs(tmp_path)
-    table = questions.bandwidth_table(runs)
+    table = tabulate_bandwidth(runs)
     assert len(table) == 8 * 4
     assert set(table["vit_name"]) == {"vit32x0"}
     assert table["link"].eq("PCIe 5.0 x16").all()
@@ -151,4 +156,4 @@ def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path
     assert local["h2d_gb_per_s"].to_numpy() == pytest.approx(50, rel=0.05)
     assert table["h2d_share"].between(0.5, 0.9).all()
     unknown = runs.drop(columns=[c for c in runs if c.startswith("monitor_pcie")])
-    assert questions.bandwidth_table(unknown)["link_gb_per_s"].isna().all()
+    assert tabulate_bandwidth(unknown)["link_gb_per_s"].isna().all()

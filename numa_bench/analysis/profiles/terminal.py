@@ -1,0 +1,67 @@
+"""Numbers, tables and the console of the inspector's views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+#: Most characters of a name.
+MANY = 48
+Row = tuple[str, ...]
+
+
+def format_figure(value: float | None, unit: str = "", digits: int = 2) -> str:
+    """A figure with its unit; an en dash where there is none."""
+    if value is None:
+        return "–"
+    shown = f"{value:,.{digits}f}"
+    if value and not float(shown.replace(",", "")):
+        shown = f"{value:.1g}"
+    return f"{shown} {unit}".rstrip()
+
+
+def format_duration(milliseconds: float | None) -> str:
+    """A time in the unit in which it has one to three digits before the point."""
+    if milliseconds is None:
+        return "–"
+    for unit, factor in (("s", 1e-3), ("ms", 1.0), ("us", 1e3)):
+        if abs(milliseconds) * factor >= 1:
+            return format_figure(milliseconds * factor, unit)
+    return format_figure(milliseconds * 1e6, "ns", 0)
+
+
+def format_fraction(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.1 %" if 0 < value < 0.0005 else f"{value:.1%}".replace("%", " %")
+
+
+def make_table(title: str, columns: Iterable[str], rows: Iterable[Row], left: int = 1) -> Table:
+    """A table whose first `left` columns are text and the others numbers."""
+    made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    made.show_edge = False
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left)
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def shorten_name(name: str) -> str:
+    """One line of a name that can be a page long: without result and argument types."""
+    name = name.removeprefix("void ")
+    if name.endswith(")") and "(" in name[1:]:
+        name = name[: name.index("(", 1)]
+    return name if len(name) <= MANY else name[: MANY - 1] + "…"
+
+
+def make_console(width: int | None = None) -> Console:
+    """The console of the view: a terminal at its width, a file or pipe at 100 columns."""
+    console = Console(highlight=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return Console(width=width or 100, highlight=False, emoji=False)

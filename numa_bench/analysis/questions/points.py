@@ -1,0 +1,93 @@
+"""Series of cells that differ in one setting: throughput, stage times and arithmetic over it.
+
+The tables of most questions. Each has `group`, `cell`, `device_text`, `gpu_id`, `placement`,
+`placement_text`, `vit_name`, `n` and `marks`; numbers are medians over runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from numa_bench.analysis.stats.families import select_usable_runs
+from numa_bench.analysis.stats.tables import THROUGHPUT, cell_table
+from numa_bench.records import VitSpec
+from numa_bench.workload import vit_flop
+
+SHARED_COLUMNS = (
+    "group", "cell", "device_text", "gpu_id", "placement", "placement_text", "vit_name",
+)  # fmt: skip
+_PLACE = ("group", "device", "gpu_id", "gpu_uuid", "numa_node", "memory_text", "placement")
+#: Settings of how long is measured, not of what: they may differ between the points of a series.
+_EFFORT = (
+    "test_num_samples", "test_time_budget_s", "test_memory_size_mb", "test_warmup_samples",
+    "test_warmup_budget_s", "test_timeout_s",
+)  # fmt: skip
+_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
+POINT_COLUMNS = (
+    *SHARED_COLUMNS, "model_text", "depth", "dim", "patch_size", "batch_size", "image_size",
+    "pipeline_depth", "n", "median_samples_per_s", "low", "high", "latency_p50_ms", *_STAGES,
+    "gflop_per_sample", "tflop_per_s", "copy_share", "bound", "overlap_efficiency", "marks",
+)  # fmt: skip
+
+
+def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate throughput, stage times and arithmetic by cell; columns are `POINT_COLUMNS`.
+
+    `tflop_per_s` is the model's FLOP (`workload.vit_flop`) at this throughput; `copy_share` the
+    copies' share of a batch's stage times; `bound` the stage that limits: "transfer" or "compute".
+    """
+    runs = select_usable_runs(frame, THROUGHPUT)
+    if runs.empty:
+        return pd.DataFrame(columns=list(POINT_COLUMNS))
+    cells = cell_table(runs).rename(columns={"median": "median_samples_per_s"}).set_index("cell")
+    first = runs.drop_duplicates("cell").set_index("cell")
+    medians = runs.groupby("cell")[[*_STAGES, "latency_p50_ms", "overlap_efficiency"]].median()
+    table = cells.join(medians)
+    for name in ("depth", "dim", "patch_size"):
+        table[name] = first[f"vit_{name}"]
+    for name in ("batch_size", "image_size", "pipeline_depth"):
+        table[name] = first[f"test_{name}"]
+    table["gflop_per_sample"] = [_gflop(row) for row in first.loc[table.index].to_dict("records")]
+    rate = table["gflop_per_sample"] * table["median_samples_per_s"] / 1e3
+    table["tflop_per_s"] = rate.where(table["depth"] > 0)
+    copies = table["h2d_ms"] + table["d2h_ms"]
+    table["copy_share"] = copies / (copies + table["compute_ms"])
+    # On a GPU the stages overlap, and the slowest alone sets the pace; on the CPU they add up.
+    gpu = first["device"].loc[table.index] == "cuda"
+    transfer = copies.where(~gpu, table[["h2d_ms", "d2h_ms"]].max(axis=1))
+    table["bound"] = np.where(transfer > table["compute_ms"], "transfer", "compute")
+    table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
+    return table.reset_index().reindex(columns=list(POINT_COLUMNS))
+
+
+def _gflop(row: Mapping[Any, Any]) -> float:
+    sizes = {f: int(row[f"vit_{f}"]) for f in VitSpec.__dataclass_fields__ if f != "name"}
+    image = {f: int(row[f"test_{f}"]) for f in ("image_size", "channels")}
+    return vit_flop(**sizes, **image) / 1e9
+
+
+def make_series(frame: pd.DataFrame, size: str, free: tuple[str, ...]) -> pd.DataFrame:
+    """The points of every series along one size, sorted by series and size.
+
+    A series is two or more values of `size`, a column of `POINT_COLUMNS`, with everything else
+    equal but the settings named in `free`, columns of the table of runs.
+    """
+    if frame.empty:
+        return pd.DataFrame(columns=list(POINT_COLUMNS))
+    table = tabulate_points(frame)
+    keys = pd.Series(build_series_keys(frame, free), frame["cell"]).groupby(level=0).first()
+    table["key"] = table["cell"].map(keys)
+    several = table.groupby("key")[size].transform("nunique") > 1
+    table = table[several].sort_values(["gpu_id", "key", size], kind="stable", na_position="last")
+    return table.reindex(columns=list(POINT_COLUMNS)).reset_index(drop=True)
+
+
+def build_series_keys(frame: pd.DataFrame, free: tuple[str, ...]) -> list[str]:
+    """One text per run, equal for the runs of one series; `free` as in `make_series`."""
+    settings = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
+    fixed = [*_PLACE, *(c for c in settings if c not in (*free, "vit_name", *_EFFORT))]
+    return [repr(row) for row in frame[fixed].astype(object).to_numpy().tolist()]

@@ -1,0 +1,51 @@
+"""The look of plots: distinct without colour, numbers and names in a readable form."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from numa_bench.analysis.plots import style
+
+
+def test_placements_differ_without_colour() -> None:
+    """In grey, and for those who see no hue: by lightness, and always by marker and hatch."""
+    looks = style.PLACEMENTS
+    assert len({look.marker for look in looks.values()}) == len(looks)
+    assert len({look.hatch for look in looks.values()}) == len(looks)
+    shades = {name: style.color_lightness(look.color) for name, look in looks.items()}
+    for a, b in itertools.combinations(shades, 2):
+        assert abs(shades[a] - shades[b]) > 7, (a, b)
+    for a, b in itertools.combinations(("local", "remote", "unbound"), 2):
+        assert abs(shades[a] - shades[b]) > 20, (a, b)
+    assert len({look.hatch for _, look in style.STAGES.values()}) == len(style.STAGES)
+
+
+def test_lightness_is_that_of_cie() -> None:
+    assert style.color_lightness("#000000") == 0
+    assert style.color_lightness("#ffffff") == pytest.approx(100)
+    assert style.color_lightness("#777777") == pytest.approx(50.03, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (12345.0, "12.3 k"), (999.9, "1.00 k"), (0.4567, "0.457"), (-2.5e6, "−2.50 M"),
+     (640.0, "640"), (math.nan, "not measured")],
+)  # fmt: skip
+def test_numbers_as_people_read_them(value: float, text: str) -> None:
+    assert style.format_number(value).replace(style.THIN, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [(-0.0721, "−7.2 %"), (0.0, "0.0 %"), (0.011, "+1.1 %"), (-0.0001, "0.0 %")],
+)
+def test_changes_as_people_read_them(change: float, text: str) -> None:
+    assert style.format_percent(change).replace(style.THIN, " ") == text
+
+
+def test_names_become_one_short_line() -> None:
+    assert style.shorten_middle("a\nb\tc\x00d") == "a b c?d"
+    assert len(style.shorten_middle("x" * 99, 20)) == 20
