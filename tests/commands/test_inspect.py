@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.analysis.profiles.pcie import GENERATIONS, link_of_run, parse_link
+from numa_bench.analysis.profiles.pcie import link_of_run, parse_link
 from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
+from numa_bench.pcie import GENERATIONS
 from numa_bench.profiling import nsys
 from tests.conftest import NSYS, PROJECT
 from tests.nsys_files import MS, Copy, Gpu, Kernel, Range, Timeline, pipeline, write_report

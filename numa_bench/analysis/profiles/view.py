@@ -19,8 +19,8 @@ from numa_bench.analysis.profiles.metrics import (
     ProfileMetrics,
     RangeMetrics,
 )
-from numa_bench.analysis.profiles.pcie import Link
 from numa_bench.analysis.profiles.windows import WHOLE
+from numa_bench.pcie import Link
 
 TOP_KERNELS = 10
 TOP_RANGES = 12

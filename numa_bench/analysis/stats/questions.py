@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.profiles.pcie import GENERATIONS
 from numa_bench.analysis.stats.contrasts import compare_cells
 from numa_bench.analysis.stats.families import (
     group_by_key,
@@ -21,6 +20,7 @@ from numa_bench.analysis.stats.families import (
     stack_cells,
 )
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT, cell_table
+from numa_bench.pcie import GENERATIONS
 from numa_bench.records import VitSpec
 from numa_bench.workload import vit_flop
 
