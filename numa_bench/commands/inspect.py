@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from numa_bench.analysis.profiles.inspection import Inspection, inspect_report
-from numa_bench.analysis.profiles.pcie import Link, parse_link
+from numa_bench.analysis.profiles.pcie import parse_link
 from numa_bench.errors import NumaBenchError, ReportError
+from numa_bench.pcie import Link
 from numa_bench.profiling.nsys import export_report
 
 PICTURE = ".timeline.png"

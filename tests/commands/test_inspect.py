@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.analysis.profiles.pcie import GENERATIONS, find_run_link, parse_link
+from numa_bench.analysis.profiles.pcie import find_run_link, parse_link
 from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
+from numa_bench.pcie import GENERATIONS
 from numa_bench.profiling import nsys
 from tests.conftest import NSYS, PROJECT
 from tests.nsys_files import MS, Copy, Gpu, Kernel, Range, Timeline, pipeline, write_report
@@ -176,7 +177,7 @@ def test_a_picture_that_cannot_be_written(pipe: Path, capsys: pytest.CaptureFixt
     code, _, err = run(capsys, pipe, "--plot-to", pipe.parent / "no" / "p.png")
 
     assert code == 2
-    assert "the picture cannot be written" in err
+    assert "the timeline cannot be written" in err
 
 
 def test_the_picture_of_an_empty_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

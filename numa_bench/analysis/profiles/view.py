@@ -18,7 +18,6 @@ from numa_bench.analysis.profiles.metrics import (
     ProfileMetrics,
     RangeMetrics,
 )
-from numa_bench.analysis.profiles.pcie import Link
 from numa_bench.analysis.profiles.terminal import (
     Row,
     format_duration,
@@ -28,6 +27,7 @@ from numa_bench.analysis.profiles.terminal import (
     shorten_name,
 )
 from numa_bench.analysis.profiles.windows import WHOLE
+from numa_bench.pcie import Link
 
 TOP_KERNELS = 10
 TOP_RANGES = 12

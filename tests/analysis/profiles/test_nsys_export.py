@@ -281,7 +281,7 @@ def test_text_where_a_number_belongs(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as base, base:
         base.execute("UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET start = 'x' WHERE rowid = 3")
 
-    with pytest.raises(ReportError, match=r"r\.sqlite: .*something other than integers"):
+    with pytest.raises(ReportError, match=r"r\.sqlite: .*values that are not integers"):
         read_sqlite(path)
 
 
