@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Install what is needed to run studies (or, with --dev, the tests too) into .venv beside this file.
-#   ./setup.sh [--dev]
+#   ./setup.sh [--dev] [--system-torch]
+#   ./setup.sh --print-torch
+# torch comes in a build that the host's NVIDIA driver can run (--print-torch: prints which and why, and
+# installs nothing), or is the one that the host's own Python has (--system-torch).
 # System packages come from apt and only when they are missing: numactl places processes, a C++
 # compiler and Python's headers serve torch.compile, python3-venv makes the environment, chromium
 # (--dev, Debian) opens pages in tests. Safe to run again. PYTHON=python3.12 ./setup.sh chooses the interpreter.
@@ -8,16 +11,29 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 python=${PYTHON:-python3}
 requirements=requirements_hydra.txt
-case ${1:-} in
-    '') ;;
-    --dev) requirements=requirements_dev.txt ;;
-    *) echo "usage: ./setup.sh [--dev]" >&2; exit 2 ;;
-esac
+system_torch=no
+me=setup.sh
+. tools/torch_choice.sh
+for argument in "$@"; do
+    case $argument in
+        --dev) requirements=requirements_dev.txt ;;
+        --system-torch) system_torch=yes ;;
+        --print-torch) choose_torch_build; exit ;;
+        *) echo "usage: ./setup.sh [--dev] [--system-torch] | --print-torch" >&2; exit 2 ;;
+    esac
+done
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
     echo "setup.sh: needs Python 3.10 or later; set PYTHON to one (apt-get install python3)" >&2
     exit 2
 }
+# Before anything is installed: whether there is a torch for this host.
+if [ $system_torch = yes ]; then
+    torch=$(find_system_torch "$python")
+else
+    read -r torch reason < <(choose_torch_build) || exit 2
+    echo "setup.sh: torch: $torch build ($reason)"
+fi
 
 missing=()
 command -v numactl >/dev/null || missing+=(numactl)
@@ -42,6 +58,20 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-[ -x .venv/bin/pip ] || "$python" -m venv .venv
-.venv/bin/pip install -qq --disable-pip-version-check -r "$requirements" -c constraints.txt
+make_environment "$python" .venv $system_torch
+constraints=$(mktemp)
+trap 'rm -f "$constraints"' EXIT
+pip() { .venv/bin/pip install -qq --disable-pip-version-check -c "$constraints" "$@"; }
+if [ $system_torch = yes ]; then
+    # vit-pytorch without what it asks for: torch is there, and torchvision is not needed.
+    without_torch_pins "$torch" >"$constraints"
+    without_torch "$requirements" | pip -r /dev/stdin
+    pip --no-deps vit-pytorch
+    check_torch_is_kept .venv "$torch"
+else
+    print_constraints "$torch" >"$constraints"
+    index=()
+    [ "$torch" = default ] || index=(--extra-index-url "$cuda12_index")
+    pip "${index[@]}" -r "$requirements"
+fi
 echo "setup.sh: ready; use .venv/bin/python"
