@@ -24,15 +24,16 @@ from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.jsonio import read_json, replace_non_finite, write_json
 from numa_bench.records import (
     Execution,
-    JsonDict,
     Placement,
+    Record,
     RunResult,
     RunSpec,
     Status,
     make_record,
 )
 from numa_bench.runner.study import run_study
-from numa_bench.store import SUMMARY, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import SUMMARY
 from tests.conftest import PROJECT
 from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
 from tests.specs import make_spec
@@ -46,7 +47,7 @@ def spec_of(run_id: str, node: int = 0) -> RunSpec:
 
 def record_of(
     run_id: str, status: Status = Status.PASSED, attempt: int = 1, node: int = 0, **metrics: Any
-) -> JsonDict:
+) -> Record:
     spec = spec_of(run_id, node)
     result = RunResult(run_id, spec.cell_hash(), status.value, metrics=metrics)
     execution = Execution(
@@ -472,7 +473,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
     behaviours = {"m0": "good", "m1": "fills_disk", "m2": "good"}
     monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
     plan = make_plan(["m0", "m1", "m2"])
-    with pytest.raises(StudyFailed, match="could not take the results") as caught:
+    with pytest.raises(StudyFailed, match=r"the results \(.*\) could not be written to") as caught:
         run_study(plan, TOPOLOGY, directory)
     assert caught.value.exit_code == 1
 
