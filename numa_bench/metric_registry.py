@@ -1,4 +1,4 @@
-"""Every metric a record can hold: its unit, its meaning, which direction is better."""
+"""The metrics of a record: unit, meaning, and which direction is better."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class RunResult:
     """What one worker measured.
 
     `samples` holds one list per stage, one value per batch, in milliseconds (`start_ms` counts
-    from the start of the window); `warmup_samples` likewise, never mixed in. `observed` says
-    where the process really ran and its memory really was.
+    from the start of the window); `warmup_samples` likewise, never mixed in. `observed`: on
+    which CPUs the process ran and on which nodes its memory was.
     """
 
     run_id: str

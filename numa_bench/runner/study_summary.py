@@ -1,4 +1,4 @@
-"""What a study says of itself: experiment_summary.json, and the lines below the closing table.
+"""The summary of a study: experiment_summary.json, and the lines below the closing table.
 
 Functions compute and return; `study` writes and prints.
 """
@@ -43,7 +43,7 @@ def warn_other_environments(records: Sequence[Record], environment_id: str) -> l
     names = ", ".join(sorted(map(str, others)))
     return [
         f"earlier runs of this study are from another environment ({names}, now {environment_id}); "
-        "do not pool them: experiment_summary.json says what differs"
+        "do not pool them: experiment_summary.json has the differences"
     ]
 
 

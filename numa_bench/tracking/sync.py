@@ -17,7 +17,7 @@ from numa_bench.study_files import TRACKING, TRACKING_LOCK
 from numa_bench.tracking.base import StudyView, Tracker, TrackingError
 from numa_bench.tracking.view import read_study
 
-#: Creating a parent run takes a tracker seconds; another job of the sweep may be doing it.
+#: Longest wait for another job of the sweep to create or update the parent run.
 LOCK_WAIT_S = 60.0
 
 
