@@ -105,7 +105,7 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     vit = resolve_vit(ViTConfig(depth=depth, dim=dim))
     spec = make_spec(vit=vit, batch_size=8, image_size=224)
     model = build_model(spec, torch.device("cpu"))
-    pool = SamplePool(input_shape(spec), torch.float32, nbytes=256_000_000, seed=0, register=False)
+    pool = SamplePool(input_shape(spec), torch.float32, nbytes=256_000_000, seed=0)
     pipeline = CpuPipeline(model, pool, output_shape(spec), depth=2)
     source, target = torch.empty(input_shape(spec)), torch.empty(output_shape(spec))
 

@@ -28,6 +28,8 @@ KINDS: dict[str, Kind] = {
     "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
     "few": Kind("F", "too few batches for percentiles or spread; raise time_budget_s"),
     "unsettled": Kind("W", "warm-up reached its limit; raise warmup_budget_s"),
+    "host_bound": Kind("B", "the GPU waited for the host; raise batch_size, or compile the model"),
+    "stage_gaps": Kind("N", "stage times include host gaps; see the record"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),

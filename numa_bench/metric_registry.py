@@ -24,11 +24,20 @@ METRICS: dict[str, Metric] = {
     "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
     "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
     "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
-    "h2d_ms": Metric("ms", "host-to-device copy of one batch, median", False),
-    "compute_ms": Metric("ms", "forward pass of one batch, median", False),
-    "d2h_ms": Metric("ms", "device-to-host copy of one batch's output, median", False),
+    "h2d_ms": Metric("ms", "host-to-device copy of one batch by itself, median", False),
+    "compute_ms": Metric("ms", "forward pass of one batch by itself, median", False),
+    "d2h_ms": Metric("ms", "device-to-host copy of one batch's output by itself, median", False),
     "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
     "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
+    "h2d_pipelined_ms": Metric("ms", "the H2D copy inside the pipeline, median (CUDA)", False),
+    "compute_pipelined_ms": Metric("ms", "the forward pass inside the pipeline, median", False),
+    "d2h_pipelined_ms": Metric("ms", "the D2H copy inside the pipeline, median (CUDA)", False),
+    "host_submit_fraction": Metric(
+        "1", "part of the timed window in which the host submitted work (CUDA)", None
+    ),
+    "busiest_stage_fraction": Metric(
+        "1", "part of the timed window that the busiest stage needs by itself (CUDA)", None
+    ),
     "overlap_efficiency": Metric(
         "1",
         "stage time hidden behind other stages over what could be; about 0 or below on the CPU",
@@ -64,6 +73,11 @@ class MetricValues(TypedDict):
     d2h_ms: float | None
     h2d_gb_per_s: float | None
     d2h_gb_per_s: float | None
+    h2d_pipelined_ms: float | None
+    compute_pipelined_ms: float | None
+    d2h_pipelined_ms: float | None
+    host_submit_fraction: float | None
+    busiest_stage_fraction: float | None
     overlap_efficiency: float | None
     compile_s: float | None
     warmup_s: float | None

@@ -133,6 +133,7 @@ def runner(
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
     monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)
+    monkeypatch.setattr("numa_bench.commands.run.check_gpus", lambda _: None)
     # run_app sets this variable; it gets its value back.
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")

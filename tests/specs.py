@@ -9,6 +9,7 @@ from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 
 TEST = TestSpec(
     num_samples=8,
+    min_timed_s=0.0,
     time_budget_s=20.0,
     batch_size=2,
     image_size=64,
@@ -16,8 +17,10 @@ TEST = TestSpec(
     pipeline_depth=2,
     memory_size_mb=1,
     warmup_samples=2,
+    min_warmup_s=0.0,
     warmup_budget_s=1.0,
     precision="fp32",
+    attention="explicit",
     compile_model=False,
     compile_mode="default",
     cpu_threads=1,

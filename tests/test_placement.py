@@ -27,7 +27,7 @@ def observed(pages: dict[str, int], **others: Any) -> dict[str, Any]:
 
 
 def test_every_page_of_a_touched_buffer_is_found() -> None:
-    buffer = HostBuffer((1000, 1000), torch.float32, register=False)
+    buffer = HostBuffer((1000, 1000), torch.float32)
     seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
     if seen["method"] is None:
         pytest.skip("this kernel has neither move_pages nor numa_maps")
@@ -52,7 +52,7 @@ def test_numa_maps_are_used_where_move_pages_is_forbidden(monkeypatch: pytest.Mo
         raise PermissionError(1, "not permitted")
 
     monkeypatch.setattr(placement, "_move_pages", forbidden)
-    buffer = HostBuffer((1000, 1000), torch.float32, register=False)
+    buffer = HostBuffer((1000, 1000), torch.float32)
     seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
     if not Path("/proc/self/numa_maps").exists():
         pytest.skip("kernel without /proc/self/numa_maps")

@@ -15,6 +15,7 @@ from numa_bench.config.loading import discover_machine, load_config, save_resolv
 from numa_bench.config.overrides import rewrite_command_line, touched_models
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.profilers import find_profiler
+from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.resume import check_directory
 
@@ -47,6 +48,7 @@ def run(node: DictConfig) -> None:
         return
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)
+    check_gpus(run.device for run in plan.runs)
     run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 
 

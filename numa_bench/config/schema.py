@@ -17,6 +17,7 @@ from numa_bench.config.settings import documented_field
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+ATTENTIONS = ("explicit", "sdpa")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cuda", "cpu")
 ORDERS = ("shuffled", "sequential")
@@ -33,9 +34,20 @@ class TestConfig:
 
     __test__ = False  # not a pytest class
 
-    num_samples: int = documented_field(2000, "Samples to time. Rounded up to whole batches.")
+    num_samples: Any = documented_field(
+        "auto",
+        "Samples to time at least, rounded up to whole batches. auto: with a GPU by time "
+        "(min_timed_s), on the CPU 2000.",
+        kind="int or auto",
+    )
+    min_timed_s: Optional[float] = documented_field(
+        None,
+        "Shortest timed window in seconds. null: 2 with a GPU, so that clocks have settled and "
+        "sensors have readings inside the window; 0 on the CPU.",
+    )
     time_budget_s: float = documented_field(
-        10.0, "Longest timed window in seconds; a slow machine measures fewer samples and says so."
+        10.0,
+        "Longest timed window in seconds; a slow machine measures fewer samples and says so.",
     )
     batch_size: int = documented_field(
         8, "Samples in one batch, which is one copy in and one copy out."
@@ -53,8 +65,16 @@ class TestConfig:
     warmup_samples: int = documented_field(
         40, "Fewest warm-up samples; warm-up ends when stage times settle."
     )
+    min_warmup_s: Optional[float] = documented_field(
+        None, "Shortest warm-up in seconds. null: 1 with a GPU, whose clocks ramp up; 0 on the CPU."
+    )
     warmup_budget_s: float = documented_field(5.0, "Longest warm-up in seconds, after compilation.")
     precision: str = documented_field("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
+    attention: str = documented_field(
+        "explicit",
+        f"Attention of the ViTs: {', '.join(ATTENTIONS)}. explicit: vit-pytorch's matmul and "
+        "softmax; sdpa: torch's scaled_dot_product_attention, same weights.",
+    )
     compile_model: bool = documented_field(False, "Compile the model with torch.compile.")
     compile_mode: str = documented_field(
         "default", f"torch.compile mode: {', '.join(COMPILE_MODES)}."
@@ -77,7 +97,11 @@ def _optional_twin(cls: type, name: str) -> type:
             Optional[hints[f.name]],
             field(
                 default=None,
-                metadata={"help": f"As test.{f.name}, for this model alone.", "twin": True},
+                metadata={
+                    "help": f"As test.{f.name}, for this model alone.",
+                    "kind": f.metadata["kind"] and f"{f.metadata['kind']} or null",
+                    "twin": True,
+                },
             ),
         )
         for f in fields(cls)
@@ -211,7 +235,9 @@ class ProfilerConfig:
         "window: only a short window after the timed one; run: everything from the start, and the "
         "timed window is then traced too, which its record says.",
     )
-    batches: int = documented_field(32, "Most batches in the profiled window.")
+    batches: int = documented_field(
+        32, "Fewest batches in the profiled window, which lasts at least 0.2 s; budget_s wins."
+    )
     budget_s: float = documented_field(2.0, "Longest profiled window in seconds.")
     trace: List[str] = documented_field(
         ["cuda", "nvtx"], "What nsys traces (nsys profile --trace)."

@@ -17,12 +17,16 @@ T = TypeVar("T")
 UNSET = "(set by the experiment)"
 
 
-def documented_field(default: T, text: str) -> T:
-    """A dataclass field with its documentation, which --help and docs/configuration.md show."""
+def documented_field(default: T, text: str, kind: str | None = None) -> T:
+    """A dataclass field with its documentation, which --help and docs/configuration.md show.
+
+    `kind` names its type where the annotation cannot: OmegaConf has no unions.
+    """
+    metadata = {"help": text, "kind": kind}
     if isinstance(default, (list, dict)):
         value = default
-        return field(default_factory=lambda: type(value)(value), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+        return field(default_factory=lambda: type(value)(value), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def list_settings(cls: type, prefix: str = "", *, twins: bool = False) -> Iterat
             default = None if f.default is MISSING else f.default
             if f.default_factory is not MISSING:
                 default = f.default_factory()
-            yield Leaf(key, _type_name(hint), _yaml(default), f.metadata["help"])
+            kind = f.metadata.get("kind") or _type_name(hint)
+            yield Leaf(key, kind, _yaml(default), f.metadata["help"])
 
 
 def list_keys(cls: type) -> list[str]:

@@ -33,7 +33,6 @@ LEAST_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
-    "num_samples",
     "batch_size",
     "image_size",
     "channels",
@@ -100,15 +99,29 @@ def check_test(key: str, test: TestConfig) -> None:
         value = getattr(test, name)
         if value is not None:
             check_at_least(f"{key}.{name}", value, 1)
+    check_samples(f"{key}.num_samples", test.num_samples)
     check_at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
     check_at_least(f"{key}.seed", test.seed, 0)
     check_seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
+    for name in ("min_timed_s", "min_warmup_s"):
+        if getattr(test, name) is not None:
+            check_seconds(f"{key}.{name}", getattr(test, name))
     for name in ("time_budget_s", "timeout_s"):
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
         check_seconds(f"{key}.{name}", getattr(test, name))
     check_one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
+    check_one_of(f"{key}.attention", test.attention, cfg.ATTENTIONS)
     check_one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
+
+
+def check_samples(key: str, value: Any) -> None:
+    """Raise ConfigError unless `value` is a positive whole number or the word auto."""
+    if value == "auto":
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(key, value, "expected int or auto, for example 2000")
+    check_at_least(key, value, 1)
 
 
 def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.machine.topology import format_cpu_list, parse_cpu_list
 from numa_bench.records import JsonDict, Placement
@@ -59,6 +60,9 @@ def observe_placement(buffers: Sequence[tuple[int, int]]) -> JsonDict:
     policy, policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
     transparent_hugepages, huge_page_bytes, numa_balancing. What the kernel does not tell is null.
     """
+    locate = current_backend().locate_pages
+    if locate is not None:
+        return _observe_simulated(locate(buffers))
     pages, missing, method = _pages(buffers)
     mode, nodes = _policy()
     return {
@@ -74,6 +78,23 @@ def observe_placement(buffers: Sequence[tuple[int, int]]) -> JsonDict:
         "huge_page_bytes": int(read_kernel_setting(Path(f"{_HUGE_PAGES}/hpage_pmd_size")) or 0)
         or None,
         "numa_balancing": read_kernel_setting(Path("/proc/sys/kernel/numa_balancing")),
+    }
+
+
+def _observe_simulated(pages: Counter[int]) -> JsonDict:
+    """The pages of a simulated machine, of whose CPUs and policies the kernel knows nothing."""
+    return {
+        "cpus_allowed": None,
+        "thread_cpus_allowed": [],
+        "policy": None,
+        "policy_nodes": [],
+        "pages": {str(node): count for node, count in sorted(pages.items())},
+        "pages_missing": 0,
+        "page_bytes": os.sysconf("SC_PAGE_SIZE"),
+        "method": "simulated",
+        "transparent_hugepages": None,
+        "huge_page_bytes": None,
+        "numa_balancing": None,
     }
 
 

@@ -26,6 +26,11 @@ from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
 LEAST_POOL_MB = 256
+#: What `auto` and null mean. On a GPU clocks settle within about a second, and two seconds hold
+#: ten or more readings of the sensors at 5 Hz; on the CPU samples are counted.
+CPU_SAMPLES = 2000
+GPU_TIMED_S = 2.0
+GPU_WARMUP_S = 1.0
 #: Rough costs, for the estimate shown to the user only: process start with torch, and a cold
 #: torch.compile of a small ViT on two cores (measured: benchmarks/results).
 STARTUP_S = 3.0
@@ -62,7 +67,10 @@ class Plan:
 def estimate_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, to tell the user when to come back."""
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
-    window = run.test.warmup_budget_s + run.test.time_budget_s
+    timed_s = run.test.time_budget_s
+    if run.test.num_samples == 0:  # by time
+        timed_s = min(timed_s, run.test.min_timed_s)
+    window = run.test.warmup_budget_s + timed_s
     profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
     return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
 
@@ -122,6 +130,8 @@ def debug_experiment(experiment: ExperimentConfig) -> ExperimentConfig:
     """The same study with a handful of samples and one repeat, to see whether it runs at all."""
     small: dict[str, Any] = {
         "num_samples": 4,
+        "min_timed_s": 0.0,
+        "min_warmup_s": 0.0,
         "time_budget_s": 1.0,
         "warmup_samples": 1,
         "warmup_budget_s": 1.0,
@@ -149,7 +159,7 @@ def _cell(
         run_id="",
         repeat=0,
         vit=resolve_vit(vit),
-        test=resolve_test(test, topology),
+        test=resolve_test(test, topology, gpu=gpu is not None),
         device=device,
         placement=placement,
         profile=profile,
@@ -178,13 +188,29 @@ def resolve_vit(vit: ViTConfig) -> VitSpec:
     )
 
 
-def resolve_test(test: TestConfig, topology: Topology) -> TestSpec:
-    """Fill in the pool size: larger than any node's last-level cache, so copies read memory."""
+def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec:
+    """Fill in what the configuration leaves open for the device.
+
+    The pool is larger than any node's last-level cache, so that copies read memory. A GPU is warmed
+    up and timed by time: its clocks ramp up, and its sensors need readings inside the window.
+    """
     pool = test.memory_size_mb
     if pool is None:
         largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
         pool = max(LEAST_POOL_MB, math.ceil(2 * largest / 1e6))
-    return TestSpec(**{**asdict(test), "memory_size_mb": pool})
+    resolved = {
+        "memory_size_mb": pool,
+        "num_samples": (0 if gpu else CPU_SAMPLES)
+        if test.num_samples == "auto"
+        else test.num_samples,
+        "min_timed_s": (GPU_TIMED_S if gpu else 0.0)
+        if test.min_timed_s is None
+        else test.min_timed_s,
+        "min_warmup_s": (GPU_WARMUP_S if gpu else 0.0)
+        if test.min_warmup_s is None
+        else test.min_warmup_s,
+    }
+    return TestSpec(**{**asdict(test), **resolved})
 
 
 def run_id_prefix(spec: RunSpec) -> str:

@@ -67,11 +67,15 @@ class VitSpec:
 
 @dataclass(frozen=True)
 class TestSpec:
-    """The resolved `test` settings of one run; the fields are those of `config.TestConfig`."""
+    """The resolved `test` settings of one run; the fields are those of `config.TestConfig`.
+
+    `num_samples` 0: by time, at least `min_timed_s`.
+    """
 
     __test__ = False  # not a pytest class
 
     num_samples: int
+    min_timed_s: float
     time_budget_s: float
     batch_size: int
     image_size: int
@@ -79,8 +83,10 @@ class TestSpec:
     pipeline_depth: int
     memory_size_mb: int
     warmup_samples: int
+    min_warmup_s: float
     warmup_budget_s: float
     precision: str
+    attention: str
     compile_model: bool
     compile_mode: str
     cpu_threads: int | None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from numa_bench.profiling.profilers import Profiler, nsys_argv, nsys_environment
-from numa_bench.records import RUN_TOKEN, RunSpec
+from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command
 from numa_bench.study_files import RunPaths
@@ -60,16 +60,21 @@ def worker_command(
 
 def worker_environment(spec: RunSpec, environ: Mapping[str, str], token: str) -> dict[str, str]:
     """The caller's environment, changed so that the run sees its one GPU and a cold compiler."""
-    env = {name: value for name, value in environ.items() if name not in _RUNNERS_OWN}
-    path = [str(PROJECT), *filter(None, [env.get("PYTHONPATH")])]
-    env.update({RUN_TOKEN: token, "PYTHONPATH": os.pathsep.join(path)})
-    if spec.device.kind == "cuda":
-        # The UUID is the one name that does not depend on CUDA_DEVICE_ORDER.
-        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        env["CUDA_VISIBLE_DEVICES"] = spec.device.gpu_uuid or str(spec.device.gpu_id)
-    else:
-        env["CUDA_VISIBLE_DEVICES"] = ""
+    env = {**gpu_environment(spec.device, environ), RUN_TOKEN: token}
     if spec.test.compile_model:
         # compile_s of every repeat is a cold compile, not a read of the last repeat's cache.
         env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+    return env
+
+
+def gpu_environment(device: DeviceSpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment for a Python process of ours that sees this device alone."""
+    env = {name: value for name, value in environ.items() if name not in _RUNNERS_OWN}
+    env["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [env.get("PYTHONPATH")])])
+    if device.kind == "cuda":
+        # The UUID is the one name that does not depend on CUDA_DEVICE_ORDER.
+        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        env["CUDA_VISIBLE_DEVICES"] = device.gpu_uuid or str(device.gpu_id)
+    else:
+        env["CUDA_VISIBLE_DEVICES"] = ""
     return env

@@ -41,16 +41,19 @@ def check_conditions(
 
 
 def needed_mb(run: RunSpec) -> float:
-    """Memory that a run needs on its node, in MB: pool, slots, weights on the CPU, the worker.
+    """Memory that a run needs on its node, in MB: pools of input and output, the worker, and on the
+    CPU slots and weights too.
 
     A lower bound: activations are not included.
     """
     test, vit = run.test, run.vit
-    slots = test.pipeline_depth * sum(copy_bytes(run))
+    in_bytes, out_bytes = copy_bytes(run)
+    pools = 2 * test.memory_size_mb + test.pipeline_depth * out_bytes / 1e6
+    slots = test.pipeline_depth * in_bytes if run.device.kind == "cpu" else 0
     # Per block: qkv and output projections of heads x dim_head, and two layers of mlp_dim.
     block = vit.dim * (4 * vit.heads * vit.dim_head + 2 * vit.mlp_dim)
     weights = ELEMENT_BYTES[test.precision] * vit.depth * block if run.device.kind == "cpu" else 0
-    return float(test.memory_size_mb + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
+    return float(pools + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
 
 
 def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:

@@ -8,53 +8,64 @@ Management"), which makes copies from them asynchronous.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import weakref
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
-
-from numa_bench.errors import MachineError
 
 #: Random data is made once for so many bytes and repeated: filling is a copy, not arithmetic.
 _RANDOM_BYTES = 16_000_000
 
 
+class Registrar(Protocol):
+    """Page-locks host memory for a device; a `CudaRuntime` is one."""
+
+    def register_host(self, address: int, nbytes: int) -> None: ...
+
+    def unregister_host(self, address: int) -> None: ...
+
+
 class HostBuffer:
     """A tensor over private anonymous memory of its own, page aligned.
 
-    `address` and `nbytes` say where; every page is touched when the constructor returns. With
-    `register` the memory is page-locked for CUDA. Raises MachineError when it cannot be.
+    `address` and `nbytes` say where it is; every page is touched when the constructor returns. With
+    a `registrar` the memory is page-locked for its device, which raises MachineError if it fails.
+    `huge_pages` asks the kernel for transparent huge pages (madvise(2), MADV_HUGEPAGE): fewer
+    entries for the device's address translation. A kernel without them is no error.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: torch.dtype, *, register: bool) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        registrar: Registrar | None = None,
+        *,
+        huge_pages: bool = False,
+    ) -> None:
         count = math.prod(shape)
         self.nbytes = count * dtype.itemsize
         self._map = mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if huge_pages:
+            with contextlib.suppress(OSError, AttributeError):
+                self._map.madvise(mmap.MADV_HUGEPAGE)
         self.tensor = torch.frombuffer(self._map, dtype=dtype, count=count).view(*shape)
         self.tensor.zero_()
         self.address = self.tensor.data_ptr()
-        if register:
-            # 0 is cudaHostRegisterDefault. The result is a cudaError_t.
-            code = int(torch.cuda.cudart().cudaHostRegister(self.address, self.nbytes, 0))
-            if code:
-                raise MachineError(
-                    f"cudaHostRegister of {self.nbytes / 1e6:.0f} MB failed with CUDA error "
-                    f"{code}; lower experiment.test.memory_size_mb, or raise `ulimit -l`"
-                )
+        if registrar is not None:
+            registrar.register_host(self.address, self.nbytes)
             # Before the pages go, so that a later mapping of the same address can be registered.
-            weakref.finalize(self, _unregister, self.address).atexit = False
+            weakref.finalize(self, registrar.unregister_host, self.address).atexit = False
 
 
-def _unregister(address: int) -> None:
-    torch.cuda.cudart().cudaHostUnregister(address)
+class BatchRing:
+    """Batches in one host buffer, larger than the last-level cache, used round-robin.
 
-
-class SamplePool:
-    """Host samples, larger than the last-level cache, read round-robin a batch at a time.
-
-    `tensor` has shape (batches, *batch_shape). Samples are standard normal, from `seed`.
+    `buffer.tensor` has shape (batches, *batch_shape), with at least `least` batches. Reading and
+    writing memory that no cache holds is what a real data feed does.
     """
 
     def __init__(
@@ -63,13 +74,14 @@ class SamplePool:
         dtype: torch.dtype,
         *,
         nbytes: int,
-        seed: int,
-        register: bool,
+        least: int = 2,
+        registrar: Registrar | None = None,
+        huge_pages: bool = False,
     ) -> None:
         batch_bytes = math.prod(batch_shape) * dtype.itemsize
-        self.batches = max(2, math.ceil(nbytes / batch_bytes))
-        self.buffer = HostBuffer((self.batches, *batch_shape), dtype, register=register)
-        self._fill(torch.Generator().manual_seed(seed))
+        self.batches = max(least, math.ceil(nbytes / batch_bytes))
+        shape = (self.batches, *batch_shape)
+        self.buffer = HostBuffer(shape, dtype, registrar, huge_pages=huge_pages)
         self._rows = list(self.buffer.tensor.unbind(0))
         self._next = 0
 
@@ -80,12 +92,31 @@ class SamplePool:
         return batch
 
     def last_batch(self) -> torch.Tensor:
-        """The batch that `next` gave last."""
+        """The batch that `next_batch` returned last."""
         return self._rows[self._next - 1]
 
     def first_batch(self) -> torch.Tensor:
-        """Batch 0, without moving on."""
+        """Batch 0; does not advance the ring."""
         return self._rows[0]
+
+
+class SamplePool(BatchRing):
+    """Host samples: a ring filled with standard normal values from `seed`."""
+
+    def __init__(
+        self,
+        batch_shape: Sequence[int],
+        dtype: torch.dtype,
+        *,
+        nbytes: int,
+        seed: int,
+        registrar: Registrar | None = None,
+        huge_pages: bool = False,
+    ) -> None:
+        super().__init__(
+            batch_shape, dtype, nbytes=nbytes, registrar=registrar, huge_pages=huge_pages
+        )
+        self._fill(torch.Generator().manual_seed(seed))
 
     def _fill(self, generator: torch.Generator) -> None:
         flat = self.buffer.tensor.view(-1)

@@ -7,45 +7,60 @@ D2H has ended, because its output is its input):
     compute(i) -> H2D(i), and the slot's output is free:  D2H(i - depth)
     D2H(i)     -> compute(i)
 
-The host never waits inside a window; it synchronises once, at its end.
+The host never waits inside a window; it synchronises once, at its end. Events are created before
+the window, and at most MOST_TIMED batches of it are timed: the others record only the three events
+that order the stages.
 """
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from numa_bench.records import STAGES
-from numa_bench.worker.buffers import HostBuffer, SamplePool
-from numa_bench.worker.pipeline import Model, Window
+from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.cuda_runtime import CudaRuntime, Event
+from numa_bench.worker.pipeline import Limits, Model, StageTimes, Window, quiet_collector
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
 #: Fewest batches of a window, so that percentiles and overlap mean something.
 LEAST_BATCHES = 3
+#: Most batches of a window with timing events of their own. 4096 give a 99th percentile from 41
+#: values; more would only add driver calls.
+MOST_TIMED = 4096
+#: Stage times that run alone: how many of each, and how many in one go. The driver queues about
+#: a thousand launches, so a model with hundreds of kernels is held one forward pass at a time.
+ALONE_REPEATS = 24
+_COPIES_AT_ONCE = 8
+#: First guess of how long the host needs to submit what is held, and how often to double it.
+_HOLD_S = 2e-3
+_HOLD_TRIES = 6
 
 
 class _Events:
-    """Six timing events of one batch: start and end of each stage."""
+    """Start and end of each stage of one batch."""
 
-    def __init__(self) -> None:
-        self.h2d_start, self.h2d_end = _event(), _event()
-        self.compute_start, self.compute_end = _event(), _event()
-        self.d2h_start, self.d2h_end = _event(), _event()
+    def __init__(self, new_event: Callable[[], Event]) -> None:
+        self.h2d_start, self.h2d_end = new_event(), new_event()
+        self.compute_start, self.compute_end = new_event(), new_event()
+        self.d2h_start, self.d2h_end = new_event(), new_event()
 
 
 @dataclass
 class _Slot:
     device_input: torch.Tensor
-    host_output: HostBuffer
+    events: _Events
     output: torch.Tensor | None = None
-    input_free: torch.cuda.Event | None = None
-    output_free: torch.cuda.Event | None = None
+    input_free: Event | None = None
+    output_free: Event | None = None
 
 
 class CudaPipeline:
-    """pool (pinned) -> device input slot -> model -> host output slot (pinned).
+    """pool (pinned) -> device input slot -> model -> output ring (pinned).
 
     `static_output`: the model replays a CUDA graph and returns the same memory each time, so its
     output is cloned on the compute stream before the next replay overwrites it.
@@ -55,90 +70,156 @@ class CudaPipeline:
         self,
         model: Model,
         pool: SamplePool,
-        out_shape: tuple[int, ...],
+        outputs: BatchRing,
         depth: int,
-        device: torch.device,
+        runtime: CudaRuntime,
         *,
         static_output: bool,
     ) -> None:
         self.model = model
         self.pool = pool
         self.static_output = static_output
+        self._outputs = outputs
+        self._runtime = runtime
         batch = pool.first_batch()
-        self._h2d, self._compute, self._d2h = (torch.cuda.Stream(device) for _ in range(3))
+        self._h2d, self._compute, self._d2h = (runtime.new_stream() for _ in range(3))
         self._slots = [
-            _Slot(
-                torch.empty(batch.shape, dtype=batch.dtype, device=device),
-                HostBuffer(out_shape, batch.dtype, register=True),
-            )
+            _Slot(runtime.empty(tuple(batch.shape), batch.dtype), _Events(runtime.new_event))
             for _ in range(depth)
         ]
-        self.host_buffers = [pool.buffer, *(slot.host_output for slot in self._slots)]
-        self._last = 0
+        self.host_buffers = [pool.buffer, outputs.buffer]
+        self._timed: list[_Events] = []
         self._batch_s: float | None = None
 
-    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
-        """See `Pipeline.run`. The host cannot watch the budget without waiting for the device,
-        so the number of batches comes from the time per batch of the window before."""
-        if self._batch_s:
-            batches = min(batches, max(LEAST_BATCHES, int(budget_s / self._batch_s)))
-        events = [_Events() for _ in range(batches)]
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        for index, batch in enumerate(events):
-            self._submit(self._slots[index % len(self._slots)], batch, marks)
-        torch.cuda.synchronize()
-        wall_s = time.perf_counter() - begin
-        self._last = (batches - 1) % len(self._slots)
+    def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
+        """See `Pipeline.run`. The host cannot watch the clock without waiting for the device, so
+        the number of batches comes from the time per batch of the window before."""
+        batches = self._count_batches(limits)
+        stride = math.ceil(batches / MOST_TIMED)
+        timed = self._timing_events(math.ceil(batches / stride))
+        runtime, slots = self._runtime, self._slots
+        runtime.synchronize()
+        with quiet_collector():
+            begin = runtime.host_time()
+            marks.open_window()
+            for index in range(batches):
+                slot = slots[index % len(slots)]
+                if index % stride:
+                    self._submit(slot, slot.events, marks, timing=False)
+                else:
+                    self._submit(slot, timed[index // stride], marks, timing=True)
+            marks.close_window()
+            submitted = runtime.host_time()
+            runtime.synchronize()
+            wall_s = runtime.host_time() - begin
         self._batch_s = wall_s / batches
-        window = Window(wall_s=wall_s)
-        first = events[0].h2d_start
-        for m in events:
+        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
+        first = timed[0].h2d_start
+        for e in timed:
             window.add_batch(
-                first.elapsed_time(m.h2d_start),
-                m.h2d_start.elapsed_time(m.h2d_end),
-                m.compute_start.elapsed_time(m.compute_end),
-                m.d2h_start.elapsed_time(m.d2h_end),
-                m.h2d_start.elapsed_time(m.d2h_end),
+                first.elapsed_time(e.h2d_start),
+                e.h2d_start.elapsed_time(e.h2d_end),
+                e.compute_start.elapsed_time(e.compute_end),
+                e.d2h_start.elapsed_time(e.d2h_end),
+                e.h2d_start.elapsed_time(e.d2h_end),
             )
         return window
 
+    def time_stages(self) -> StageTimes:
+        """See `Pipeline.time_stages`. Nothing else runs on the device meanwhile.
+
+        A spinning kernel holds the stream until the operations and the events around them are
+        queued (the method of nvbandwidth), so what is measured is the operation, not the time in
+        which the host prepares it.
+        """
+        slot = self._slots[0]
+        device_input = slot.device_input
+        output = self._forward(device_input)
+        self._runtime.synchronize()
+        copy = self._runtime.copy
+        stages: dict[str, tuple[Callable[[], Any], Any, int]] = {
+            "H2D": (
+                lambda: copy(device_input, self.pool.next_batch()),
+                self._h2d,
+                _COPIES_AT_ONCE,
+            ),
+            "compute": (lambda: self._forward(device_input), self._compute, 1),
+            "D2H": (
+                lambda: copy(self._outputs.next_batch(), output),
+                self._d2h,
+                _COPIES_AT_ONCE,
+            ),
+        }
+        with quiet_collector():
+            times = {name: self._time_alone(*stage) for name, stage in stages.items()}
+        # The ring's last batch must again be the output of the pool's last batch.
+        self.run(Limits(len(self._slots)))
+        return StageTimes(
+            h2d=tuple(times["H2D"][0]),
+            compute=tuple(times["compute"][0]),
+            d2h=tuple(times["D2H"][0]),
+            gaps=tuple(name for name, (_, held) in times.items() if not held),
+        )
+
     def last_output(self) -> torch.Tensor:
         """See `Pipeline.last_output`."""
-        return self._slots[self._last].host_output.tensor
+        return self._outputs.last_batch()
 
-    def _submit(self, slot: _Slot, event: _Events, marks: Marks) -> None:
-        h2d, compute, d2h = self._h2d, self._compute, self._d2h
+    def _count_batches(self, limits: Limits) -> int:
+        batches = max(1, limits.batches)
+        if not self._batch_s:
+            return batches
+        batches = max(batches, math.ceil(limits.least_s / self._batch_s))
+        if limits.budget_s < batches * self._batch_s:
+            batches = min(batches, max(LEAST_BATCHES, int(limits.budget_s / self._batch_s)))
+        return batches
+
+    def _timing_events(self, count: int) -> list[_Events]:
+        """Events that exist on the device before the window: creating one is a driver call."""
+        while len(self._timed) < count:
+            self._timed.append(_Events(self._runtime.new_event))
+        return self._timed[:count]
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if self.static_output:
+            self._runtime.mark_graph_step()
+        output = self._runtime.call_model(self.model, batch)
+        return self._runtime.clone(output) if self.static_output else output
+
+    def _submit(self, slot: _Slot, event: _Events, marks: Marks, *, timing: bool) -> None:
+        runtime, h2d, compute, d2h = self._runtime, self._h2d, self._compute, self._d2h
+        # Prepared before the first event: host time between an event and its operation would
+        # count as the operation's on an idle stream.
+        source, target = self.pool.next_batch(), self._outputs.next_batch()
         marks.push(STAGES[0])
-        with torch.cuda.stream(h2d):
+        with runtime.use_stream(h2d):
             if slot.input_free is not None:
                 h2d.wait_event(slot.input_free)
-            event.h2d_start.record(h2d)
-            slot.device_input.copy_(self.pool.next_batch(), non_blocking=True)
+            if timing:
+                event.h2d_start.record(h2d)
+            runtime.copy(slot.device_input, source)
             event.h2d_end.record(h2d)
         marks.pop()
         marks.push(STAGES[1])
-        with torch.cuda.stream(compute):
+        with runtime.use_stream(compute):
             compute.wait_event(event.h2d_end)
             if slot.output_free is not None:
                 compute.wait_event(slot.output_free)
-            # Let go of the slot's last output only here: the allocator gives its memory back to
+            # Release the slot's last output only here: the allocator gives its memory back to
             # this stream, which from now on runs after the copy that read it.
             slot.output = None
-            event.compute_start.record(compute)
-            if self.static_output:
-                torch.compiler.cudagraph_mark_step_begin()
-            output = self.model(slot.device_input)
-            if self.static_output:
-                output = output.clone()
+            if timing:
+                event.compute_start.record(compute)
+            output = self._forward(slot.device_input)
             event.compute_end.record(compute)
         marks.pop()
         slot.output = output
         marks.push(STAGES[2])
-        with torch.cuda.stream(d2h):
+        with runtime.use_stream(d2h):
             d2h.wait_event(event.compute_end)
-            event.d2h_start.record(d2h)
-            slot.host_output.tensor.copy_(output, non_blocking=True)
+            if timing:
+                event.d2h_start.record(d2h)
+            runtime.copy(target, output)
             event.d2h_end.record(d2h)
         marks.pop()
         no_op = output.data_ptr() == slot.device_input.data_ptr()
@@ -147,6 +228,32 @@ class CudaPipeline:
         slot.input_free = event.d2h_end if serial else event.compute_end
         slot.output_free = event.d2h_end
 
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)
+    def _time_alone(
+        self, submit: Callable[[], Any], stream: Any, at_once: int
+    ) -> tuple[list[float], bool]:
+        """Times of one stage in milliseconds, and whether the stream was held for all of them."""
+        runtime = self._runtime
+        pairs = [(runtime.new_event(), runtime.new_event()) for _ in range(at_once)]
+        holding = runtime.new_event()
+        times: list[float] = []
+        hold_s, tries, held = _HOLD_S, 0, True
+        while len(times) < ALONE_REPEATS:
+            runtime.synchronize()
+            begin = runtime.host_time()
+            with runtime.use_stream(stream):
+                runtime.hold_stream(hold_s)
+                holding.record(stream)
+                for start, end in pairs:
+                    start.record(stream)
+                    submit()
+                    end.record(stream)
+                late = holding.query()
+            took_s = runtime.host_time() - begin
+            runtime.synchronize()
+            if late and tries < _HOLD_TRIES:
+                tries += 1
+                hold_s = 2 * max(hold_s, took_s)
+                continue
+            held = held and not late
+            times += [start.elapsed_time(end) for start, end in pairs]
+        return times, held

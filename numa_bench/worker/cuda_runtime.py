@@ -17,12 +17,18 @@ import torch
 from numa_bench.errors import MachineError
 
 _cudart: Any = torch.cuda.cudart
+#: Clock cycles a second that no GPU exceeds, so that a spin lasts at least as long as asked.
+_SPIN_HZ = 3e9
 
 
 class Event(Protocol):
     """A point in a stream's work; `torch.cuda.Event` is one."""
 
     def record(self, stream: Any = None) -> None: ...
+
+    def query(self) -> bool:
+        """Whether the recorded work has completed."""
+        ...
 
     def elapsed_time(self, end_event: Any) -> float:
         """Milliseconds from this event to `end_event`; both must have completed."""
@@ -63,6 +69,11 @@ class CudaRuntime(Protocol):
 
     def synchronize(self) -> None:
         """Wait until all submitted work is done."""
+        ...
+
+    def hold_stream(self, seconds: float) -> None:
+        """Keep the current stream busy for at least so long, so that what is submitted meanwhile
+        runs without gaps."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -153,6 +164,10 @@ class TorchCuda:
     def synchronize(self) -> None:
         """See `CudaRuntime.synchronize`."""
         torch.cuda.synchronize(self.device)
+
+    def hold_stream(self, seconds: float) -> None:
+        """See `CudaRuntime.hold_stream`. A spinning kernel, as nvbandwidth uses one."""
+        torch.cuda._sleep(int(seconds * _SPIN_HZ))
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """See `CudaRuntime.empty`."""

@@ -1,11 +1,17 @@
-"""Pure: raw batch times to the metrics of a record."""
+"""Raw batch times to the metrics of a record. Pure."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 
-from numa_bench.worker.pipeline import Window
+from numa_bench.worker.pipeline import StageTimes, Window
+
+#: A window is host bound when the host was submitting for most of it while the busiest stage of
+#: the device had nothing to do for a tenth of the time or more. A chosen convention: below it the
+#: host costs at most a tenth of the throughput.
+HOST_SUBMITTING = 0.9
+DEVICE_BUSY = 0.9
 
 
 def compute_percentile(values: Sequence[float], percent: float) -> float:
@@ -18,39 +24,81 @@ def compute_percentile(values: Sequence[float], percent: float) -> float:
 
 
 def window_metrics(
-    window: Window, batch_size: int, in_bytes: int, out_bytes: int
+    window: Window,
+    batch_size: int,
+    in_bytes: int,
+    out_bytes: int,
+    alone: StageTimes | None = None,
 ) -> dict[str, float | None]:
-    """Metrics of a timed window. `in_bytes` and `out_bytes` are those of one batch."""
+    """Metrics of a timed window. `in_bytes` and `out_bytes` are those of one batch.
+
+    Stage times are those that ran alone where there are any; the pipeline's own, in which copies in
+    both directions share the link, are kept beside them.
+    """
     samples = window.batches * batch_size
-    return {
+    stages = (alone.h2d, alone.compute, alone.d2h) if alone else _stages(window)
+    metrics: dict[str, float | None] = {
         "throughput_samples_per_s": samples / window.wall_s,
         "latency_p50_ms": compute_percentile(window.latency, 50),
         "latency_p95_ms": compute_percentile(window.latency, 95),
         "latency_p99_ms": compute_percentile(window.latency, 99),
-        "h2d_ms": statistics.median(window.h2d),
-        "compute_ms": statistics.median(window.compute),
-        "d2h_ms": statistics.median(window.d2h),
-        "h2d_gb_per_s": _gb_per_s(in_bytes, window.h2d),
-        "d2h_gb_per_s": _gb_per_s(out_bytes, window.d2h),
-        "overlap_efficiency": overlap_efficiency(window),
+        "h2d_ms": statistics.median(stages[0]),
+        "compute_ms": statistics.median(stages[1]),
+        "d2h_ms": statistics.median(stages[2]),
+        "h2d_gb_per_s": _gb_per_s(in_bytes, stages[0]),
+        "d2h_gb_per_s": _gb_per_s(out_bytes, stages[2]),
+        "overlap_efficiency": overlap_efficiency(window, alone),
         "measured_samples": samples,
         "measured_s": window.wall_s,
     }
+    if alone:
+        for name, times in zip(("h2d", "compute", "d2h"), _stages(window), strict=True):
+            metrics[f"{name}_pipelined_ms"] = statistics.median(times)
+    if window.submit_s is not None:
+        metrics["host_submit_fraction"] = window.submit_s / window.wall_s
+        metrics["busiest_stage_fraction"] = _busiest_fraction(window, alone)
+    return metrics
 
 
-def overlap_efficiency(window: Window) -> float | None:
+def overlap_efficiency(window: Window, alone: StageTimes | None = None) -> float | None:
     """Stage time that was hidden over the stage time that could have been: (S - W) / (S - M).
 
-    S sums all stages of all batches, W is the wall time, M the busiest stage's sum, below which
-    no schedule gets. 1: only the busiest stage is seen; 0: as slow as one stage after another;
-    below 0: slower. None when nothing could be hidden (a single batch).
+    S sums the stages of all batches as they run alone, W is the wall time, M the busiest stage's
+    sum, below which no schedule gets. 1: only the busiest stage is seen; 0: as slow as one stage
+    after another; below 0: slower. None when nothing could be hidden (a single batch). With times
+    taken inside the pipeline, copies that slow each other down would count as hidden.
     """
-    stages = (sum(window.h2d), sum(window.compute), sum(window.d2h))
+    stages = _stage_sums(window, alone)
     serial, wall = sum(stages), window.wall_s * 1e3
     hideable = serial - max(stages)
     if window.batches < 2 or hideable <= 0:
         return None
     return (serial - wall) / hideable
+
+
+def is_host_bound(metrics: dict[str, float | None]) -> bool:
+    """Whether the device waited for the host to submit work."""
+    submitting = metrics.get("host_submit_fraction")
+    busy = metrics.get("busiest_stage_fraction")
+    if submitting is None or busy is None:
+        return False
+    return submitting > HOST_SUBMITTING and busy < DEVICE_BUSY
+
+
+def _stages(window: Window) -> tuple[Sequence[float], ...]:
+    return window.h2d, window.compute, window.d2h
+
+
+def _stage_sums(window: Window, alone: StageTimes | None) -> tuple[float, ...]:
+    """Milliseconds that each stage takes for all batches of the window, run by itself."""
+    if alone is None:
+        return tuple(window.batches * statistics.fmean(times) for times in _stages(window))
+    medians = map(statistics.median, (alone.h2d, alone.compute, alone.d2h))
+    return tuple(window.batches * middle for middle in medians)
+
+
+def _busiest_fraction(window: Window, alone: StageTimes | None) -> float:
+    return max(_stage_sums(window, alone)) / (window.wall_s * 1e3)
 
 
 def _gb_per_s(batch_bytes: int, times_ms: Sequence[float]) -> float | None:

@@ -1,9 +1,11 @@
-"""The model that a spec names: a vit-pytorch ViT that returns all tokens, or a no-op."""
+"""The model that a spec names: a vit-pytorch ViT that returns all tokens, or a no-op; compiled."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,5 +65,88 @@ def build_model(spec: RunSpec, device: torch.device) -> torch.nn.Module:
         dim_head=vit.dim_head,
         mlp_dim=vit.mlp_dim,
     )
+    if spec.test.attention == "sdpa":
+        _use_sdpa(model)
     model.requires_grad_(False)
     return model.eval().to(device=device, dtype=DTYPES[spec.test.precision])
+
+
+class SdpaAttention(torch.nn.Module):
+    """vit-pytorch's attention with torch's fused kernel in place of matmul, softmax, matmul.
+
+    Weights and the projections are those of the module that it replaces. Maps (batch, tokens, dim)
+    to the same shape.
+    """
+
+    def __init__(self, explicit: Any) -> None:
+        super().__init__()
+        self.norm, self.to_qkv, self.to_out = explicit.norm, explicit.to_qkv, explicit.to_out
+        self.heads = explicit.heads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One attention layer."""
+        batch, tokens, _ = x.shape
+        qkv = self.to_qkv(self.norm(x)).view(batch, tokens, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        output: torch.Tensor = self.to_out(attended.transpose(1, 2).reshape(batch, tokens, -1))
+        return output
+
+
+def _use_sdpa(model: Any) -> None:
+    for layer in model.transformer.layers:
+        layer[0] = SdpaAttention(layer[0])
+
+
+def compile_model(
+    spec: RunSpec, model: torch.nn.Module
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[str, ...]]:
+    """The model to time, and warnings about compile settings that have no effect.
+
+    A no-op has nothing to compile.
+    """
+    if not spec.test.compile_model:
+        return model, ()
+    if spec.vit.depth == 0:
+        return model, ("compile: a no-op has nothing to compile; it ran as it is",)
+    warnings: tuple[str, ...] = ()
+    if spec.device.kind == "cpu" and spec.test.compile_mode == "reduce-overhead":
+        warnings = ("compile: reduce-overhead is CUDA graphs; on the CPU it equals default",)
+    # Errors of the compiler must fail the run, and so must anything that would run eagerly.
+    import torch._dynamo
+
+    torch._dynamo.config.suppress_errors = False
+    compiled: Callable[[torch.Tensor], torch.Tensor] = torch.compile(
+        model, mode=spec.test.compile_mode, fullgraph=True
+    )
+    return compiled, warnings
+
+
+def is_compiled(spec: RunSpec) -> bool:
+    """Whether the run's model is really compiled."""
+    return spec.test.compile_model and spec.vit.depth > 0
+
+
+def has_static_output(spec: RunSpec) -> bool:
+    """Whether the compiled model replays CUDA graphs, and returns the same memory each time."""
+    return is_compiled(spec) and spec.test.compile_mode in ("reduce-overhead", "max-autotune")
+
+
+def prove_compiled() -> None:
+    """Raise RuntimeError when torch.compile was called but nothing was compiled."""
+    from torch._dynamo.utils import counters
+
+    if not counters["stats"]["unique_graphs"]:
+        blame = [n for n in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE") if os.environ.get(n)]
+        why = f"{blame[0]} is set" if blame else "no graph was captured"
+        raise RuntimeError(f"torch.compile compiled nothing: {why}")
+
+
+def find_skipped_graphs(spec: RunSpec) -> tuple[str, ...]:
+    """A warning where CUDA graphs were asked for and inductor went on without them."""
+    if spec.device.kind != "cuda" or not is_compiled(spec):
+        return ()
+    from torch._dynamo.utils import counters
+
+    skips = counters["inductor"]["cudagraph_skips"]
+    return (f"compile: inductor skipped CUDA graphs {skips} times",) if skips else ()

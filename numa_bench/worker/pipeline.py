@@ -8,27 +8,42 @@ measured), so depth only changes the memory that is used.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
 from numa_bench.records import STAGES
-from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a window lasts: at least `batches` batches and `least_s` seconds, and never (about)
+    longer than `budget_s`, which wins. One batch is always processed."""
+
+    batches: int
+    budget_s: float = math.inf
+    least_s: float = 0.0
+
+
 @dataclass
 class Window:
-    """Raw times of consecutive batches, in milliseconds, one value per batch.
+    """Raw times of consecutive batches, in milliseconds.
 
-    `start` counts from the first batch's start; `latency` spans the start of a batch's H2D to
-    the end of its D2H, waiting included. `wall_s` is host time from before the first batch was
-    submitted until all were finished.
+    `batches` counts them; the lists hold one value for each batch, or for every `stride`-th where
+    there are too many to time each. `start` counts from the first batch's start; `latency` spans
+    the start of a batch's H2D to the end of its D2H, waiting included. `wall_s` is host time from
+    before the first batch was submitted until all were finished; `submit_s` the part of it in which
+    the host was submitting (None on the CPU, where it does the work itself).
     """
 
     start: list[float] = field(default_factory=list)
@@ -37,15 +52,14 @@ class Window:
     d2h: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
     wall_s: float = 0.0
-
-    @property
-    def batches(self) -> int:
-        return len(self.latency)
+    batches: int = 0
+    stride: int = 1
+    submit_s: float | None = None
 
     def add_batch(
         self, start: float, h2d: float, compute: float, d2h: float, latency: float
     ) -> None:
-        """Append one batch."""
+        """Append the times of one batch; the caller counts batches."""
         self.start.append(start)
         self.h2d.append(h2d)
         self.compute.append(compute)
@@ -59,9 +73,11 @@ class Window:
         for name in ("h2d", "compute", "d2h", "latency"):
             getattr(self, name).extend(getattr(other, name))
         self.wall_s += other.wall_s
+        self.batches += other.batches
+        self.stride = max(self.stride, other.stride)
 
     def busy_ms(self) -> list[float]:
-        """Sum of the three stages of each batch, waiting not included."""
+        """Sum of the three stages of each timed batch, waiting not included."""
         return [sum(stages) for stages in zip(self.h2d, self.compute, self.d2h, strict=True)]
 
     def to_samples(self) -> dict[str, list[float]]:
@@ -70,16 +86,29 @@ class Window:
         return {f"{name}_ms": [round(v, 6) for v in getattr(self, name)] for name in names}
 
 
+@dataclass(frozen=True)
+class StageTimes:
+    """Times of single stages that ran alone, in milliseconds: one copy direction at a time, no gap
+    before an operation. `gaps` names stages whose times may contain gaps after all."""
+
+    h2d: tuple[float, ...]
+    compute: tuple[float, ...]
+    d2h: tuple[float, ...]
+    gaps: tuple[str, ...] = ()
+
+
 class Pipeline(Protocol):
     """What the worker drives. `host_buffers` are all host memory the copies touch."""
 
+    pool: SamplePool
     host_buffers: list[HostBuffer]
 
-    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
-        """Process up to `batches` batches (at least one) in about `budget_s` seconds.
+    def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
+        """Process batches within `limits`; `marks` bracket their stages for a profiler."""
+        ...
 
-        `marks` bracket the stages of every batch for a profiler.
-        """
+    def time_stages(self) -> StageTimes | None:
+        """Stage times that run alone; None where stages never overlap."""
         ...
 
     def last_output(self) -> torch.Tensor:
@@ -88,40 +117,48 @@ class Pipeline(Protocol):
 
 
 class CpuPipeline:
-    """The stages over host memory: pool -> input slot -> model -> output slot."""
+    """The stages over host memory: pool -> input slot -> model -> output ring."""
 
-    def __init__(
-        self, model: Model, pool: SamplePool, out_shape: tuple[int, ...], depth: int
-    ) -> None:
+    def __init__(self, model: Model, pool: SamplePool, outputs: BatchRing, depth: int) -> None:
         self.model = model
         self.pool = pool
-        in_shape, dtype = tuple(pool.first_batch().shape), pool.first_batch().dtype
-        self._inputs = [HostBuffer(in_shape, dtype, register=False) for _ in range(depth)]
-        self._outputs = [HostBuffer(out_shape, dtype, register=False) for _ in range(depth)]
-        self.host_buffers = [pool.buffer, *self._inputs, *self._outputs]
-        self._slots = [
-            (i.tensor, o.tensor) for i, o in zip(self._inputs, self._outputs, strict=True)
-        ]
-        self._last = 0
+        self._outputs = outputs
+        shape, dtype = tuple(pool.first_batch().shape), pool.first_batch().dtype
+        self._inputs = [HostBuffer(shape, dtype) for _ in range(depth)]
+        self.host_buffers = [pool.buffer, *self._inputs, outputs.buffer]
 
-    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:
-        """See `Pipeline.run`. Stops after the batch in which the budget ends."""
+    def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
+        """See `Pipeline.run`. Stops after the batch in which a limit is reached."""
+        with quiet_collector():
+            return self._run(limits, marks)
+
+    def time_stages(self) -> None:
+        """See `Pipeline.time_stages`."""
+        return
+
+    def last_output(self) -> torch.Tensor:
+        """See `Pipeline.last_output`."""
+        return self._outputs.last_batch()
+
+    def _run(self, limits: Limits, marks: Marks) -> Window:
         push, pop = marks.push, marks.pop
         h2d, compute, d2h = STAGES
-        model, pool, slots, depth = self.model, self.pool, self._slots, len(self._slots)
+        model, slots, depth = self.model, [b.tensor for b in self._inputs], len(self._inputs)
+        next_input, next_output = self.pool.next_batch, self._outputs.next_batch
         clock = time.perf_counter_ns
         times: list[tuple[int, int, int, int]] = []
         begin = clock()
-        deadline = begin + budget_s * 1e9
-        for index in range(batches):
-            source, target = slots[index % depth]
+        deadline, least = begin + limits.budget_s * 1e9, begin + limits.least_s * 1e9
+        marks.open_window()
+        while True:
+            source, slot, target = next_input(), slots[len(times) % depth], next_output()
             t0 = clock()
             push(h2d)
-            source.copy_(pool.next_batch())
+            slot.copy_(source)
             pop()
             t1 = clock()
             push(compute)
-            output = model(source)
+            output = model(slot)
             pop()
             t2 = clock()
             push(d2h)
@@ -129,16 +166,27 @@ class CpuPipeline:
             pop()
             t3 = clock()
             times.append((t0, t1, t2, t3))
-            if t3 >= deadline:
+            if t3 >= deadline or (len(times) >= limits.batches and t3 >= least):
                 break
-        window = Window(wall_s=(clock() - begin) / 1e9)
+        marks.close_window()
+        window = Window(wall_s=(clock() - begin) / 1e9, batches=len(times))
         for t0, t1, t2, t3 in times:
             window.add_batch(
                 *((b - a) / 1e6 for a, b in ((begin, t0), (t0, t1), (t1, t2), (t2, t3), (t0, t3)))
             )
-        self._last = (len(times) - 1) % depth
         return window
 
-    def last_output(self) -> torch.Tensor:
-        """See `Pipeline.last_output`."""
-        return self._slots[self._last][1]
+
+@contextlib.contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Keep the garbage collector out of a window: a full collection takes milliseconds."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()

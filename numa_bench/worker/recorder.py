@@ -12,27 +12,67 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from numa_bench.records import PROFILED_WINDOW, ProfileSpec
+from numa_bench.worker.cuda_runtime import CudaRuntime
 
 
 class Marks(Protocol):
-    """Brackets around the stages of a batch."""
+    """Brackets around the stages of a batch, and around the submissions of a whole window."""
 
     def push(self, name: str) -> None: ...
 
     def pop(self) -> None: ...
 
+    def open_window(self) -> None: ...
+
+    def close_window(self) -> None: ...
+
 
 class NoMarks:
-    """For windows that nobody looks into."""
+    """For windows that are not recorded."""
 
     def push(self, name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def pop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
+
+    def open_window(self) -> None:
+        """Do nothing."""
+
+    def close_window(self) -> None:
+        """Do nothing."""
 
 
 NO_MARKS = NoMarks()
+
+
+class RangeMarks:
+    """Ranges of a profiler. `window` names the range around a window; None: no such range."""
+
+    def __init__(
+        self, push: Callable[[str], object], pop: Callable[[], object], window: str | None
+    ) -> None:
+        self._push = push
+        self._pop = pop
+        self._window = window
+
+    def push(self, name: str) -> None:
+        """Open a range."""
+        self._push(name)
+
+    def pop(self) -> None:
+        """Close the innermost range."""
+        self._pop()
+
+    def open_window(self) -> None:
+        """Open the range around a window."""
+        if self._window is not None:
+            self._push(self._window)
+
+    def close_window(self) -> None:
+        """Close the range around a window."""
+        if self._window is not None:
+            self._pop()
 
 
 class Recorder:
@@ -41,111 +81,103 @@ class Recorder:
     marks: Marks = NO_MARKS
 
     @contextlib.contextmanager
-    def mark_range(self, name: str) -> Iterator[None]:
-        """A range around a whole window."""
-        self.push(name)
-        try:
-            yield
-        finally:
-            self.pop()
+    def mark_range(self, name: str) -> Iterator[None]:  # noqa: ARG002 - nothing records it
+        """A range around warm-up or the timed window."""
+        yield
 
     @contextlib.contextmanager
     def record_window(self) -> Iterator[Marks]:
-        """Record what happens inside; gives the marks to use there."""
-        with self.mark_range(PROFILED_WINDOW):
-            yield self.marks
-
-    def push(self, name: str) -> None:
-        """Nothing."""
-
-    def pop(self) -> None:
-        """Nothing."""
+        """Record what happens inside; yields the marks to use there."""
+        yield self.marks
 
 
 class NsysRecorder(Recorder):
     """NVTX ranges, and nsys' capture range around the profiled window.
 
-    With `capture="run"` nsys records everything, and the stages of every batch are marked.
+    With `capture="run"` nsys records everything, and the stages of every batch are marked. Raises
+    ImportError without the nvtx package.
     """
 
-    def __init__(self, profile: ProfileSpec, device: Any) -> None:
+    def __init__(self, profile: ProfileSpec, runtime: CudaRuntime | None) -> None:
         import nvtx
 
         self._push: Callable[[str], object] = nvtx.push_range
         self._pop: Callable[[], object] = nvtx.pop_range
-        self._cuda = device.type == "cuda" and profile.capture == "window"
+        self._runtime = runtime if profile.capture == "window" else None
         if profile.capture == "run":
-            self.marks = self
+            self.marks = RangeMarks(self._push, self._pop, None)
+
+    @contextlib.contextmanager
+    def mark_range(self, name: str) -> Iterator[None]:
+        """See `Recorder.mark_range`."""
+        self._push(name)
+        try:
+            yield
+        finally:
+            self._pop()
 
     @contextlib.contextmanager
     def record_window(self) -> Iterator[Marks]:
-        """See `Recorder.window`. On the CPU the range itself starts nsys' recording."""
-        import torch
-
-        if self._cuda:
-            torch.cuda.synchronize()
-            torch.cuda.profiler.start()
+        """See `Recorder.record_window`. On the CPU the window's range starts nsys' recording."""
+        if self._runtime is not None:
+            self._runtime.synchronize()
+            self._runtime.start_capture()
         try:
-            with self.mark_range(PROFILED_WINDOW):
-                yield self
+            yield RangeMarks(self._push, self._pop, PROFILED_WINDOW)
         finally:
-            if self._cuda:
-                torch.cuda.profiler.stop()
-
-    def push(self, name: str) -> None:
-        """Open an NVTX range."""
-        self._push(name)
-
-    def pop(self) -> None:
-        """Close the innermost NVTX range."""
-        self._pop()
+            if self._runtime is not None:
+                self._runtime.stop_capture()
 
 
 class TorchRecorder(Recorder):
-    """torch.profiler around the profiled window; its trace goes to `path`."""
+    """torch.profiler around the profiled window; its trace goes to `path`.
 
-    def __init__(self, path: Path, device: Any) -> None:
+    Made before the model is compiled: initialising the profiler after a CUDA graph was captured
+    can hang (pytorch issues 75504 and 100441).
+    """
+
+    def __init__(self, path: Path, runtime: CudaRuntime | None) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
         self._path = path
-        self._cuda = device.type == "cuda"
         self._open: list[Any] = []
+        self._activities = [ProfilerActivity.CPU]
+        if runtime is not None and runtime.device.type == "cuda":
+            self._activities.append(ProfilerActivity.CUDA)
+            with profile(activities=self._activities):
+                runtime.synchronize()
 
     @contextlib.contextmanager
     def record_window(self) -> Iterator[Marks]:
-        """See `Recorder.window`. Raises OSError or RuntimeError when the trace is not written."""
-        from torch.profiler import ProfilerActivity, profile
+        """See `Recorder.record_window`. Raises OSError or RuntimeError if the trace cannot be
+        written."""
+        from torch.profiler import profile
 
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._cuda else [])]
-        with profile(activities=activities) as recorded:
-            self.push(PROFILED_WINDOW)
-            try:
-                yield self
-            finally:
-                self.pop()
+        with profile(activities=self._activities) as recorded:
+            yield RangeMarks(self._open_range, self._close_range, PROFILED_WINDOW)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         recorded.export_chrome_trace(str(self._path))
 
-    @contextlib.contextmanager
-    def mark_range(self, name: str) -> Iterator[None]:  # noqa: ARG002 - nobody records it
-        """Nothing: only the profiled window is recorded."""
-        yield
-
-    def push(self, name: str) -> None:
-        """Open a range of torch.profiler."""
+    def _open_range(self, name: str) -> None:
         from torch.profiler import record_function
 
         opened = record_function(name)
         opened.__enter__()
         self._open.append(opened)
 
-    def pop(self) -> None:
-        """Close the innermost range."""
+    def _close_range(self) -> None:
         self._open.pop().__exit__(None, None, None)
 
 
-def make_recorder(profile: ProfileSpec, device: Any, trace: Path | None) -> Recorder:
-    """The recorder that a spec asks for. `trace` is where torch.profiler's goes."""
+def make_recorder(
+    profile: ProfileSpec, runtime: CudaRuntime | None, trace: Path | None
+) -> Recorder:
+    """The recorder that a spec asks for. `trace` is where torch.profiler's goes.
+
+    Raises ImportError when its package is missing.
+    """
     if profile.kind == "nsys":
-        return NsysRecorder(profile, device)
+        return NsysRecorder(profile, runtime)
     if profile.kind == "torch" and trace is not None:
-        return TorchRecorder(trace, device)
+        return TorchRecorder(trace, runtime)
     return Recorder()

@@ -6,35 +6,46 @@ import math
 import statistics
 
 from numa_bench.records import JsonDict
-from numa_bench.worker.pipeline import Pipeline, Window
+from numa_bench.worker.pipeline import Limits, Pipeline, Window
 
-#: Warm-up has settled when the median stage time of a block is within this of the block before.
+#: Warm-up has settled when the median stage time of a block is within this of the block before:
+#: above the spread of batch times on a quiet machine (benchmarks/results), below the change that
+#: ramping clocks make.
 TOLERANCE = 0.05
 LEAST_BLOCK = 3
+#: A block lasts at least so long, so that light batches are not warmed up a handful at a time.
+BLOCK_S = 0.05
 RULE = (
-    f"median stage time of two consecutive blocks within {TOLERANCE:.0%}, "
-    "after warmup_samples, at most warmup_budget_s"
+    f"median stage time of two consecutive blocks within {TOLERANCE:.0%}, after warmup_samples and "
+    "min_warmup_s, at most warmup_budget_s"
 )
 
 
 def warm_up(
-    pipeline: Pipeline, batch_size: int, least_samples: int, budget_s: float
+    pipeline: Pipeline,
+    batch_size: int,
+    least_samples: int,
+    budget_s: float,
+    least_s: float = 0.0,
+    depth: int = 1,
 ) -> tuple[Window, JsonDict]:
     """Run batches until stage times have settled; return them and what is to be recorded.
 
-    Blocks hold a half of `least_samples`, at least LEAST_BLOCK batches. The budget is seconds;
-    one batch may overrun it.
+    Blocks hold half of `least_samples`, at least LEAST_BLOCK batches and one for each of `depth`
+    slots. `least_s` and `budget_s` are seconds; one batch may overrun the budget.
     """
-    block = max(LEAST_BLOCK, math.ceil(least_samples / batch_size / 2))
+    block = max(LEAST_BLOCK, depth, math.ceil(least_samples / batch_size / 2))
+    block_s = min(BLOCK_S, least_s)
     done = Window()
     medians: list[float] = []
     settled = False
     while not settled and done.wall_s < budget_s:
-        window = pipeline.run(block, budget_s - done.wall_s)
+        window = pipeline.run(Limits(block, budget_s - done.wall_s, block_s))
         done.extend(window)
-        if window.batches == block:
+        if window.batches >= block:
             medians.append(statistics.median(window.busy_ms()))
-        settled = done.batches * batch_size >= least_samples and has_settled(medians)
+        enough = done.batches * batch_size >= least_samples and done.wall_s >= least_s
+        settled = enough and has_settled(medians)
     return done, {
         "rule": RULE,
         "settled": settled,

@@ -61,7 +61,7 @@ def test_a_model_has_every_test_setting_and_leaves_it_open() -> None:
 def test_types_and_defaults_are_those_of_the_classes() -> None:
     found = {leaf.key: (leaf.type, leaf.default) for leaf in LEAVES}
 
-    assert found["experiment.test.num_samples"] == ("int", "2000")
+    assert found["experiment.test.num_samples"] == ("int or auto", "auto")
     assert found["experiment.test.memory_size_mb"] == ("int or null", "null")
     assert found["experiment.test.compile_model"] == ("bool", "false")
     assert found["experiment.hardware.gpu_ids"] == ("number, word or list", "null")

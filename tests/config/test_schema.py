@@ -579,6 +579,9 @@ def change(*overrides: str, effect: str = "runs") -> Change:
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
 TEST_VALUES: dict[str, tuple[Any, Any]] = {
     "num_samples": (100, 200),
+    "min_timed_s": (0.5, 0.6),
+    "min_warmup_s": (0.5, 0.6),
+    "attention": ("sdpa", "explicit"),
     "time_budget_s": (1.5, 2.5),
     "batch_size": (4, 2),
     "image_size": (256, 320),

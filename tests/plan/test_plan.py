@@ -224,14 +224,14 @@ def test_models_are_named_after_their_sizes() -> None:
 def test_the_pool_is_twice_the_largest_cache(llc_mib: int | None, wanted: int) -> None:
     nodes = (make_node(0, (0,), {}, llc_mib=1), make_node(1, (1,), {}, llc_mib=llc_mib))
 
-    pool = resolve_test(TestConfig(), Topology(nodes=nodes, gpus=())).memory_size_mb
+    pool = resolve_test(TestConfig(), Topology(nodes=nodes, gpus=()), gpu=False).memory_size_mb
 
     assert pool == wanted
     assert pool * 1e6 >= 2 * (llc_mib or 0) * 2**20
 
 
 def test_a_given_pool_size_stands() -> None:
-    assert resolve_test(TestConfig(memory_size_mb=7), server()).memory_size_mb == 7
+    assert resolve_test(TestConfig(memory_size_mb=7), server(), gpu=True).memory_size_mb == 7
 
 
 # --- run ids
@@ -382,7 +382,7 @@ def test_two_runs_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ([SMALL, SMALL], {}, "experiment.vit_configs"),
         ([SMALL, replace(SMALL, heads=2)], {}, "experiment.vit_configs"),
-        ([SMALL, replace(SMALL, num_samples=2000)], {}, "experiment.vit_configs"),
+        ([SMALL, replace(SMALL, num_samples="auto")], {}, "experiment.vit_configs"),
         ([ViTConfig(depth=0), ViTConfig(depth=0, dim=64)], {}, "experiment.vit_configs"),
         ([SMALL], {"numa_nodes": [0, 0]}, "experiment.hardware.numa_nodes"),
         ([SMALL], {"numa_nodes": ["local", 0], "gpu_ids": 0}, "experiment.hardware.numa_nodes"),
@@ -550,3 +550,19 @@ def test_planning_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
     assert len(planned(server()).cells) == 8 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "resolved"),
+    [
+        (True, {}, (0, 2.0, 1.0)),
+        (False, {}, (2000, 0.0, 0.0)),
+        (True, {"num_samples": 50, "min_timed_s": 0.5, "min_warmup_s": 0.0}, (50, 0.5, 0.0)),
+        (False, {"num_samples": 50, "min_timed_s": 0.5, "min_warmup_s": 0.1}, (50, 0.5, 0.1)),
+    ],
+)
+def test_a_gpu_is_timed_by_time_and_the_cpu_by_samples(
+    gpu: bool, given: dict[str, Any], resolved: tuple[int, float, float]
+) -> None:
+    test = resolve_test(TestConfig(**given), server(), gpu=gpu)
+    assert (test.num_samples, test.min_timed_s, test.min_warmup_s) == resolved

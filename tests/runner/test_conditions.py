@@ -95,7 +95,7 @@ def test_memory_that_is_not_bound_is_not_checked() -> None:
 
 def test_need_grows_with_pool_batch_and_weights() -> None:
     base = needed_mb(bound(1))
-    assert needed_mb(bound(1, memory_size_mb=1001)) == base + 1000
+    assert needed_mb(bound(1, memory_size_mb=1001)) == base + 2000  # of input and of output
     assert needed_mb(bound(1, batch_size=64)) > base
     large = replace(bound(1), vit=replace(bound(1).vit, depth=12, dim=1024, mlp_dim=4096))
     assert needed_mb(large) > base + 100

@@ -1,14 +1,19 @@
-"""The CUDA path, on a GPU; skipped with the reason where there is none."""
+"""The CUDA path: on the simulated device everywhere, and on a GPU where there is one."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from numa_bench.records import VitSpec
+from numa_bench.machine import page_placement
+from numa_bench.records import RunResult, RunSpec, VitSpec
 from numa_bench.worker import __main__ as worker
-from numa_bench.worker.buffers import HostBuffer, SamplePool
-from numa_bench.worker.cuda_pipeline import CudaPipeline
+from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
+from numa_bench.worker.cuda_pipeline import MOST_TIMED, CudaPipeline
+from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+from numa_bench.worker.pipeline import Limits, Model
 from tests.specs import NO_OP, make_spec
 
 pytestmark = [
@@ -19,17 +24,29 @@ VIT = VitSpec("medium", 32, 4, 256, 4, 64, 1024)
 SHAPE = (4, 3, 64, 64)
 
 
-def make_pool() -> SamplePool:
-    return SamplePool(SHAPE, torch.float32, nbytes=1_000_000, seed=0, register=True)
+@pytest.fixture
+def runtime() -> CudaRuntime:
+    return TorchCuda()
 
 
-def test_registered_memory_is_pinned_for_torch() -> None:
-    assert HostBuffer((1 << 20,), torch.uint8, register=True).tensor.is_pinned()
+def make_pipeline(
+    runtime: CudaRuntime, model: Model, out_shape: tuple[int, ...] = SHAPE, depth: int = 2
+) -> CudaPipeline:
+    pool = SamplePool(SHAPE, torch.float32, nbytes=1_000_000, seed=0, registrar=runtime)
+    outputs = BatchRing(out_shape, torch.float32, nbytes=1_000_000, least=depth, registrar=runtime)
+    return CudaPipeline(model, pool, outputs, depth, runtime, static_output=False)
+
+
+def run(spec: RunSpec) -> RunResult:
+    return worker.run_spec(spec, worker.Files(Path("unused")))
+
+
+def test_registered_memory_is_pinned_for_torch(runtime: CudaRuntime) -> None:
+    assert HostBuffer((1 << 20,), torch.uint8, runtime).tensor.is_pinned()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_every_batch_comes_back_as_the_model_made_it(depth: int) -> None:
-    device, pool = torch.device("cuda", 0), make_pool()
+def test_every_batch_comes_back_as_the_model_made_it(depth: int, runtime: CudaRuntime) -> None:
     outputs: list[torch.Tensor] = []
 
     def model(batch: torch.Tensor) -> torch.Tensor:
@@ -37,42 +54,54 @@ def test_every_batch_comes_back_as_the_model_made_it(depth: int) -> None:
         outputs.append(output.clone())
         return output
 
-    pipeline = CudaPipeline(model, pool, (4, 100), depth, device, static_output=False)
+    pipeline = make_pipeline(runtime, model, (4, 100), depth)
     for batches in (1, 2, 7):
-        pipeline.run(batches, 60.0)
-        torch.cuda.synchronize()
+        pipeline.run(Limits(batches))
+        runtime.synchronize()
         assert torch.equal(pipeline.last_output(), outputs[-1].cpu())
 
 
-def test_a_no_op_brings_back_the_input_under_full_overlap() -> None:
-    pool = make_pool()
-    pipeline = CudaPipeline(
-        lambda x: x, pool, SHAPE, 2, torch.device("cuda", 0), static_output=False
-    )
-    batches = 3 * pool.batches + 1
-    pipeline.run(batches, 60.0)
-    assert torch.equal(pipeline.last_output(), pool.first_batch())
+def test_a_no_op_brings_back_the_input_under_full_overlap(runtime: CudaRuntime) -> None:
+    pipeline = make_pipeline(runtime, lambda x: x)
+    pipeline.run(Limits(3 * pipeline.pool.batches + 1))
+    assert torch.equal(pipeline.last_output(), pipeline.pool.first_batch())
 
 
-def test_stage_times_are_positive_and_ordered() -> None:
-    device = torch.device("cuda", 0)
-    pipeline = CudaPipeline(lambda x: x * 2, make_pool(), SHAPE, 2, device, static_output=False)
-    window = pipeline.run(20, 60.0)
+def test_stage_times_are_positive_and_ordered(runtime: CudaRuntime) -> None:
+    pipeline = make_pipeline(runtime, lambda x: x * 2)
+    window = pipeline.run(Limits(20))
     assert window.batches == 20
     assert all(t > 0 for t in [*window.h2d, *window.compute, *window.d2h])
     assert window.start == sorted(window.start)
     assert max(window.latency) <= window.wall_s * 1e3
 
 
+def test_long_windows_time_a_sample_of_their_batches(runtime: CudaRuntime) -> None:
+    pipeline = make_pipeline(runtime, lambda x: x)
+    window = pipeline.run(Limits(2 * MOST_TIMED + 2))
+    assert window.batches == 2 * MOST_TIMED + 2
+    assert window.stride == 3
+    assert len(window.latency) == -(-window.batches // 3)
+
+
+def test_stages_by_themselves_leave_the_pipeline_as_it_was(runtime: CudaRuntime) -> None:
+    pipeline = make_pipeline(runtime, lambda x: x * 2)
+    pipeline.run(Limits(5))
+    alone = pipeline.time_stages()
+    assert alone.gaps == ()
+    assert all(t > 0 for t in [*alone.h2d, *alone.compute, *alone.d2h])
+    assert torch.equal(pipeline.last_output(), pipeline.pool.last_batch() * 2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 def test_a_run_passes_in_every_precision(precision: str) -> None:
-    result = worker._guarded(make_spec(vit=VIT, kind="cuda", precision=precision, batch_size=8))
+    result = run(make_spec(vit=VIT, kind="cuda", precision=precision, batch_size=8))
     assert (result.status, result.error) == ("passed", None)
     assert result.metrics["peak_device_memory_mb"]
 
 
 def test_a_no_op_run_passes() -> None:
-    result = worker._guarded(make_spec(vit=NO_OP, kind="cuda"))
+    result = run(make_spec(vit=NO_OP, kind="cuda"))
     assert (result.status, result.error) == ("passed", None)
 
 
@@ -80,14 +109,12 @@ def test_a_no_op_run_passes() -> None:
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
 def test_compiled_runs_pass(mode: str) -> None:
     spec = make_spec(vit=VIT, kind="cuda", compile_model=True, compile_mode=mode, num_samples=64)
-    result = worker._guarded(spec)
+    result = run(spec)
     assert (result.status, result.error) == ("passed", None)
     assert result.metrics["compile_s"]
 
 
-def test_registered_pages_can_be_located() -> None:
-    from numa_bench.machine import page_placement as placement
-
-    buffer = HostBuffer((1 << 22,), torch.uint8, register=True)
-    seen = placement.observe_placement([(buffer.address, buffer.nbytes)])
+def test_registered_pages_can_be_located(runtime: CudaRuntime) -> None:
+    buffer = HostBuffer((1 << 22,), torch.uint8, runtime)
+    seen = page_placement.observe_placement([(buffer.address, buffer.nbytes)])
     assert sum(seen["pages"].values()) == buffer.nbytes // seen["page_bytes"]

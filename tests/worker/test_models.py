@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from numa_bench.records import VitSpec
 from numa_bench.worker.models import build_model
 from numa_bench.workload import input_shape, output_shape
 from tests.specs import NO_OP, VIT, make_spec
@@ -66,3 +67,18 @@ def test_torchvision_is_never_imported() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_fused_attention_computes_the_same_with_the_same_weights(heads: int) -> None:
+    vit = VitSpec("two", 32, 2, 64, heads, 64 // heads, 128)
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    explicit = build_model(make_spec(vit=vit), torch.device("cpu"))
+    fused = build_model(make_spec(vit=vit, attention="sdpa"), torch.device("cpu"))
+
+    assert [name for name, _ in fused.named_parameters()] == [
+        name for name, _ in explicit.named_parameters()
+    ]
+    torch.testing.assert_close(fused(batch), explicit(batch), rtol=1e-4, atol=1e-5)
+    kinds = {type(layer[0]).__name__ for layer in fused.transformer.layers}  # type: ignore[union-attr]
+    assert kinds == {"SdpaAttention"}

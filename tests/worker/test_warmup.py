@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from numa_bench.worker.pipeline import Window
+from numa_bench.worker.pipeline import Limits, Window
+from numa_bench.worker.recorder import NO_MARKS, Marks
 from numa_bench.worker.warmup import has_settled, warm_up
 
 
@@ -17,13 +18,14 @@ class ScriptedPipeline:
         self.times_ms = times_ms
         self.host_buffers = []  # type: ignore[var-annotated]
 
-    def run(self, batches: int, budget_s: float) -> Window:
+    def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:  # noqa: ARG002
         window = Window()
-        for _ in range(batches):
+        while window.batches < limits.batches or window.wall_s < limits.least_s:
             time = next(self.times_ms)
             window.add_batch(0.0, 0.0, time, 0.0, time)
+            window.batches += 1
             window.wall_s += time / 1e3
-            if window.wall_s >= budget_s:
+            if window.wall_s >= limits.budget_s:
                 break
         return window
 
@@ -53,6 +55,19 @@ def test_falling_times_are_waited_for() -> None:
 def test_the_least_number_of_samples_is_respected() -> None:
     window, _ = warm_up(ScriptedPipeline(steady()), 4, 40, 100.0)
     assert window.batches * 4 >= 40
+
+
+def test_the_least_time_is_respected() -> None:
+    """Light batches settle within milliseconds; the clocks of a GPU do not."""
+    window, record = warm_up(ScriptedPipeline(steady(then=0.1)), 1, 6, 100.0, least_s=1.0)
+    assert window.wall_s == pytest.approx(1.0, abs=0.1)
+    assert record["settled"]
+    assert len(record["block_medians_ms"]) == 20  # of a twentieth of a second each
+
+
+def test_every_slot_is_warmed() -> None:
+    window, _ = warm_up(ScriptedPipeline(steady()), 8, 8, 100.0, depth=16)
+    assert window.batches >= 16
 
 
 def test_the_cap_ends_it_and_the_record_says_it_had_not_settled() -> None:

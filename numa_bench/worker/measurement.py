@@ -1,0 +1,252 @@
+"""One run, step by step: place, warm up, time, check, and only then profile.
+
+Each step yields a `Part` of the result as soon as it is known, so that a run that fails later keeps
+what it measured before.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from numa_bench.machine import page_placement
+from numa_bench.records import TIMED_WINDOW, WARMUP, JsonDict, RunSpec
+from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.cuda_pipeline import CudaPipeline
+from numa_bench.worker.devices import Device, prepare_device
+from numa_bench.worker.lifeline import wait_for_lock
+from numa_bench.worker.metrics import is_host_bound, window_metrics
+from numa_bench.worker.models import (
+    DTYPES,
+    build_model,
+    compile_model,
+    find_skipped_graphs,
+    has_static_output,
+    is_compiled,
+    prove_compiled,
+)
+from numa_bench.worker.output_checks import check_output
+from numa_bench.worker.pipeline import CpuPipeline, Limits, Model, Pipeline
+from numa_bench.worker.recorder import Recorder, make_recorder
+from numa_bench.worker.warmup import warm_up
+from numa_bench.workload import copy_bytes, input_shape, output_shape
+
+#: Batches before a profiled window: first use under a profiler costs extra.
+FIRST_USE_BATCHES = 4
+#: A profiled window lasts at least so long: its figures must not be those of a few batches.
+PROFILED_S = 0.2
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a run's result. `problem`: why the run is invalid; `checkpoint`: write what there is
+    so far, because what follows may end the process."""
+
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    observed: JsonDict = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup_samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup: JsonDict = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    problem: str | None = None
+    checkpoint: bool = False
+
+
+def measure_run(
+    spec: RunSpec, *, wait_for: Path | None = None, trace: Path | None = None
+) -> Iterator[Part]:
+    """Measure one run; yields parts of its result in the order in which they are known.
+
+    `wait_for` is a file that must not be locked while the run is measured, `trace` where
+    torch.profiler's trace goes. Raises Waived, and whatever goes wrong.
+    """
+    device = prepare_device(spec)
+    yield Part(
+        warnings=device.warnings,
+        observed={"gpu_name": device.gpu_name} if device.gpu_name else {},
+    )
+    with torch.inference_mode():
+        recorder, warnings = _make_recorder(spec, device, trace)
+        model = build_model(spec, device.device)
+        compiled, compile_warnings = compile_model(spec, model)
+        yield Part(warnings=(*warnings, *compile_warnings))
+        pipeline = make_pipeline(spec, compiled, device)
+        if wait_for is not None:
+            yield Part(observed={"waited_s": wait_for_lock(wait_for)})
+        yield from _run_first(spec, pipeline)
+        yield _check(spec, model, device, pipeline)
+        throughput = None
+        for part in _measure_windows(spec, pipeline, recorder, device):
+            throughput = part.metrics.get("throughput_samples_per_s", throughput)
+            yield part
+        yield _check(spec, model, device, pipeline)
+        yield Part(warnings=find_skipped_graphs(spec))
+        yield _observe(spec, pipeline)
+        if spec.profile.kind != "none":
+            yield Part(checkpoint=True)
+            yield _profile(spec, pipeline, recorder, throughput)
+
+
+def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
+    """The pipeline of a spec on its device, buffers placed and registered."""
+    test, runtime = spec.test, device.runtime
+    dtype, nbytes = DTYPES[test.precision], test.memory_size_mb * 1_000_000
+    # The kernel interleaves whole huge pages, which would spread a small pool unevenly.
+    huge_pages = runtime is not None and spec.placement.policy != "interleave"
+    pool = SamplePool(
+        input_shape(spec),
+        dtype,
+        nbytes=nbytes,
+        seed=test.seed,
+        registrar=runtime,
+        huge_pages=huge_pages,
+    )
+    outputs = BatchRing(
+        output_shape(spec),
+        dtype,
+        nbytes=nbytes,
+        least=max(2, test.pipeline_depth),
+        registrar=runtime,
+        huge_pages=huge_pages,
+    )
+    if runtime is None:
+        return CpuPipeline(model, pool, outputs, test.pipeline_depth)
+    return CudaPipeline(
+        model,
+        pool,
+        outputs,
+        test.pipeline_depth,
+        runtime,
+        static_output=has_static_output(spec),
+    )
+
+
+def _make_recorder(
+    spec: RunSpec, device: Device, trace: Path | None
+) -> tuple[Recorder, tuple[str, ...]]:
+    try:
+        return make_recorder(spec.profile, device.runtime, trace), ()
+    except ImportError as error:
+        return Recorder(), (f"profiler: no ranges, so no profiled window: {error}",)
+
+
+def _run_first(spec: RunSpec, pipeline: Pipeline) -> Iterator[Part]:
+    """One batch through the pipeline, which compiles a compiled model."""
+    begin = time.perf_counter()
+    pipeline.run(Limits(1))
+    if is_compiled(spec):
+        yield Part(metrics={"compile_s": time.perf_counter() - begin})
+        prove_compiled()
+
+
+def _check(spec: RunSpec, model: Model, device: Device, pipeline: Pipeline) -> Part:
+    outcome = check_output(spec, device.make_forward(model), pipeline)
+    observed = {} if outcome.error is None else {"output_error": outcome.error}
+    return Part(observed=observed, problem=outcome.problem or None)
+
+
+def _measure_windows(
+    spec: RunSpec, pipeline: Pipeline, recorder: Recorder, device: Device
+) -> Iterator[Part]:
+    """Warm-up, the timed window, and the stages by themselves."""
+    test = spec.test
+    if device.runtime is not None:
+        device.runtime.reset_peak_memory()  # the check's plain forward is not the pipeline's
+    with recorder.mark_range(WARMUP):
+        warm, warmup = warm_up(
+            pipeline,
+            test.batch_size,
+            test.warmup_samples,
+            test.warmup_budget_s,
+            test.min_warmup_s,
+            test.pipeline_depth,
+        )
+    yield Part(warmup=warmup, warmup_samples=warm.to_samples(), metrics={"warmup_s": warm.wall_s})
+    limits = Limits(-(-test.num_samples // test.batch_size), test.time_budget_s, test.min_timed_s)
+    begin = time.monotonic()
+    with recorder.mark_range(TIMED_WINDOW):
+        window = pipeline.run(limits, recorder.marks)
+    end = time.monotonic()
+    memory = _memory_metrics(device)
+    alone = pipeline.time_stages()
+    metrics = window_metrics(window, test.batch_size, *copy_bytes(spec), alone)
+    yield Part(
+        samples=window.to_samples(),
+        metrics={**metrics, **memory},
+        observed={
+            "window_monotonic_s": [begin, end],
+            "timed_stride": window.stride,
+            "host_bound": is_host_bound(metrics),
+        },
+        warnings=_window_warnings(metrics, alone.gaps if alone else ()),
+    )
+
+
+def _window_warnings(metrics: dict[str, float | None], gaps: tuple[str, ...]) -> tuple[str, ...]:
+    warnings = []
+    if is_host_bound(metrics):
+        submitting, busy = metrics["host_submit_fraction"], metrics["busiest_stage_fraction"]
+        warnings.append(
+            f"host_bound: the host was submitting for {submitting:.0%} of the window, and the "
+            f"busiest stage of the GPU ran for {busy:.0%} of it"
+        )
+    if gaps:
+        warnings.append(f"stage_gaps: times of {', '.join(gaps)} alone include host gaps")
+    return tuple(warnings)
+
+
+def _memory_metrics(device: Device) -> dict[str, float | None]:
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    metrics: dict[str, float | None] = {"peak_host_memory_mb": peak_kib * 1024 / 1e6}
+    if device.runtime is not None:
+        metrics["peak_device_memory_mb"] = device.runtime.peak_memory_bytes() / 1e6
+    return metrics
+
+
+def _observe(spec: RunSpec, pipeline: Pipeline) -> Part:
+    """Where it all really was; a run that was not where it was bound is invalid."""
+    buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
+    observed = page_placement.observe_placement(buffers)
+    fraction, problem = page_placement.judge_placement(spec.placement, observed)
+    warnings: tuple[str, ...] = ()
+    if spec.placement.policy == "preferred" and fraction is not None and fraction < 1:
+        warnings = (
+            f"preferred: memory spilled, only {fraction:.1%} of buffer pages are on the node",
+        )
+    return Part(
+        observed={**observed, "cpu_threads": torch.get_num_threads()},
+        metrics={"placement_fraction": fraction},
+        warnings=warnings,
+        problem=problem,
+    )
+
+
+def _profile(
+    spec: RunSpec, pipeline: Pipeline, recorder: Recorder, throughput: float | None
+) -> Part:
+    """A shorter window for the profiler. What goes wrong here costs no measurement."""
+    profile = spec.profile
+    try:
+        with recorder.record_window() as marks:
+            pipeline.run(Limits(FIRST_USE_BATCHES, profile.budget_s / 4))
+            window = pipeline.run(Limits(profile.batches, profile.budget_s, PROFILED_S), marks)
+    except Exception as error:  # noqa: BLE001 - the run was measured; the record says what is missing
+        traceback.print_exc()
+        return Part(warnings=(f"profiler: the profiled window failed: {error!r}",))
+    profiled = window.batches * spec.test.batch_size / window.wall_s
+    traced = profile.capture == "run"
+    return Part(
+        metrics={
+            "profiled_throughput_samples_per_s": profiled,
+            "profiler_overhead": throughput / profiled - 1 if throughput else None,
+        },
+        warnings=("profiler: the timed window was traced too (profiler.capture=run)",)
+        if traced
+        else (),
+    )

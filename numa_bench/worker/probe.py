@@ -1,0 +1,41 @@
+"""One real CUDA operation in a process of its own: does this build of torch work on this GPU?
+
+    python -m numa_bench.worker.probe
+
+NVML works under drivers that are too old for the installed torch, so GPUs that NVML lists may all
+fail. Prints one JSON object: `uuid`, `name`, `torch`, `cuda` and `error` (null if all went well).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def probe_gpu() -> dict[str, Any]:
+    """Add two tensors on the first GPU that this process sees."""
+    answer: dict[str, Any] = dict.fromkeys(("uuid", "name", "torch", "cuda", "error"))
+    try:
+        import torch
+
+        answer |= {"torch": torch.__version__, "cuda": torch.version.cuda}
+        from numa_bench.machine.backend import current_backend
+        from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+
+        runtime: CudaRuntime = (current_backend().cuda_runtime or TorchCuda)()
+        found = runtime.properties()
+        answer |= {"uuid": found.uuid, "name": found.name}
+        ones = runtime.to_device(torch.ones(4))
+        total = float(runtime.to_host(ones + ones).sum())
+        runtime.synchronize()
+        if total != 8.0:
+            answer["error"] = f"1 + 1 on the GPU gave {total / 4}"
+    except Exception as error:  # noqa: BLE001 - whatever CUDA raises is the answer
+        answer["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+    return answer
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe_gpu()))
+    sys.exit(0)
