@@ -194,6 +194,34 @@ def test_a_new_attempt_replaces_the_record(tmp_path: Path) -> None:
     assert found == [("b", "passed", 1), ("a", "passed", 2)]
 
 
+def test_a_record_can_be_replaced_in_its_place(tmp_path: Path) -> None:
+    with StudyStore(tmp_path) as store:
+        for run_id in ("a", "b"):
+            store.add_record(record_of(run_id))
+        first = store.records[0]
+
+        store.replace_record({**first, "nsys_sqlite": "nsys_reports/a.sqlite"})
+
+        assert first["nsys_sqlite"] is None
+        with pytest.raises(StoreError, match=r"results\.json has no record of c"):
+            store.replace_record(record_of("c"))
+    found = [(r["run_id"], r["nsys_sqlite"]) for r in read_json(tmp_path / "results.json")]
+    assert found == [("a", "nsys_reports/a.sqlite"), ("b", None)]
+
+
+def test_results_of_an_older_program_are_completed(tmp_path: Path) -> None:
+    old = {k: v for k, v in record_of("a").items() if k not in ("torch_trace", "profiler")}
+    write_json(tmp_path / "results.json", [old])
+    with StudyStore(tmp_path) as store:
+        assert store.records == [record_of("a")]
+
+
+def test_results_of_a_newer_program_are_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "results.json", [{**record_of("a"), "schema_version": 99}])
+    with pytest.raises(StoreError, match="update it to a version that reads schema_version 99"):
+        StudyStore(tmp_path).__enter__()
+
+
 def test_files_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
     with StudyStore(tmp_path) as store:
         for attempt in (1, 2, 3):
