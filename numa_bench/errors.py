@@ -1,19 +1,19 @@
-"""One exception tree. A message is one line for its reader: what, where, what to do."""
+"""All exceptions of the package. A message is one line: what, where, what to do."""
 
 from __future__ import annotations
 
 
 class NumaBenchError(Exception):
-    """Base of all errors that are told to the user without a traceback.
+    """Base of all errors that are shown to the user without a traceback.
 
-    `exit_code` is what the process ends with when the error reaches the entry point.
+    `exit_code` is the exit code of the process when the error reaches the entry point.
     """
 
     exit_code = 2
 
 
 class ConfigError(NumaBenchError):
-    """A setting that cannot be used, as one line that names the key, the value and the fix.
+    """An invalid setting, as one line that names the key, the value and the fix.
 
     All three are kept in `args`, so that the error survives pickling by a job launcher.
     """
@@ -29,11 +29,11 @@ class ConfigError(NumaBenchError):
 
 
 class UnknownKeyError(NumaBenchError):
-    """A key that no schema has; the message is the key."""
+    """A key that is in no schema; the message is the key."""
 
 
 class MachineError(NumaBenchError):
-    """The machine cannot run what was asked for (no numactl, no permission, no such device)."""
+    """The machine cannot do what was asked for: no numactl, no permission, no such device."""
 
 
 class StoreError(NumaBenchError):
@@ -41,17 +41,17 @@ class StoreError(NumaBenchError):
 
 
 class ReportError(NumaBenchError):
-    """A profiler's report that cannot be read: missing, damaged, or no report at all."""
+    """A profiler's report that cannot be read: missing, damaged, or not a report."""
 
 
 class StudyFailed(NumaBenchError):  # noqa: N818 - an outcome, not a mistake
-    """Some run of a finished study failed. The study is complete on disk."""
+    """A run of a finished study failed. The study is complete on disk."""
 
     exit_code = 1
 
 
 def _shown(value: object) -> str:
-    """A setting as the user would type it on the command line."""
+    """A value as the user would type it on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

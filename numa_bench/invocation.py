@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 INSTALLED = "numa-bench"
-#: Each application as a checkout runs it.
+#: How each application is started in a checkout.
 _SCRIPTS = {
     "run": "hydra_experiment_runner.py",
     "analyze": "analysis/analyze.py",
@@ -25,5 +25,5 @@ def command_words(application: str) -> list[str]:
 
 
 def command_text(application: str) -> str:
-    """The same as one text."""
+    """The same words as one text."""
     return " ".join(command_words(application))

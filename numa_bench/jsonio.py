@@ -1,4 +1,4 @@
-"""JSON files that are whole at every instant: write beside, flush to disk, rename."""
+"""JSON files that are complete at every instant: write a temporary file, flush it, rename it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def replace_non_finite(value: Any) -> Any:
-    """The same data with NaN and infinities as null: JSON has no word for them."""
+    """The same data with null for NaN and infinities, which JSON cannot represent."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -23,7 +23,7 @@ def replace_non_finite(value: Any) -> Any:
 
 
 def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
-    """Write `data` to `path`, or leave what was there. Raises OSError (disk full, read only)."""
+    """Write `data` to `path`, or leave the old file unchanged. Raises OSError (disk full)."""
     text = json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -38,7 +38,7 @@ def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    # The file is in place. Some network file systems cannot flush a directory; that is no failure.
+    # The file is in place. Some network file systems cannot flush a directory: not an error.
     with contextlib.suppress(OSError):
         directory = os.open(path.parent, os.O_RDONLY)
         try:
@@ -48,12 +48,12 @@ def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's data. Raises OSError, or ValueError when it is not JSON."""
+    """The data of a JSON file. Raises OSError, or ValueError when it is not JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object that may be missing, broken or something else, which all count as empty."""
+    """A JSON object; empty if the file is missing or damaged, or holds something else."""
     try:
         found = read_json(path)
     except (OSError, ValueError):

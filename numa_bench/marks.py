@@ -1,6 +1,6 @@
-"""Marks: the kinds of disturbance that a run's warnings report, each with a letter and a meaning.
+"""Marks: the kinds of disturbance that warnings report, each with a letter and a meaning.
 
-A warning is "code: what was seen"; the code finds its mark and its meaning here.
+A warning is "code: what was observed"; `KINDS` has the mark and the meaning of each code.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of disturbance: its mark in the table, and what to do about it."""
+    """One kind of disturbance: its mark in tables, and its meaning with what to do about it."""
 
     mark: str
     meaning: str
 
 
 KINDS: dict[str, Kind] = {
-    "throttled": Kind("T", "GPU clocks were held back; check cooling and power limits"),
+    "throttled": Kind("T", "the GPU lowered its clocks; check cooling and power limits"),
     "foreign_gpu": Kind("G", "another process used the GPU; measure alone"),
-    "foreign_cpu": Kind("C", "others used the measured CPUs; measure on an idle machine"),
+    "foreign_cpu": Kind("C", "other processes used the measured CPUs; measure on an idle machine"),
     "steal": Kind("H", "the hypervisor took CPU time; use a dedicated host"),
-    "swap": Kind("M", "memory was swapped; free some, or measure less"),
+    "swap": Kind("M", "memory was swapped; free some, or lower memory_size_mb"),
     "pcie": Kind("P", "the PCIe link ran below its maximum; check slot and BIOS"),
-    "spread": Kind("S", "batch times vary widely; measure longer, or find what disturbs"),
+    "spread": Kind("S", "batch times vary widely; measure longer, or find the cause"),
     "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
     "few": Kind("F", "too few batches for percentiles or spread; raise time_budget_s"),
-    "unsettled": Kind("W", "warm-up ended at its cap; raise warmup_budget_s"),
+    "unsettled": Kind("W", "warm-up reached its limit; raise warmup_budget_s"),
     "host_bound": Kind("B", "the GPU waited for the host; raise batch_size, or compile the model"),
     "stage_gaps": Kind("N", "stage times include host gaps; see the record"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
-    "leftovers": Kind("L", "the run left processes behind; they were killed"),
+    "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),
-    "placement": Kind("N", "placement is not proven; see the record"),
-    "preferred": Kind("N", "memory spilled over to other nodes"),
+    "placement": Kind("N", "placement could not be verified; see the record"),
+    "preferred": Kind("N", "some memory is on other nodes than the preferred one"),
 }
 
 
 def format_marks(warnings: Sequence[str]) -> str:
-    """The marks of some warnings, each once, in alphabetical order."""
+    """The marks of these warnings, each once, in alphabetical order."""
     return "".join(
         sorted({KINDS[code].mark for code in map(warning_code, warnings) if code in KINDS})
     )
@@ -53,5 +53,5 @@ def format_legend(warnings: Sequence[str]) -> list[str]:
 
 
 def warning_code(warning: str) -> str:
-    """The code in front of a warning."""
+    """The code at the start of a warning."""
     return warning.partition(":")[0]

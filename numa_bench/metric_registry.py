@@ -1,13 +1,15 @@
-"""Every metric a record can hold: its unit, its meaning, which direction is better."""
+"""The metrics of a record: unit, meaning, and which direction is better."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict, cast
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured quantity: its unit, what it means, and which direction is better (or None)."""
+    """One measured quantity: its unit, its meaning, and which direction is better (or None)."""
 
     unit: str
     meaning: str
@@ -57,3 +59,38 @@ METRICS: dict[str, Metric] = {
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
+
+
+class MetricValues(TypedDict):
+    """The metrics of one record, by name; a test compares the names with `METRICS`."""
+
+    throughput_samples_per_s: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    h2d_ms: float | None
+    compute_ms: float | None
+    d2h_ms: float | None
+    h2d_gb_per_s: float | None
+    d2h_gb_per_s: float | None
+    h2d_pipelined_ms: float | None
+    compute_pipelined_ms: float | None
+    d2h_pipelined_ms: float | None
+    host_submit_fraction: float | None
+    busiest_stage_fraction: float | None
+    overlap_efficiency: float | None
+    compile_s: float | None
+    warmup_s: float | None
+    peak_device_memory_mb: float | None
+    peak_host_memory_mb: float | None
+    placement_fraction: float | None
+    profiled_throughput_samples_per_s: float | None
+    profiler_overhead: float | None
+    measured_samples: float | None
+    measured_s: float | None
+
+
+def metric_values(measured: Mapping[str, float | None]) -> MetricValues:
+    """All metrics of a record: those in `measured`, and null for the others."""
+    # mypy cannot follow a comprehension over METRICS into the keys of MetricValues.
+    return cast(MetricValues, {name: measured.get(name) for name in METRICS})

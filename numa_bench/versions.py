@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions; a package that is not installed is left out."""
+    """Versions of these packages, without those that are not installed."""
     found = {}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):

@@ -27,7 +27,7 @@ from numa_bench.worker.lifeline import die_with_starter, write_started
 if TYPE_CHECKING:
     from numa_bench.plan.plan import Plan
     from numa_bench.runner.process import Command
-    from numa_bench.store import RunPaths
+    from numa_bench.study_files import RunPaths
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: Written beside the result when a worker that hangs is ready to be stopped, and on its SIGTERM.

@@ -26,8 +26,8 @@ FLOORS = (
 ANALYSIS_FLOORS = (
     *("settings", "report", "study_analysis", "questions", "plots", "stats", "profiles", "read"),
 )
-#: Thin modules beside the ground floor that belong to a room above.
-THIN = {"cli": "cli", "__main__": "cli", "topology": "machine"}
+#: Modules beside the ground floor that belong to a room above, and a folder that belongs to it.
+THIN = {"cli": "cli", "__main__": "cli", "topology": "machine", "records": "ground"}
 HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
 #: What neither the worker nor anything that it imports may load.
 NOT_IN_WORKER = {"hydra", "omegaconf", "mlflow", "pandas", "filelock", "rich", "yaml"}
@@ -47,7 +47,7 @@ def room_of(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return "ground"
-    return parts[1] if (PACKAGE / parts[1]).is_dir() else THIN.get(parts[1], "ground")
+    return THIN.get(parts[1], parts[1] if (PACKAGE / parts[1]).is_dir() else "ground")
 
 
 def analysis_room_of(module: str) -> str:

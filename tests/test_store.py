@@ -24,15 +24,16 @@ from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.jsonio import read_json, replace_non_finite, write_json
 from numa_bench.records import (
     Execution,
-    JsonDict,
     Placement,
+    Record,
     RunResult,
     RunSpec,
     Status,
     make_record,
 )
 from numa_bench.runner.study import run_study
-from numa_bench.store import SUMMARY, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import SUMMARY
 from tests.conftest import PROJECT
 from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
 from tests.specs import make_spec
@@ -46,7 +47,7 @@ def spec_of(run_id: str, node: int = 0) -> RunSpec:
 
 def record_of(
     run_id: str, status: Status = Status.PASSED, attempt: int = 1, node: int = 0, **metrics: Any
-) -> JsonDict:
+) -> Record:
     spec = spec_of(run_id, node)
     result = RunResult(run_id, spec.cell_hash(), status.value, metrics=metrics)
     execution = Execution(
@@ -191,6 +192,34 @@ def test_a_new_attempt_replaces_the_record(tmp_path: Path) -> None:
         store.add_record(record_of("a", attempt=2))
     found = [(r["run_id"], r["status"], r["attempt"]) for r in read_json(tmp_path / "results.json")]
     assert found == [("b", "passed", 1), ("a", "passed", 2)]
+
+
+def test_a_record_can_be_replaced_in_its_place(tmp_path: Path) -> None:
+    with StudyStore(tmp_path) as store:
+        for run_id in ("a", "b"):
+            store.add_record(record_of(run_id))
+        first = store.records[0]
+
+        store.replace_record({**first, "nsys_sqlite": "nsys_reports/a.sqlite"})
+
+        assert first["nsys_sqlite"] is None
+        with pytest.raises(StoreError, match=r"results\.json has no record of c"):
+            store.replace_record(record_of("c"))
+    found = [(r["run_id"], r["nsys_sqlite"]) for r in read_json(tmp_path / "results.json")]
+    assert found == [("a", "nsys_reports/a.sqlite"), ("b", None)]
+
+
+def test_results_of_an_older_program_are_completed(tmp_path: Path) -> None:
+    old = {k: v for k, v in record_of("a").items() if k not in ("torch_trace", "profiler")}
+    write_json(tmp_path / "results.json", [old])
+    with StudyStore(tmp_path) as store:
+        assert store.records == [record_of("a")]
+
+
+def test_results_of_a_newer_program_are_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "results.json", [{**record_of("a"), "schema_version": 99}])
+    with pytest.raises(StoreError, match="update it to a version that reads schema_version 99"):
+        StudyStore(tmp_path).__enter__()
 
 
 def test_files_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
@@ -472,7 +501,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
     behaviours = {"m0": "good", "m1": "fills_disk", "m2": "good"}
     monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
     plan = make_plan(["m0", "m1", "m2"])
-    with pytest.raises(StudyFailed, match="could not take the results") as caught:
+    with pytest.raises(StudyFailed, match=r"the results \(.*\) could not be written to") as caught:
         run_study(plan, TOPOLOGY, directory)
     assert caught.value.exit_code == 1
 

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 from numa_bench.jsonio import read_object
+from numa_bench.study_files import TRACKING
 from numa_bench.versions import PROJECT
 
-#: State of the study's trackers (numa_bench/tracking/sync.py).
-STATE = "tracking.json"
 TIMEOUT_S = 120.0
 
 
@@ -20,7 +19,7 @@ def upload_report(study: Path, directory: Path) -> str | None:
 
     A tracker that fails does not fail the analysis; the line then has its error.
     """
-    if not read_object(study / STATE).get("trackers"):
+    if not read_object(study / TRACKING).get("trackers"):
         return None
     files = [directory / "report.html", *sorted((directory / "plots").glob("*.png"))]
     argv = [sys.executable, "-m", "numa_bench.tracking", "attach", str(study), *map(str, files)]

@@ -17,7 +17,7 @@ from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import help_text
 from numa_bench.config.validation import check_name, check_root, check_uri
 from numa_bench.errors import ConfigError
-from numa_bench.store import STUDY_MARKER
+from numa_bench.study_files import RESULTS
 from numa_bench.versions import PROJECT
 
 MOST_GPUS = 16
@@ -50,7 +50,7 @@ def study_dir(
 ) -> str:
     """The directory of this study; dry and debug runs have one of their own, used again."""
     if resume_from:
-        if not (Path(resume_from) / STUDY_MARKER).is_file():
+        if not (Path(resume_from) / RESULTS).is_file():
             raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
         return resume_from
     return _directory(root, "", name, now, dry_run, debug)
@@ -83,10 +83,10 @@ def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug:
 def _not_a_study(path: Path) -> str:
     if not path.is_dir():
         return "no such directory; give the directory of a study, with results.json in it"
-    jobs = sorted(job.parent.name for job in path.glob(f"*/{STUDY_MARKER}"))
+    jobs = sorted(job.parent.name for job in path.glob(f"*/{RESULTS}"))
     if jobs:
         return f"holds several studies; resume one of them: {', '.join(jobs)}"
-    return f"is not a study: it has no {STUDY_MARKER}"
+    return f"is not a study: it has no {RESULTS}"
 
 
 def _gpu_count() -> int:

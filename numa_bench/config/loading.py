@@ -17,7 +17,7 @@ from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
-from numa_bench.store import RESOLVED_CONFIG
+from numa_bench.study_files import RESOLVED_CONFIG
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"

@@ -1,4 +1,4 @@
-"""One attempt at one run: files, command, monitor, profiler, and the record of all that."""
+"""One attempt at one run: files, command, monitor, profiler, and the resulting record."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import Topology
-from numa_bench.plan.plan import Plan
 from numa_bench.profiling.nsys import why_no_report
-from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, make_record
+from numa_bench.profiling.profilers import Profiler
+from numa_bench.records import Execution, Record, RunResult, RunSpec, make_record
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.outcome import classify_outcome, worker_outcome
 from numa_bench.runner.process import Ended, run_process
-from numa_bench.store import RunPaths, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RunPaths
 
 logger = logging.getLogger("numa_bench")
+#: Read from the end of a log for its last lines; far more than `output.error_lines` of text.
 _TAIL_BYTES = 16_384
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 
@@ -38,9 +40,23 @@ class Host:
     environment: str
 
 
-@dataclass
+@dataclass(frozen=True)
+class AttemptSettings:
+    """Settings that are the same for all runs of a study.
+
+    `grace_s`: between SIGTERM and SIGKILL; `error_lines`: last lines of stderr in an error;
+    `monitor_interval_s`: between two readings of the sensors, 0 for none.
+    """
+
+    grace_s: float
+    error_lines: int
+    monitor_interval_s: float
+    profiler: Profiler
+
+
+@dataclass(frozen=True)
 class _Outcome:
-    """What one start of a worker left behind."""
+    """How one start of a worker ended. `problem`: why there is no usable result."""
 
     ended: Ended
     result: RunResult | None = None
@@ -51,13 +67,13 @@ class _Outcome:
 
 def attempt_run(
     spec: RunSpec,
-    plan: Plan,
+    settings: AttemptSettings,
     store: StudyStore,
     topology: Topology,
     host: Host,
     interrupts: Interrupts,
-) -> JsonDict:
-    """Run a spec and return its record. Whatever happens becomes a record."""
+) -> Record:
+    """Run a spec and return its record. Every failure of the run becomes a record too."""
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
@@ -65,12 +81,12 @@ def attempt_run(
     try:
         store.prepare_run(spec)
     except OSError as error:
-        # What lies there is of an earlier attempt, and stays unread.
+        # Files that are there belong to an earlier attempt; they must not be read as this one's.
         problem = f"its files cannot be written: {error}"
         outcome = _Outcome(Ended(None, "exited", 0.0, start_error=problem))
     else:
-        outcome = _started(spec, plan, paths, interrupts)
-        tail = read_last_lines(paths.stderr, plan.output.error_lines)
+        outcome = _start_worker(spec, settings, paths, interrupts)
+        tail = read_last_lines(paths.stderr, settings.error_lines)
     ended, result = outcome.ended, outcome.result
     status, error_text = classify_outcome(spec, ended, result, outcome.problem, tail, topology)
     warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
@@ -95,51 +111,61 @@ def attempt_run(
     return make_record(spec, result, execution, host.name)
 
 
-def _started(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) -> _Outcome:
-    """Start the worker; once more when the profiler lost its session before the worker ran."""
-    outcome = _once(spec, plan, paths, interrupts)
-    if not _lost(spec, paths, outcome):
+def _start_worker(
+    spec: RunSpec, settings: AttemptSettings, paths: RunPaths, interrupts: Interrupts
+) -> _Outcome:
+    """Run the worker; a second time if nsys ended before the worker ran.
+
+    nsys sometimes loses its session at the start, which says nothing about the run.
+    """
+    outcome = _run_once(spec, settings, paths, interrupts)
+    if not _ended_before_worker(spec, paths, outcome):
         return outcome
     first = outcome.ended.returncode
-    logger.warning("%s: nsys ended with %s before the worker ran; once more", spec.run_id, first)
-    outcome = _once(spec, plan, paths, interrupts)
-    told = f"profiler: nsys lost its session at the start (exit code {first}); started once more"
-    outcome.warnings = (*outcome.warnings, told)
-    if _lost(spec, paths, outcome):
-        outcome.problem = (
-            "nsys or what it starts ended before the worker ran, twice; profiler=none measures "
-            "without it"
+    logger.warning(
+        "%s: nsys ended with %s before the worker ran; starting it once more", spec.run_id, first
+    )
+    outcome = _run_once(spec, settings, paths, interrupts)
+    note = f"profiler: nsys lost its session at the start (exit code {first}); started once more"
+    outcome = replace(outcome, warnings=(*outcome.warnings, note))
+    if _ended_before_worker(spec, paths, outcome):
+        outcome = replace(
+            outcome,
+            problem="nsys or its child ended before the worker ran, twice; profiler=none measures "
+            "without it",
         )
     return outcome
 
 
-def _lost(spec: RunSpec, paths: RunPaths, outcome: _Outcome) -> bool:
+def _ended_before_worker(spec: RunSpec, paths: RunPaths, outcome: _Outcome) -> bool:
     ended = outcome.ended
     never_ran = ended.reason == "exited" and ended.returncode != 0 and not paths.started.is_file()
     return spec.profile.kind == "nsys" and ended.start_error is None and never_ran
 
 
-def _once(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) -> _Outcome:
+def _run_once(
+    spec: RunSpec, settings: AttemptSettings, paths: RunPaths, interrupts: Interrupts
+) -> _Outcome:
     token = f"{os.getpid()}-{uuid.uuid4().hex}"
     nsys = spec.profile.kind == "nsys"
     with contextlib.ExitStack() as stack:
         tmp = Path(tempfile.gettempdir())
-        if nsys:  # all of its own state goes there, and so does what a killed session leaves
+        if nsys:  # its state goes there, including the files of a session that was killed
             try:
                 made = tempfile.TemporaryDirectory(prefix="numa_bench-", ignore_cleanup_errors=True)
             except OSError as error:
                 return _Outcome(Ended(None, "exited", 0.0, start_error=f"no TMPDIR: {error}"))
             tmp = Path(stack.enter_context(made))
-        command = worker_command(spec, paths, os.environ, token, plan.profiler, tmp)
+        command = worker_command(spec, paths, os.environ, token, settings.profiler, tmp)
         found_by = paths.started if nsys else None
-        monitor = Monitor(spec, paths.monitor, plan.monitor_interval_s, pid_file=found_by)
+        monitor = Monitor(spec, paths.monitor, settings.monitor_interval_s, pid_file=found_by)
         with monitor:
             ended = run_process(
                 command,
                 paths.stdout,
                 paths.stderr,
                 timeout_s=spec.test.timeout_s,
-                grace_s=plan.output.grace_s,
+                grace_s=settings.grace_s,
                 interrupts=interrupts,
                 started=monitor.start_sampling,
             )
@@ -149,19 +175,20 @@ def _once(spec: RunSpec, plan: Plan, paths: RunPaths, interrupts: Interrupts) ->
         if nsys and ended.start_error is None:
             ended, warnings = worker_outcome(ended, result)
             warnings += _report_problem(paths, tmp)
-            if plan.profiler.exposed and paths.report.is_file():
-                names = ", ".join(plan.profiler.exposed)
+            if settings.profiler.exposed and paths.report.is_file():
+                names = ", ".join(settings.profiler.exposed)
                 warnings += (f"profiler: the report may hold {names} of other processes",)
         elif spec.profile.kind == "torch" and result is not None and not paths.trace.is_file():
-            warnings = ("profiler: there is no trace",)
+            warnings = ("profiler: torch.profiler wrote no trace",)
     return _Outcome(ended, result, problem, monitor, warnings)
 
 
 def _report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
-    """Make sure that nsys' report is where it belongs; a warning when there is none."""
+    """Make sure that nsys' report is at `paths.report`; returns a warning when there is none."""
     if paths.report.is_file():
         return ()
-    strays = sorted(tmp.glob("**/*.nsys-rep"))  # where nsys turns when the target takes nothing
+    # nsys falls back to its TMPDIR if the target is not writable.
+    strays = sorted(tmp.glob("**/*.nsys-rep"))
     try:
         if strays:
             shutil.move(strays[0], paths.report)
@@ -173,9 +200,9 @@ def _report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
 
 
 def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
-    """What the worker wrote, or None and why it cannot be used.
+    """The worker's result, or None and the reason why it cannot be used.
 
-    A result that the worker had to leave in the temporary directory is moved to its place.
+    A result at `spare_result` is moved to `result`.
     """
     path = paths.result if paths.result.is_file() else paths.spare_result
     if not path.is_file():
@@ -191,12 +218,13 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
             write_json(paths.result, result.to_dict(), indent=None)
             path.unlink()
         except OSError:
-            result.warnings.append(f"raw_data: no space in the study, it is in {path}")
+            warning = f"raw_data: no space left in the study; it is in {path}"
+            result = replace(result, warnings=[*result.warnings, warning])
     return result, ""
 
 
 def read_last_lines(path: Path, count: int) -> str:
-    """The last `count` lines of a log that may not be UTF-8, or may not be there."""
+    """The last `count` lines of a log; empty if it cannot be read. It need not be UTF-8."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -219,7 +247,7 @@ def utc_timestamp() -> str:
 
 
 def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor | None) -> list[str]:
-    """What disturbed a run, as far as it was measured at all."""
+    """Warnings about disturbances of a run; most need samples of a timed window."""
     found = []
     if ended.reason == "exited" and ended.leftovers:
         found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")

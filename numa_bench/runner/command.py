@@ -1,4 +1,4 @@
-"""Pure: a spec and its paths to the whole command line and environment of one run."""
+"""From a spec and its paths to the command line and environment of one run. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numa_bench.profiling.profilers import Profiler, nsys_argv, nsys_environment
 from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command
-from numa_bench.store import RunPaths
+from numa_bench.study_files import RunPaths
 from numa_bench.versions import PROJECT
 
-#: What hydra_app sets for the runner itself.
+#: Variables that hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
 
 
@@ -26,9 +26,10 @@ def worker_command(
     profiler: Profiler,
     tmp: Path,
 ) -> Command:
-    """The profiler outermost, so that numactl binds the worker alone; the worker innermost.
+    """The command of one run: profiler, numactl, worker, from the outside in.
 
-    `tmp` is the private temporary directory of a session of nsys.
+    numactl comes after nsys so that it binds the worker alone. `tmp` is the private temporary
+    directory of an nsys session.
     """
     worker = [
         sys.executable,
@@ -58,7 +59,7 @@ def worker_command(
 
 
 def worker_environment(spec: RunSpec, environ: Mapping[str, str], token: str) -> dict[str, str]:
-    """The caller's environment, plus what makes this run see its one GPU and a cold compiler."""
+    """The caller's environment, changed so that the run sees its one GPU and a cold compiler."""
     env = {**gpu_environment(spec.device, environ), RUN_TOKEN: token}
     if spec.test.compile_model:
         # compile_s of every repeat is a cold compile, not a read of the last repeat's cache.

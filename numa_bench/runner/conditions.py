@@ -1,7 +1,7 @@
-"""Before a study: conditions of the machine that would weaken it, each with what to do.
+"""Conditions of the machine that would weaken a study, each with what to do about it.
 
-They are warnings, not errors: a study on a laptop is still a study, and its record says what the
-machine was like.
+They are warnings, not errors: a study on a laptop is still a study, and experiment_summary.json
+lists the conditions under which it ran.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from numa_bench.workload import ELEMENT_BYTES, copy_bytes
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
 WORKER_MB = {"cpu": 500, "cuda": 1500}
-_BUSY_GPU = 5  # percent
+#: Utilisation in percent above which a GPU counts as in use, whoever uses it.
+_BUSY_GPU = 5
+#: Load per CPU above which the machine counts as busy, but never below a load of 1.
 _BUSY_CPU = 0.1
 
 
@@ -44,10 +46,10 @@ def check_conditions(
 
 
 def needed_mb(run: RunSpec) -> float:
-    """What a run takes of its memory node, in MB: pools of input and output, slots and weights on
-    the CPU, the worker.
+    """Memory that a run needs on its node, in MB: pools of input and output, the worker, and on the
+    CPU slots and weights too.
 
-    An estimate from below: activations are not in it.
+    A lower bound: activations are not included.
     """
     test, vit = run.test, run.vit
     in_bytes, out_bytes = copy_bytes(run)
@@ -92,8 +94,8 @@ def _cpu_clock(root: Path) -> list[str]:
             governors[name] = governors.get(name, 0) + 1
     slow = {name: count for name, count in governors.items() if name != "performance"}
     if slow:
-        told = ", ".join(f"{name} on {count} CPUs" for name, count in sorted(slow.items()))
-        found.append(f"CPU governor is {told}; sudo cpupower frequency-set -g performance")
+        governed = ", ".join(f"{name} on {count} CPUs" for name, count in sorted(slow.items()))
+        found.append(f"CPU governor is {governed}; sudo cpupower frequency-set -g performance")
     turbo = {"intel_pstate/no_turbo": "0", "cpufreq/boost": "1"}
     for name, on in turbo.items():
         with contextlib.suppress(OSError):
@@ -109,7 +111,7 @@ def _swap() -> list[str]:
     with contextlib.suppress(OSError, RuntimeError):
         used = psutil.swap_memory().used / 1e6
         if used >= 1:
-            return [f"{used:.0f} MB of swap are in use; sudo swapoff -a while you measure"]
+            return [f"{used:.0f} MB of swap are in use; run sudo swapoff -a before measuring"]
     return []
 
 
@@ -117,7 +119,7 @@ def _load() -> list[str]:
     with contextlib.suppress(OSError):
         load, cpus = psutil.getloadavg()[0], psutil.cpu_count() or 1
         if load > max(1.0, _BUSY_CPU * cpus):
-            return [f"the machine is busy (load {load:.1f} on {cpus} CPUs); stop what else runs"]
+            return [f"the machine is busy (load {load:.1f} on {cpus} CPUs); stop other processes"]
     return []
 
 
@@ -130,7 +132,7 @@ def _gpus(uuids: Sequence[str], module: Any | None) -> list[str]:
 
 
 def _gpu(nvml: Any, uuid: str) -> list[str]:
-    """One GPU: busy, persistence mode, link. A query that is not supported is left out."""
+    """One GPU: busy, persistence mode, link. Unsupported queries are left out."""
     found = []
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
@@ -146,7 +148,7 @@ def _gpu(nvml: Any, uuid: str) -> list[str]:
     with contextlib.suppress(nvml.NVMLError):
         if nvml.nvmlDeviceGetPersistenceMode(handle) == 0:
             found.append(f"{name}: persistence mode is off; sudo nvidia-smi -pm 1")
-    # The width is the slot's; the generation drops while a GPU idles and says nothing here.
+    # Only the width is compared: a link drops to a lower generation while its GPU idles.
     with contextlib.suppress(nvml.NVMLError):
         now = nvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
         best = nvml.nvmlDeviceGetMaxPcieLinkWidth(handle)

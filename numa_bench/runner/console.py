@@ -1,4 +1,4 @@
-"""What the person sees: a bar on a terminal, plain lines elsewhere, and a table at the end."""
+"""What the user sees: a bar on a terminal, plain lines elsewhere, and a table at the end."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from numa_bench.labels import node_label
 from numa_bench.plan.plan import Plan, estimate_s
-from numa_bench.records import JsonDict, RunSpec
+from numa_bench.records import Record, RunSpec
 from numa_bench.runner.summary import (
     Row,
     device_text,
     group_by_cell,
     memory_text,
     model_text,
-    node_text,
     varied_settings,
 )
 
 logger = logging.getLogger("numa_bench")
 
 _MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
+#: Columns of the tables when stdout is no terminal: the widest run ids fit.
 _PLAIN_WIDTH = 160
 
 
 class _Screen(Console):
-    """A console that tells when its reader has gone, where rich would end the whole sweep."""
+    """A console that raises when its reader has gone, where rich would end the whole sweep."""
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError that rich is handling
 
     @contextlib.contextmanager
     def may_go(self) -> Iterator[None]:
-        """A terminal that was closed must not end a study; what is left to print goes nowhere."""
+        """Keep the study running if the terminal was closed; further output is discarded."""
         try:
             yield
         except OSError as error:
@@ -109,7 +110,7 @@ class Reporter:
         logging.getLogger().setLevel(self._level_before)
 
     def show_start(self, plan: Plan, pending: Sequence[RunSpec], directory: Path) -> None:
-        """The study starts: `pending` are the runs still to do."""
+        """Show that the study starts; `pending` are the runs still to do."""
         done = len(plan.runs) - len(pending)
         resumed = f", {done} already done" if done else ""
         logger.info(
@@ -126,26 +127,31 @@ class Reporter:
             self._task = self._progress.add_task(plan.study, total=len(pending), left=left)
 
     def left_s(self) -> float:
-        """Seconds left: the estimates of what is pending, corrected by how the others were off."""
+        """Seconds left: estimates of pending runs, scaled by the error of those that are done."""
         pace = self._took_s / self._estimated_s if self._estimated_s else 1.0
         return pace * sum(map(estimate_s, self._pending))
 
     def show_run_start(self, spec: RunSpec) -> None:
-        """A run starts."""
+        """Show that a run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
         if self._progress is not None:
             self._progress.update(
                 self._task, description=spec.run_id, left=duration_text(self.left_s())
             )
 
-    def show_run_end(self, record: JsonDict) -> None:
-        """A run ended and its record is stored."""
+    def show_run_end(self, record: Record) -> None:
+        """Show how a run ended; its record is stored."""
         line = result_line(record)
         level = logging.INFO if record["status"] in ("passed", "waived") else logging.WARNING
-        fields = {key: record[key] for key in ("run_id", "status", "error", "duration_s")}
+        fields = {
+            "run_id": record["run_id"],
+            "status": record["status"],
+            "error": record["error"],
+            "duration_s": record["duration_s"],
+        }
         if self._progress is not None:
             mark = _MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
-            # Escaped: a PyTorch error may well say "[enforce fail at ...]".
+            # Escaped: PyTorch's errors contain texts such as "[enforce fail at ...]".
             with self._console.may_go():
                 self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
             done = self._pending.pop(0)
@@ -162,7 +168,7 @@ def make_reporter(plan: Plan) -> Reporter:
     return Reporter(plan, bar=wanted == "bar" or (wanted == "auto" and sys.stderr.isatty()))
 
 
-def result_line(record: JsonDict) -> str:
+def result_line(record: Record) -> str:
     """One finished run in one line."""
     parts = [record["run_id"]]
     throughput = record["throughput_samples_per_s"]
@@ -175,7 +181,7 @@ def result_line(record: JsonDict) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as a person says them: 40 s, 12 min, 3 h 05 min."""
+    """Seconds in the largest fitting unit: 40 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -183,7 +189,7 @@ def duration_text(seconds: float) -> str:
 
 
 def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None:
-    """The closing table on stdout: model x placement, throughput, difference to local."""
+    """Print the closing table on stdout: model x placement, throughput, difference to local."""
     table = Table(title=f"{plan.study}: throughput", title_justify="left")
     for name in ("device", "model", "CPU node", "memory", "placement"):
         table.add_column(name, overflow="fold")
@@ -216,7 +222,7 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
 
 
 def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
-    """What a study would run, one row per cell, and what would weaken it."""
+    """Print what a study would run, one row per cell, and conditions that would weaken it."""
     table = Table(title=f"{plan.study}: planned runs", title_justify="left")
     for name in ("run id", "device", "CPU node", "memory node", "policy", "placement", "model"):
         table.add_column(name, overflow="fold")
@@ -228,7 +234,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         table.add_row(
             run.run_id.replace(f"_r{run.repeat}-", "_r*-"),
             device_text(run),
-            node_text(run.placement.numa_node),
+            node_label(run.placement.numa_node),
             memory_text(run),
             run.placement.policy,
             run.placement.label,
@@ -262,6 +268,6 @@ def _range_text(row: Row) -> str:
 
 
 def _stdout() -> _Screen:
-    """Wide enough not to cut run ids when the output goes to a file or a pipe."""
+    """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return _Screen(width=width, markup=False, emoji=False)

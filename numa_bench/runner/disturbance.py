@@ -1,6 +1,6 @@
-"""Pure: what disturbed a run, as warnings that stand in its record and as marks in the table.
+"""What disturbed a run, as warnings for its record. Pure.
 
-A warning is "code: what was seen"; the code finds its mark and its meaning here.
+A warning is "code: what was observed"; `marks.KINDS` has the mark and the meaning of each code.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from numa_bench.machine.sensors import throttle_names
 from numa_bench.records import JsonDict
 
-#: Interquartile range of a batch's stage time over its median.
+#: Interquartile range of the batches' stage times over their median. A convention, as are the
+#: limits below: disturbances of this size can hide or imitate effects of a few percent.
 SPREAD = 0.10
-#: Change of the median stage time from the first third of a window to its last.
+#: Relative change of the median stage time from the first third of a window to the last.
 TREND = 0.03
-#: Fraction of the measured CPUs' time that others may use, and that a hypervisor may take.
+#: Fractions of the measured CPUs' time: used by other processes, taken by the hypervisor.
 FOREIGN_CPU = 0.02
 STEAL = 0.01
+#: Four batches in each third of a window, the least for which quartiles and trend are reported.
 _LEAST_BATCHES = 12
 
 Summary = Mapping[str, Mapping[str, float]]
 
 
 def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDict) -> list[str]:
-    """Warnings from the raw times of the timed window and from how warm-up ended."""
+    """Warnings from the raw times of the timed window, in ms, and from the end of warm-up."""
     found = []
     if warmup and not warmup.get("settled", True):
         found.append(
@@ -67,8 +69,8 @@ def measure_trend(values: Sequence[float]) -> float:
 def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
     """Warnings from the sensors' summary over the timed window, which held `samples` readings.
 
-    Without any the summary is of the whole run, and other processes' CPU time in it says nothing
-    of the window: trackers and exports are busy while a worker starts.
+    If it held none, the summary covers the whole run, and CPU time of other processes is not
+    reported: trackers and exports are busy while a worker starts.
     """
     found = []
 
@@ -81,15 +83,17 @@ def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
     reasons = throttle_names(int(greatest("throttle_reasons")))
     if reasons:
         found.append(f"throttled: {', '.join(reasons)} (in up to {samples} readings)")
-    # A link sleeps at a lower generation while its GPU idles, so its best moment counts.
+    # A link drops to a lower generation while its GPU idles, so its maximum counts.
     for name, unit in (("generation", "generation "), ("width", "x")):
         now, best = greatest(f"pcie_{name}"), greatest(f"pcie_max_{name}")
         if 0 < now < best:
-            found.append(f"pcie: the link ran at {unit}{now:.0f}, it can do {unit}{best:.0f}")
+            found.append(f"pcie: the link ran at {unit}{now:.0f}; its maximum is {unit}{best:.0f}")
     if greatest("foreign_processes") >= 1:
         found.append(f"foreign_gpu: {greatest('foreign_processes'):.0f} other processes on the GPU")
     if samples and middle("cpu_foreign") > FOREIGN_CPU:
-        found.append(f"foreign_cpu: others used {middle('cpu_foreign'):.0%} of the measured CPUs")
+        found.append(
+            f"foreign_cpu: other processes used {middle('cpu_foreign'):.0%} of the measured CPUs"
+        )
     if samples and middle("cpu_steal") > STEAL:
         found.append(f"steal: the hypervisor took {middle('cpu_steal'):.1%} of the measured CPUs")
     if greatest("swap_traffic_mb") > 0:

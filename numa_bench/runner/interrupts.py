@@ -1,8 +1,8 @@
-"""Ctrl-C as a state instead of an exception: nothing is torn in the middle of a write.
+"""Ctrl-C as a state instead of an exception, so that no write is interrupted half-way.
 
 The first SIGINT, SIGTERM or SIGHUP asks the study to finish cleanly, the second to end at once.
-A waiting loop selects on `fd`, which becomes readable when a signal arrives, also when it arrives
-just before select() begins to sleep. A signal that was ignored (nohup) stays so.
+A waiting loop selects on `fd`, which becomes readable when a signal arrives, even just before
+select() starts to sleep. A signal that was ignored (nohup) stays ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Counts interrupting signals while it is entered. Outside the main thread it hears none."""
+    """Counts interrupting signals while entered; outside the main thread it receives none."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,10 +28,10 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            # Written by the C handler at once; `_note` only runs between two bytecodes.
+            # The C handler writes to it at once; `_note` runs later, between two bytecodes.
             self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-            heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heard}
+            handled = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,6 +46,6 @@ class Interrupts:
         self.count += 1
 
     def drain(self) -> None:
-        """Forget that `fd` was readable; the count stays."""
+        """Empty `fd` until the next signal; the count stays."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 4096)

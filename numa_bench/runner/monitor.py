@@ -1,7 +1,7 @@
-"""Samples sensors beside a worker, on CPUs that are not measured where there are any.
+"""Samples sensors while a worker runs, on CPUs that are not measured if there are any.
 
-A thread of the orchestrator, pinned by itself, asleep between samples. Its own CPU time is in
-the file it leaves, so that its cost is known for every run.
+A thread of the runner that pins itself and sleeps between samples. Its own CPU time is in
+monitor.json, so that its cost is known for every run.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
 from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
 
 logger = logging.getLogger("numa_bench")
-#: Longest wait for the last reading when a run has ended.
+#: Longest wait for the last reading when a run has ended: a query may hang in the driver.
 STOP_WAIT_S = 5.0
-_PID_POLL_S = 0.05  # until the worker runs, which is before anything is measured
+#: Interval of looking for `pid_file`. The worker writes it before it measures anything.
+_PID_POLL_S = 0.05
 
 
 class Monitor:
-    """Use as a context manager around one run; call `watch` when its process exists.
+    """Use as a context manager around one run; call `start_sampling` when its process exists.
 
-    `interval_s` 0 switches it off. `nvml` lets tests pass a fake module. `pid_file` is where a
-    worker leaves its number that is not the process that was started: under nsys.
+    `interval_s` 0 switches it off. `nvml` lets tests pass a fake module. `pid_file`: the file to
+    which the worker writes its process number when another process was started, namely nsys.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Monitor:
             self._thread.join(STOP_WAIT_S)
 
     def save_readings(self) -> None:
-        """Write monitor.json; a disk that does not take it costs a log line, not the run."""
+        """Write monitor.json; a failure is logged and does not fail the run."""
         if not self.times:
             return
         try:
@@ -88,7 +89,7 @@ class Monitor:
             logger.warning("%s could not be written: %s", self._path.name, error)
 
     def to_dict(self) -> JsonDict:
-        """Columns over time; a sensor that did not answer at some moment is null there.
+        """Columns over time; null where a sensor did not answer.
 
         `monotonic_s` is CLOCK_MONOTONIC, the clock of the worker's window.
         """
@@ -102,15 +103,15 @@ class Monitor:
         }
 
     def summarise_window(self, window: tuple[float, float] | None) -> dict[str, dict[str, float]]:
-        """Least, median and greatest value of every sensor inside the timed window.
+        """Minimum, median and maximum of every sensor inside the timed window.
 
-        `window` is (begin, end) in CLOCK_MONOTONIC; without one, or when no sample fell inside,
+        `window` is (begin, end) in CLOCK_MONOTONIC; without one, or without a reading in it,
         the whole run counts.
         """
         return summarise_readings(self._inside(window) or self.readings)
 
     def count_readings(self, window: tuple[float, float] | None) -> int:
-        """How many readings fell inside the window."""
+        """Number of readings inside the window."""
         return len(self._inside(window))
 
     def _inside(self, window: tuple[float, float] | None) -> list[Reading]:
@@ -135,7 +136,7 @@ class Monitor:
                 self._stop.wait(self._interval_s)
 
     def _worker_pid(self, pid: int) -> int:
-        """The worker's number, waited for where it comes from a file."""
+        """The worker's process number; waits for `pid_file` if there is one."""
         while self._pid_file is not None and not self._stop.wait(_PID_POLL_S):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return int(read_json(self._pid_file)["pid"])
@@ -143,7 +144,7 @@ class Monitor:
 
 
 def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:
-    """Least, median and greatest value of every sensor that answered."""
+    """Minimum, median and maximum of every sensor that answered."""
     names = sorted({name for reading in readings for name in reading})
     found = {}
     for name in names:
@@ -154,7 +155,7 @@ def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float
             "max": max(values),
         }
     if "throttle_reasons" in found:
-        # A mask: what was seen at any moment counts.
+        # A bit mask: every reason seen in any reading counts.
         masks = (int(r["throttle_reasons"]) for r in readings if "throttle_reasons" in r)
         found["throttle_reasons"]["max"] = float(functools.reduce(operator.or_, masks))
     return found
@@ -170,7 +171,7 @@ def _move_away(measured: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSensors | None]:
-    """Sensors of the run's GPU, or None: no GPU, or an NVML that does not answer."""
+    """Sensors of the run's GPU; None without a GPU, or if NVML does not answer."""
     uuid = spec.device.gpu_uuid
     with contextlib.ExitStack() as stack:
         sensors = None
@@ -178,7 +179,7 @@ def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSen
             try:
                 nvml = stack.enter_context(open_nvml(module))
                 sensors = GpuSensors(nvml, uuid, lambda: _family(pid))
-            except Exception as error:  # noqa: BLE001 - sensors must never cost a measurement
+            except Exception as error:  # noqa: BLE001 - sensors must never fail a measurement
                 logger.warning("GPU sensors are missing: %s", error)
         yield sensors
 

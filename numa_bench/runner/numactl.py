@@ -1,6 +1,6 @@
-"""A placement as numactl's command line (numactl 2.0, man numactl), and a check that it works here.
+"""A placement as a numactl command line (numactl 2.0, man numactl), and a check that it works.
 
-Building the command line is pure; `check_binding` runs it once on a command that does nothing.
+Building the command line is pure; `check_binding` runs it on a command that does nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNBOUND = "or measure without binding: experiment.hardware.numa_nodes=unbound"
 
 
 def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:
-    """The words to put before a command so that it runs as placed; empty when nothing is bound."""
+    """The prefix of a command that binds it as planned; empty when nothing is bound."""
     if not placement.bound:
         return []
     argv = [numactl]
@@ -38,7 +38,7 @@ def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:
 def check_binding(placements: Iterable[Placement]) -> None:
     """Try every distinct binding on a command that does nothing.
 
-    Raises MachineError when numactl is missing, or is not allowed to or cannot bind.
+    Raises MachineError when numactl is missing, not permitted to bind, or fails.
     """
     bindings = dict.fromkeys(tuple(numactl_argv(placement)) for placement in placements)
     bindings.pop((), None)

@@ -1,4 +1,4 @@
-"""Pure: what a process left behind to a status and an error that helps."""
+"""From how a process ended and its result to a status and an error. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def classify_outcome(
     """The status of a run and its error (None when it passed).
 
     `result` is what the worker wrote, `result_problem` why it could not be read. The exit code
-    and the result must agree, or the run failed. The first line of the error says it all; the
-    last lines of stderr follow.
+    and the result must agree, or the run failed. The first line of the error is complete by
+    itself; the last lines of stderr follow.
     """
     status, headline = _headline(spec, ended, result, result_problem, topology)
     if headline is None or status in (Status.WAIVED, Status.INVALID):
@@ -34,11 +34,11 @@ def classify_outcome(
 
 
 def worker_outcome(ended: Ended, result: RunResult | None) -> tuple[Ended, tuple[str, ...]]:
-    """How the worker itself ended, from how its nsys session ended, and warnings about nsys.
+    """How the worker ended, derived from how its nsys session ended, and warnings about nsys.
 
-    nsys ends with its child's exit status, 128 + n for a signal, and with 1 for its own errors.
-    A worker ends with 1 only when its result says so: otherwise the 1 is nsys', and the worker's
-    measurement stands.
+    nsys exits with its child's exit status, 128 + n for a signal, and with 1 for its own errors.
+    A worker exits with 1 only if its result is "failed": otherwise the 1 is from nsys, and the
+    worker's measurement is valid.
     """
     code = ended.returncode
     if code is None or ended.reason != "exited":
@@ -62,7 +62,7 @@ def _headline(
     if ended.start_error is not None:
         return Status.FAILED, f"could not be started: {ended.start_error}"
     code = ended.returncode
-    hangs = "; SIGKILL did not end it: it hangs in the kernel, see dmesg" if code is None else ""
+    hangs = "; it survived SIGKILL and hangs in the kernel, see dmesg" if code is None else ""
     if ended.reason == "timeout":
         limit = f"{spec.test.timeout_s:g}"
         return Status.TIMEOUT, f"stopped after timeout_s={limit}; raise it or measure less{hangs}"

@@ -1,10 +1,10 @@
-"""Runs one command to its end, whatever that end is, and says what happened.
+"""Runs one command until it ends or must be ended, and reports how it ended.
 
 The process gets a session of its own; when it must end, its group gets SIGTERM, a grace period,
 then SIGKILL. nsys alone gets the SIGTERM instead: it ends the worker, which lives in a session of
-its own, and a second signal would cost its report. Processes that moved away from the group are
+its own, and a second signal would cost its report. Processes that left the group are
 found by the token in their environment.
-The process is reaped last: until then nobody else can get its number, nor that of its group.
+The process is reaped last: until then its number and that of its group cannot be reused.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ import psutil
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts
 
-#: How long to wait for the end of a process that got SIGKILL. A process that hangs in a driver does
-#: not end, and freeing much pinned memory takes long.
+#: Longest wait for a process that got SIGKILL: one that hangs in a driver never ends, and freeing
+#: much pinned memory takes long.
 KILL_WAIT_S = 60.0
+#: The same for descendants; the run is over by then.
 LEFTOVER_WAIT_S = 5.0
-_POLL_S = 0.2  # where the kernel or this Python has no pidfd_open
+#: Polling interval if the kernel or this Python has no pidfd_open.
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class Command:
     """What to start: argument vector, environment, and the token that marks its processes.
 
-    `nsys`: it starts nsys, which wants one signal and then time to write its report.
+    `nsys`: it starts nsys, which must get one signal and then time to write its report.
     """
 
     argv: tuple[str, ...]
@@ -48,9 +50,9 @@ class Command:
 class Ended:
     """How a process ended.
 
-    `returncode` is negative for a signal, None when it could not be started, or does not end even
-    by SIGKILL. `reason` is "exited", "timeout" or "interrupted"; `leftovers` names descendants
-    that had to be killed.
+    `returncode` is negative for a signal, None when it could not be started or survived SIGKILL.
+    `reason` is "exited", "timeout" or "interrupted"; `leftovers` names descendants that had to be
+    killed.
     """
 
     returncode: int | None
@@ -96,7 +98,7 @@ def run_process(
         if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
             if command.nsys:
-                os.kill(process.pid, signal.SIGTERM)  # not reaped: the number is still its own
+                os.kill(process.pid, signal.SIGTERM)  # not reaped, so the number still is its own
             else:
                 _signal_group(process.pid, signal.SIGTERM)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
@@ -136,8 +138,10 @@ def _wait(
 
 @contextlib.contextmanager
 def _pidfd(pid: int) -> Iterator[int | None]:
-    """A descriptor that is readable when the process ended. None before Linux 5.3, where a sandbox
-    forbids it, and in a Python that was built for old kernels."""
+    """A descriptor that is readable when the process has ended.
+
+    None before Linux 5.3, in sandboxes that forbid it, and in a Python built for older kernels.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except (OSError, AttributeError):
@@ -154,11 +158,11 @@ def _has_ended(pid: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list[str]]:
-    """End what is left of a run and reap it: its return code, and the names of its leftovers."""
+    """End what is left of a run and reap it; returns its return code and the leftovers' names."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(process.pid, signal.SIGKILL)  # to a process that ended this does nothing
+        os.kill(process.pid, signal.SIGKILL)  # no effect if the process has ended
     leftovers = kill_marked(token, but=process.pid)
-    _signal_group(process.pid, signal.SIGKILL)  # those that dropped the token
+    _signal_group(process.pid, signal.SIGKILL)  # processes that dropped the token
     try:
         return process.wait(KILL_WAIT_S), leftovers
     except subprocess.TimeoutExpired:
@@ -173,7 +177,7 @@ def _signal_group(pgid: int, number: int) -> None:
 def kill_marked(token: str, but: int) -> list[str]:
     """SIGKILL every process that carries the run's token, except the process `but`.
 
-    Looks again until there is no new one, as a process may start another before it is killed, and
+    Repeats until there is no new one, as a process may start another before it is killed, and
     once more, as a process in the middle of exec() shows no environment. Returns the names.
     """
     names: dict[int, str] = {}
@@ -193,7 +197,7 @@ def kill_marked(token: str, but: int) -> list[str]:
 
 
 def _marked(token: str) -> Iterator[psutil.Process]:
-    for pid in psutil.pids():  # process_iter() may remember who had a number before
+    for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             if process.environ().get(RUN_TOKEN) != token or pid == os.getpid():
@@ -203,7 +207,7 @@ def _marked(token: str) -> Iterator[psutil.Process]:
 
 
 def _wait_gone(processes: list[psutil.Process]) -> None:
-    """Wait until all have ended or are zombies: in a container, nobody may come to reap them."""
+    """Wait until all have ended or are zombies, which nothing may reap in a container."""
     deadline = time.monotonic() + LEFTOVER_WAIT_S
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -214,7 +218,7 @@ def _wait_gone(processes: list[psutil.Process]) -> None:
 
 
 def _oom_kills() -> int:
-    """Processes killed for memory since boot (/proc/vmstat); 0 if the kernel does not say."""
+    """Processes killed for lack of memory since boot (/proc/vmstat); 0 if not counted."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""May a study run in a directory that already holds one; and the command that resumes a study."""
+"""Whether a study may run in a directory that already holds one, and the command to resume it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from numa_bench.errors import StoreError
 from numa_bench.invocation import command_words
-from numa_bench.jsonio import read_json
 from numa_bench.plan.plan import Plan
-from numa_bench.store import STUDY_MARKER
+from numa_bench.study_files import RESULTS, read_records
 
 
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
@@ -20,7 +19,7 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     A new study needs an empty directory. Overrides given when resuming may add runs
     (experiment.repeats) but must not change the runs that are already recorded.
     """
-    results = directory / STUDY_MARKER
+    results = directory / RESULTS
     if plan.debug or not results.is_file():
         return
     if plan.resume_from is None:
@@ -30,9 +29,9 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
         )
     given = [o for o in overrides if not o.startswith(("resume_from=", "output.", "dry_run="))]
     try:
-        recorded = {record["run_id"] for record in read_json(results)}
-    except (OSError, ValueError, TypeError, KeyError):
-        return  # the store reports what is wrong with it
+        recorded = {record["run_id"] for record in read_records(results)}
+    except StoreError:
+        return  # opening the store raises the same error, with what to do about it
     unplanned = recorded - {run.run_id for run in plan.runs}
     if given and unplanned:
         raise StoreError(

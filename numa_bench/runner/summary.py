@@ -1,15 +1,23 @@
-"""Pure: records to the rows of the closing table, one row per cell."""
+"""From records to the rows of the closing table, one row per cell. Pure."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from numa_bench.labels import (
+    compile_label,
+    device_label,
+    memory_label,
+    node_label,
+    setting_label,
+)
 from numa_bench.marks import format_marks
-from numa_bench.records import DeviceSpec, JsonDict, RunSpec, TestSpec, VitSpec
+from numa_bench.records import DeviceSpec, Record, RunSpec, TestSpec, VitSpec
 
-_METRIC = "throughput_samples_per_s"
+_METRIC: Final = "throughput_samples_per_s"
 _Measured = tuple[DeviceSpec, VitSpec, TestSpec]
 
 
@@ -39,7 +47,7 @@ class Row:
 
 
 def build_rows(
-    cells: Sequence[RunSpec], runs: Sequence[RunSpec], records: Sequence[JsonDict]
+    cells: Sequence[RunSpec], runs: Sequence[RunSpec], records: Sequence[Record]
 ) -> list[Row]:
     """One row per cell: device by device, model by model in the order given, then placements."""
     by_id = {record["run_id"]: record for record in records}
@@ -61,7 +69,7 @@ def build_rows(
         table.append(
             Row(
                 *_group(run, varied),
-                cpu_node=node_text(run.placement.numa_node),
+                cpu_node=node_label(run.placement.numa_node),
                 memory=memory_text(run),
                 placement=run.placement.label,
                 planned=len(repeats),
@@ -72,9 +80,7 @@ def build_rows(
                     if compared and base
                     else None
                 ),
-                marks=format_marks(
-                    [w for record in found[key] for w in record.get("warnings", ())]
-                ),
+                marks=format_marks([w for record in found[key] for w in record["warnings"]]),
             )
         )
     order = {name: i for i, name in enumerate(dict.fromkeys((r.device, r.model) for r in table))}
@@ -82,8 +88,8 @@ def build_rows(
     return sorted(table, key=lambda r: (devices[r.device], order[r.device, r.model]))
 
 
-def _throughput(records: Sequence[JsonDict]) -> tuple[float, ...]:
-    """Of the runs that passed; it is null where it could not be computed."""
+def _throughput(records: Sequence[Record]) -> tuple[float, ...]:
+    """Throughput of the runs that passed, without those for which it could not be computed."""
     return tuple(r[_METRIC] for r in records if r["success"] and r[_METRIC])
 
 
@@ -105,42 +111,31 @@ def varied_settings(runs: Sequence[RunSpec]) -> list[str]:
 
 
 def device_text(run: RunSpec) -> str:
-    """How a device is shown: GPU number and its node, or CPU."""
-    device = run.device
-    if device.kind == "cpu":
-        return "CPU"
-    node = device.gpu_numa_node
-    return f"GPU {device.gpu_id} (node {node if node is not None and node >= 0 else '?'})"
-
-
-def node_text(node: int | None) -> str:
-    """A CPU node, or that there is none."""
-    return "any" if node is None else str(node)
+    """The device of a run: GPU number and its node, or CPU."""
+    return device_label(run.device.kind, run.device.gpu_id, run.device.gpu_numa_node)
 
 
 def memory_text(run: RunSpec) -> str:
-    """Memory nodes with their policy where it is not bind."""
-    placement = run.placement
-    nodes = ",".join(map(str, placement.memory_nodes)) or "any"
-    return nodes if placement.policy in ("bind", "none") else f"{nodes} ({placement.policy})"
+    """The memory nodes of a run, with the policy unless it is bind."""
+    return memory_label(run.placement.memory_nodes, run.placement.policy)
 
 
 def model_text(run: RunSpec, varied: Sequence[str]) -> str:
     """The model with the settings in which it differs from others of this study."""
+    compiled = compile_label(run.test.compile_mode if run.test.compile_model else None)
     parts = [run.vit.name]
     for name in varied:
-        value = getattr(run.test, name)
         if name == "compile_model":
-            parts.append(f"compiled:{run.test.compile_mode}" if value else "eager")
+            parts.append(compiled)
         else:
-            parts.append(f"{name}={value}")
+            parts.append(setting_label(name, getattr(run.test, name)))
     if run.test.compile_model and "compile_model" not in varied:
-        parts.append(f"compiled:{run.test.compile_mode}")
+        parts.append(compiled)
     return " ".join(parts)
 
 
 def _measured(run: RunSpec) -> _Measured:
-    """What a cell and the local cell that it is compared to have in common."""
+    """What a cell shares with the local cell that it is compared to."""
     return run.device, run.vit, run.test
 
 

@@ -1,4 +1,4 @@
-"""python -m numa_bench.tracking sync PATH...        log what trackers have missed
+"""python -m numa_bench.tracking sync PATH...        log what trackers do not have yet
 python -m numa_bench.tracking attach STUDY FILE...   keep files, such as a report, with a study
 """
 
@@ -15,29 +15,31 @@ from omegaconf import OmegaConf
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.redaction import redact_credentials
-from numa_bench.store import RESOLVED_CONFIG
+from numa_bench.study_files import find_studies, read_resolved_config
 from numa_bench.tracking.factory import make_trackers
-from numa_bench.tracking.sync import Syncer, known_place, study_directories
+from numa_bench.tracking.sync import Syncer, known_place
 
 KINDS = ("mlflow", "wandb", "tensorboard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. 0: everything is logged; 1: a tracker failed; 2: there is no study."""
+    """Run the command line. 0: all runs are logged; 1: a tracker failed; 2: there is no study."""
     parser = argparse.ArgumentParser(description="Log stored studies to trackers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    sync = commands.add_parser("sync", help="log what is missing; twice changes nothing")
+    sync = commands.add_parser("sync", help="log what is missing; safe to repeat")
     sync.add_argument("paths", nargs="+", type=Path, help="studies, sweeps, or an output root")
     attach = commands.add_parser("attach", help="keep files with a study's parent run")
     attach.add_argument("study", type=Path)
     attach.add_argument("files", nargs="+", type=Path)
     for one in (sync, attach):
-        one.add_argument("--tracking", help=f"{', '.join(KINDS)}: instead of what the study says")
-        one.add_argument("--uri", help="MLflow's tracking URI, instead of what the study says")
+        one.add_argument(
+            "--tracking", help=f"{', '.join(KINDS)}: instead of the study's own trackers"
+        )
+        one.add_argument("--uri", help="MLflow's tracking URI, instead of the study's own")
     args = parser.parse_args(argv)
     paths = args.paths if args.command == "sync" else [args.study]
     try:
-        directories = [found for path in paths for found in study_directories(path)]
+        directories = [found for path in paths for found in find_studies(path, with_runs=True)]
         if not directories:
             raise StoreError(f"no study at or below {', '.join(map(str, paths))}")
         return max(_one(directory, args) for directory in directories)
@@ -53,27 +55,26 @@ def _one(directory: Path, args: argparse.Namespace) -> int:
         try:
             if args.command == "sync":
                 logged = syncer.sync_tracker(tracker, finished=True)
-                told = f"{logged} runs logged to {tracker.name}; {tracker.hint(directory)}"
-                print(f"{directory}: {told}")
+                hint = tracker.hint(directory)
+                print(f"{directory}: {logged} runs logged to {tracker.name}; {hint}")
             else:
                 syncer.attach_files(tracker, tuple(args.files), "analysis")
                 print(f"{directory}: {len(args.files)} files kept in {tracker.name}")
         except NumaBenchError:
             raise
-        except Exception as error:  # noqa: BLE001 - trackers raise what they like
+        except Exception as error:  # noqa: BLE001 - trackers raise anything
             worst = 1
-            told = redact_credentials(error).strip() or type(error).__name__
-            print(f"error: {tracker.name} at {tracker.target}: {told}", file=sys.stderr)
+            reason = redact_credentials(error).strip() or type(error).__name__
+            print(f"error: {tracker.name} at {tracker.target}: {reason}", file=sys.stderr)
     syncer.close_trackers()
     return worst
 
 
 def make_syncer(directory: Path, kinds: str | None = None, uri: str | None = None) -> Syncer:
-    """The syncer of a stored study, by its own settings unless others are given."""
+    """The syncer of a stored study, with its own settings unless others are given."""
     config = RunnerConfig()
-    saved = directory / RESOLVED_CONFIG
-    if saved.is_file():
-        merged = OmegaConf.merge(OmegaConf.structured(RunnerConfig), OmegaConf.load(saved))
+    if saved := read_resolved_config(directory):
+        merged = OmegaConf.merge(OmegaConf.structured(RunnerConfig), saved)
         found = OmegaConf.to_object(merged)
         assert isinstance(found, RunnerConfig)
         config = found

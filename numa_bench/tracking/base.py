@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is given."""
+"""The interface of a tracker, and the views of runs and studies that it logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numa_bench.errors import NumaBenchError
 
 
 class TrackingError(NumaBenchError):
-    """A tracker is missing, refuses, or does not answer. The message holds no credentials."""
+    """A tracker is not installed, refuses, or does not answer. Messages hold no credentials."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunView:
 
     @property
     def series(self) -> dict[str, list[tuple[int, float]]]:
-        """Read when it is asked for: raw samples are large, and most runs were logged before."""
+        """Read on access: raw samples are large, and most runs have been logged before."""
         return self.read_series()
 
 
@@ -43,8 +43,8 @@ class RunView:
 class StudyView:
     """A study, or the sweep that it is a job of, as a tracker's parent run.
 
-    `key` names it for ever and `title` for people; `experiment` is the study's name. `metrics`
-    and `summary` (Markdown) are of the whole parent: all jobs of a sweep.
+    `key` is its permanent name, `title` its name for people; `experiment` is the study's name.
+    `metrics` and `summary` (Markdown) cover the whole parent: all jobs of a sweep.
     """
 
     directory: Path
@@ -62,17 +62,17 @@ class StudyView:
 
 
 class Tracker(Protocol):
-    """One place to log to. Every call may raise anything; the caller bears it.
+    """One place to log to. Every call may raise anything; callers handle it.
 
-    What was logged before may be logged again and must not appear twice.
+    Runs may be logged more than once and must not appear twice.
     """
 
     name: str
-    #: Names the place, without credentials, so that another place gets everything anew.
+    #: The name of the place, without credentials. Another place gets all runs again.
     target: str
 
     def open(self, study: StudyView) -> None:
-        """Connect, and find or make the parent run."""
+        """Connect, and find or create the parent run."""
         ...
 
     def log_run(self, study: StudyView, run: RunView) -> None:
@@ -80,17 +80,17 @@ class Tracker(Protocol):
         ...
 
     def log_study(self, study: StudyView) -> None:
-        """Bring the parent up to date."""
+        """Update the parent run."""
         ...
 
     def log_files(self, study: StudyView, files: tuple[Path, ...], below: str) -> None:
-        """Keep more files with the parent, under a folder of that name."""
+        """Log more files with the parent run, in the folder `below`."""
         ...
 
     def hint(self, directory: Path) -> str:
-        """The command that shows a study, for a person to type."""
+        """The command that shows a study, for the user to type."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
         ...

@@ -1,4 +1,4 @@
-"""From settings to trackers. Imports none of their packages."""
+"""From settings to trackers, without importing their packages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
 
 def make_trackers(config: TrackingConfig, root: Path) -> list[Tracker]:
-    """The trackers that are switched on. `root` is the output root, beside which MLflow's
-    database lies unless a URI says otherwise."""
+    """The enabled trackers. Unless a URI is set, MLflow's database is beside `root`, the output
+    root."""
     found: list[Tracker] = []
     if config.mlflow.enabled:
         beside = root.absolute().parent
@@ -33,6 +33,6 @@ def make_trackers(config: TrackingConfig, root: Path) -> list[Tracker]:
 
 
 def mlflow_uri(config: TrackingConfig, root: Path) -> str:
-    """The setting, else the variable that MLflow itself reads, else a file beside the outputs."""
+    """The setting, else the variable that MLflow reads, else a file beside the output root."""
     local = f"sqlite:///{root.absolute().parent / DATABASE}"
     return config.mlflow.uri or os.environ.get("MLFLOW_TRACKING_URI") or local

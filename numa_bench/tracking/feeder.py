@@ -1,8 +1,8 @@
-"""Feeds trackers while a study runs: in a thread, between measurements, within a bound.
+"""Feeds trackers while a study runs: in a thread, between measurements, within a time limit.
 
-A shared lock is held meanwhile, for which a worker waits before its first batch. Nothing new is
-begun after half of `timeout_s`, and the lock is let go after all of it: a tracker that still hangs
-then waits for its network, not for a CPU. What is left is logged after the next run, or at the end.
+The thread holds a shared lock, for which a worker waits before its first batch. It starts nothing
+new after half of `timeout_s`, and the lock is released after all of it: a tracker that still hangs
+by then waits for its network, not for a CPU. The rest is logged after the next run, or at the end.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.sync import Syncer
 
 logger = logging.getLogger("numa_bench")
-#: A tracker that failed so often in a row is left alone until the study ends.
+#: After this many failures in a row a tracker is not tried again until the study ends.
 MOST_FAILURES = 3
+#: Interval of checking whether the user wants to stop waiting.
 _LOOK_S = 0.2
 
 
 class Feeder:
-    """What a study needs of its trackers. No method raises, except `require`."""
+    """The trackers of a running study. Only `require_trackers` raises."""
 
     def __init__(
         self,
@@ -56,21 +57,21 @@ class Feeder:
             except Exception as error:
                 raise MachineError(
                     f"tracking.required=true: {tracker.name} at {tracker.target} does not work: "
-                    f"{_first_line(error)}; mend it, or use tracking=none"
+                    f"{_first_line(error)}; fix it, or use tracking=none"
                 ) from error
 
     def feed_stored(self) -> None:
         """Log what is stored and not logged yet, in the background."""
         if not self._syncer.trackers or (self._thread is not None and self._thread.is_alive()):
-            return  # what is busy or hangs gets it the next time
+            return  # still busy with the last call; the next one logs these runs too
         held = self._hold()
         if held is None:
-            return  # nobody would wait for it; the end of the study will do
+            return  # without the lock workers would not wait; the end of the study logs these runs
         self._thread = threading.Thread(target=self._work, args=(held, False), daemon=True)
         self._thread.start()
 
     def finish_feeding(self) -> list[str]:
-        """The last look, for which the user waits; then what to tell, a line for each tracker."""
+        """Log the rest while the user waits; returns a line for each tracker."""
         if not self._syncer.trackers:
             return []
         self._failures.clear()
@@ -79,15 +80,15 @@ class Feeder:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, args=(None, True), daemon=True)
             self._thread.start()
-            # As many as were missed may take longer than one run after another did.
+            # There may be many runs to log at once, hence a second more for each.
             self._join(self._timeout_s + self._missing_runs())
-        told = [self._line(tracker) for tracker in self._syncer.trackers]
+        lines = [self._line(tracker) for tracker in self._syncer.trackers]
         if not self._thread.is_alive():
             self._syncer.close_trackers()
-        return told
+        return lines
 
     def _join(self, longest_s: float) -> None:
-        """Wait for the thread, as long as the user does."""
+        """Wait for the thread, at most `longest_s` and as long as the user is willing to."""
         until = time.monotonic() + longest_s
         while self._thread is not None and self._thread.is_alive():
             left = until - time.monotonic()
@@ -121,7 +122,7 @@ class Feeder:
             if before < MOST_FAILURES:
                 self._sync(tracker, finished, until)
             if finished and self._failures[tracker.name] > before:
-                self._sync(tracker, finished, until)  # the last chance, taken twice
+                self._sync(tracker, finished, until)  # the last chance: try twice
         if timer is not None and held is not None:
             timer.cancel()
             held.close()
@@ -130,7 +131,7 @@ class Feeder:
         try:
             if time.monotonic() < until:
                 self._syncer.sync_tracker(tracker, finished=finished, until=until)
-        except Exception as error:  # noqa: BLE001 - a tracker may raise anything, and costs nothing
+        except Exception as error:  # noqa: BLE001 - trackers raise anything; none may fail a study
             self._failures[tracker.name] += 1
             if tracker.name not in self._warned:
                 self._warned.add(tracker.name)
@@ -157,7 +158,7 @@ class Feeder:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an exception says, on one line, without credentials."""
+    """The first line of an exception, without credentials."""
     text = redact_credentials(error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return first[:300]

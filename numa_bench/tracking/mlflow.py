@@ -1,7 +1,7 @@
 """MLflow: one parent run per study or sweep, a nested run for every measured run.
 
-Runs are found again by tags, so nothing appears twice even when what this machine remembered of
-them is lost. Values have the time of the run, which makes logging them again change nothing.
+Runs are found by tags, so nothing appears twice even when tracking.json is lost. Values have the
+timestamp of the run, so that logging them again changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
-#: Tags by which runs are found again.
+#: Tags by which runs are found.
 STUDY_TAG, RUN_TAG, FINGERPRINT = "numa_bench.study", "numa_bench.run", "numa_bench.fingerprint"
 #: Limits of MLflow's log-batch API and of a parameter's length (MLflow REST API, "Log Batch").
 _METRICS, _PARAMS, _TAGS, _VALUE, _TAG_VALUE = 1000, 100, 100, 6000, 5000
@@ -67,7 +67,7 @@ class MlflowTracker:
         if found is not None and found.data.tags.get(FINGERPRINT) == run.fingerprint:
             return
         if found is not None and _measured_before(found, run):
-            # Figures of another attempt would stand among those of this one.
+            # Its metrics would be mixed with those of this attempt.
             self._api.delete_run(found.info.run_id)
             found = None
         if found is None:
@@ -80,7 +80,7 @@ class MlflowTracker:
         for path in run.files:
             self._api.log_artifact(id_, str(path))
         self._api.set_terminated(id_, _STATUS.get(run.status, "FAILED"), _ms(run.end_s))
-        # Last, as it says that everything is there.
+        # Last: the fingerprint marks the run as complete.
         self._tag(id_, {**run.tags, FINGERPRINT: run.fingerprint})
 
     def log_study(self, study: StudyView) -> None:
@@ -98,7 +98,7 @@ class MlflowTracker:
             self._api.log_artifact(self._parent, str(path), below)
 
     def hint(self, directory: Path) -> str:  # noqa: ARG002
-        """See `Tracker.hint`. A server has a page of its own."""
+        """See `Tracker.hint`. A server has its own page."""
         if self._uri.startswith("http"):
             return f"MLflow: {self.target}"
         return f"mlflow ui --backend-store-uri {self.target} --host 127.0.0.1"
@@ -113,11 +113,11 @@ class MlflowTracker:
         return self._client
 
     def _connect(self) -> MlflowClient:
-        # What the user set stands. Defaults of MLflow wait for minutes on a dead server.
+        # The user's settings have priority. By default MLflow waits minutes for a dead server.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(self._timeout_s))))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # They tell at length how they make a database.
+        # MLflow and alembic log every step of creating a database.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
@@ -134,11 +134,11 @@ class MlflowTracker:
             if found.lifecycle_stage == "deleted":
                 self._api.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        # A server has a place of its own for artifacts; a file would put them below the
-        # directory that somebody happens to be in.
+        # A server has its own place for artifacts; with a database file MLflow would put them
+        # below the working directory.
         place = (self._artifacts / name).absolute().as_uri()
         location = place if self._uri.startswith("sqlite:") else None
-        # Or the UI takes it for a study of prompts.
+        # Otherwise the UI takes it for an experiment with prompts.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._api.create_experiment(name, artifact_location=location, tags=kind))
 
@@ -178,7 +178,7 @@ class MlflowTracker:
 
 
 def _measured_before(found: Run, run: RunView) -> bool:
-    """Whether an earlier attempt left figures; one that failed early left none."""
+    """Whether an earlier attempt logged metrics; one that failed early did not."""
     tags = found.data.tags
     other = tags.get("attempt", "1") != run.tags.get("attempt", "1")
     return other and "throughput_samples_per_s" in found.data.metrics
@@ -194,7 +194,7 @@ def _limited(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _cut(value: object, most: int) -> str:
-    """A value as a text that MLflow takes; what is cut is in the run's spec.json."""
+    """A value as a text short enough for MLflow; the full value is in the run's spec.json."""
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -1,11 +1,10 @@
-"""Logs what a tracker has not seen yet of a study. Doing it again changes nothing."""
+"""Logs what a tracker does not have yet of a study. Repeating it changes nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,11 @@ from filelock import FileLock
 
 from numa_bench.jsonio import read_object, write_json
 from numa_bench.records import JsonDict
+from numa_bench.study_files import TRACKING, TRACKING_LOCK
 from numa_bench.tracking.base import StudyView, Tracker, TrackingError
-from numa_bench.tracking.view import STATE, read_study, sweep_root
+from numa_bench.tracking.view import read_study
 
-LOCK = ".tracking.lock"
+#: Longest wait for another job of the sweep to create or update the parent run.
 LOCK_WAIT_S = 60.0
 
 
@@ -34,23 +34,23 @@ class Syncer:
         self._open: set[str] = set()
 
     def connect_tracker(self, tracker: Tracker) -> None:
-        """Open one tracker. Raises whatever it raises."""
+        """Open one tracker. Raises what the tracker raises."""
         study = self._study()
         state = _state(self.directory)
         if state.get("key") != study.key or tracker.name not in state.get("places", {}):
-            # First, so that a study that is killed now finds its parent again.
+            # Before opening, so that a study that is killed now finds its parent again.
             state["key"] = study.key
             state.setdefault("places", {})[tracker.name] = tracker.target
-            write_json(self.directory / STATE, state)
+            write_json(self.directory / TRACKING, state)
         with _alone(study.root):
             tracker.open(study)
         self._open.add(tracker.name)
 
     def sync_tracker(self, tracker: Tracker, *, finished: bool, until: float = math.inf) -> int:
-        """Log what is missing in one tracker; how many runs that were. Raises what it raises.
+        """Log the runs that a tracker does not have; returns their number.
 
-        `finished`: the parent is brought up to date too. Nothing is begun after `until`
-        (time.monotonic()).
+        `finished`: update the parent too. Nothing is started after `until` (time.monotonic()).
+        Raises what the tracker raises.
         """
         seen = self._seen(tracker)
         study = self._study()
@@ -71,7 +71,7 @@ class Syncer:
         return logged
 
     def count_missing(self, tracker: Tracker) -> int:
-        """How many runs a tracker has not got."""
+        """Number of runs that a tracker does not have."""
         runs = self._seen(tracker)["runs"]
         return sum(runs.get(run.run_id) != run.fingerprint for run in self._study().runs)
 
@@ -83,7 +83,7 @@ class Syncer:
         tracker.log_files(study, files, below)
 
     def close_trackers(self) -> None:
-        """Close every tracker; their trouble does not matter any more."""
+        """Close every tracker; errors are ignored, as everything is logged or reported by now."""
         for tracker in self.trackers:
             with contextlib.suppress(Exception):
                 tracker.close()
@@ -103,11 +103,11 @@ class Syncer:
             slot["study"] = mark
         else:
             slot["runs"][run_id] = mark
-        write_json(self.directory / STATE, state)
+        write_json(self.directory / TRACKING, state)
 
 
 def known_place(directory: Path, name: str) -> str | None:
-    """Where a tracker of that name was when the study was logged first."""
+    """The target of the tracker of that name when the study was first logged to it."""
     found = _state(directory).get("places", {}).get(name)
     return str(found) if found else None
 
@@ -123,30 +123,16 @@ def _mark(study: StudyView) -> str:
 
 
 def _state(directory: Path) -> JsonDict:
-    return read_object(directory / STATE)
+    return read_object(directory / TRACKING)
 
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Jobs of a sweep share a parent, which must be made once."""
+    """Hold the lock of a sweep: its jobs share a parent, which must be created once."""
     try:
-        with FileLock(root / LOCK, timeout=LOCK_WAIT_S):
+        with FileLock(root / TRACKING_LOCK, timeout=LOCK_WAIT_S):
             yield
     except TimeoutError as error:
-        raise TrackingError(f"{root / LOCK} is held by another process") from error
-
-
-def study_directories(path: Path) -> list[Path]:
-    """The studies at or below a path: itself, a sweep's jobs, everything in an output root."""
-    if (path / "results.json").is_file():
-        return [path]
-    found = []
-    for folder, below, files in os.walk(path):
-        # MLflow's artifacts hold copies of a study's files, but not its runs.
-        if {"results.json", "experiment_summary.json"} <= set(files) and "runs" in below:
-            found.append(Path(folder))
-            below.clear()
-    return sorted(found)
-
-
-__all__ = ["LOCK", "Syncer", "study_directories", "sweep_root"]
+        raise TrackingError(
+            f"{root / TRACKING_LOCK} is held by another process; wait for it to end"
+        ) from error

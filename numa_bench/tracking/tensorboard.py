@@ -1,4 +1,4 @@
-"""TensorBoard: event files below the study, one directory for every run."""
+"""TensorBoard: event files below the study, one directory per run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from numa_bench.study_files import TENSORBOARD
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
 
-FOLDER = "tensorboard"
+FOLDER = TENSORBOARD
 
 
 class TensorboardTracker:
-    """See `Tracker`. Scalars, the HParams table, and a text that sums the study up."""
+    """See `Tracker`. Scalars, the HParams table, and a summary of the study as text."""
 
     name = "tensorboard"
     target = FOLDER
 
-    def open(self, study: StudyView) -> None:  # noqa: ARG002 - files need no opening
+    def open(self, study: StudyView) -> None:  # noqa: ARG002 - event files need no connection
         """See `Tracker.open`. Raises TrackingError when tensorboard is not installed."""
         try:
             import torch.utils.tensorboard  # noqa: F401
@@ -27,7 +28,7 @@ class TensorboardTracker:
             ) from error
 
     def log_run(self, study: StudyView, run: RunView) -> None:
-        """See `Tracker.log_run`. What was there of this run is replaced."""
+        """See `Tracker.log_run`. Replaces earlier events of the run."""
         with self._writer(study.directory / FOLDER / run.run_id) as writer:
             for name, points in run.series.items():
                 for step, value in points:
@@ -45,7 +46,7 @@ class TensorboardTracker:
                 writer.add_scalar(name, value, 0)
 
     def log_files(self, study: StudyView, files: tuple[Path, ...], below: str) -> None:
-        """See `Tracker.log_files`: TensorBoard keeps no files; pictures are shown."""
+        """See `Tracker.log_files`. TensorBoard keeps no files, so only pictures are logged."""
         from matplotlib.image import imread
 
         with self._writer(study.directory / FOLDER / below) as writer:
@@ -69,7 +70,7 @@ class TensorboardTracker:
 
 
 def _hparams(run: RunView) -> dict[str, bool | int | float | str]:
-    """Settings as the HParams plugin takes them, with the placement, which is what is compared."""
+    """Settings in the types of the HParams plugin, with the placement, which is compared."""
     found: dict[str, bool | int | float | str] = {
         name: value if isinstance(value, (bool, int, float)) else str(value)
         for name, value in run.params.items()

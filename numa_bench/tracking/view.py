@@ -1,4 +1,4 @@
-"""From a study's files to what trackers are given. Reads only what is stored."""
+"""From a study's files to the views that trackers log. Reads only what is stored."""
 
 from __future__ import annotations
 
@@ -13,45 +13,57 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from numa_bench.errors import StoreError
-from numa_bench.jsonio import read_json, read_object
+from numa_bench.jsonio import read_object
+from numa_bench.labels import gpu_label, mode_label, node_label
 from numa_bench.metric_registry import METRICS
-from numa_bench.records import JsonDict
+from numa_bench.records import JsonDict, Record
+from numa_bench.study_files import (
+    LOG,
+    RESOLVED_CONFIG,
+    RESULTS,
+    RUN_RESULT,
+    RUNS,
+    SUMMARY,
+    TOPOLOGY,
+    TRACKING,
+    is_sweep,
+    read_overrides,
+    read_records,
+    read_resolved_config,
+    read_summary,
+    sweep_root,
+)
 from numa_bench.tracking.base import RunView, StudyView
 
-#: Where a study keeps what its trackers were told.
-STATE = "tracking.json"
-#: Changes between two looks at the same study, and says nothing of the run.
+#: Not part of a run's fingerprint: filled in after the run, and not a property of it.
 _VOLATILE = ("nsys_sqlite",)
 _TAGS = (
     *("status", "host", "device", "gpu_name", "placement", "memory_policy", "profiler", "repeat"),
     *("environment", "attempt"),
 )
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
-_OWN_FILES = ("results.json", "experiment_summary.json", "topology.json", "experiment.log")
+_OWN_FILES = (RESULTS, SUMMARY, TOPOLOGY, LOG, RESOLVED_CONFIG)
 
 
 def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView:
-    """A study as its trackers see it. Raises StoreError when it is none.
+    """A study as its trackers see it. Raises StoreError when its files cannot be read.
 
-    `points`: most values of a per-batch series; `max_file_mb`: larger files stay where they are.
+    `points`: most values of a per-batch series; `max_file_mb`: larger files are not logged.
     """
-    records = _records(directory / "results.json")
-    summary = read_object(directory / "experiment_summary.json")
+    records = read_records(directory / RESULTS)
+    summary = read_summary(directory)
     root = sweep_root(directory)
     jobs = [directory]
     if root != directory:
-        jobs = sorted(path.parent for path in root.glob("*/results.json"))
+        jobs = sorted(path.parent for path in root.glob(f"*/{RESULTS}"))
     everything = [
         record
         for job in jobs
-        for record in (records if job == directory else _records(job / "results.json"))
+        for record in (records if job == directory else read_records(job / RESULTS))
     ]
-    machine = summary.get("machine", {})
-    overrides = _overrides(root, directory)
-    study = str(records[0]["study"] if records else summary.get("study", directory.name))
+    machine = summary["machine"]
+    overrides = read_overrides(directory)
+    study = records[0]["study"] if records else summary["study"] or directory.name
     tags = {
         "host": str(machine.get("host", "")),
         "git_commit": str(machine.get("git_commit") or ""),
@@ -63,44 +75,32 @@ def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView
     return StudyView(
         directory=directory,
         root=root,
-        key=_key(root, summary, study),
+        key=_key(root, summary["started"], study),
         title=_title(root, study),
         experiment=study,
-        started_s=_seconds(summary.get("started")),
+        started_s=_seconds(summary["started"]),
         metrics=_study_metrics(everything),
-        params=_flat(_resolved(directory)) if root == directory else {},
+        params=_flat(read_resolved_config(directory)) if root == directory else {},
         tags={name: value for name, value in tags.items() if value},
         summary=_markdown(study, everything, tags),
-        files=tuple(
-            path
-            for name in (*_OWN_FILES, ".hydra/config_resolved.yaml")
-            if (path := directory / name).is_file()
-        ),
+        files=tuple(path for name in _OWN_FILES if (path := directory / name).is_file()),
         runs=tuple(replace(run, tags={**common, **run.tags}) for run in runs),
     )
 
 
-def sweep_root(directory: Path) -> Path:
-    """The directory of the sweep that a study is a job of, else its own."""
-    above = directory.parent
-    return above if directory.name.isdigit() and (above / "multirun.yaml").is_file() else directory
-
-
-def _run(directory: Path, record: JsonDict, points: int, max_file_mb: float) -> RunView:
-    told = {key: value for key, value in record.items() if key not in _VOLATILE}
-    text = json.dumps(told, sort_keys=True)
+def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> RunView:
+    lasting = {key: value for key, value in record.items() if key not in _VOLATILE}
+    text = json.dumps(lasting, sort_keys=True)
     start_s = _seconds(record["start_time"])
     metrics: JsonDict = {name: record.get(name) for name in METRICS}
     metrics["duration_s"] = record["duration_s"]
-    for sensor, values in (record.get("monitor") or {}).items():
+    for sensor, values in record["monitor"].items():
         metrics[f"monitor/{sensor}"] = values["median"]
-    names = ("vit_config", "test_config")
     params: dict[str, Any] = {
         key: record.get(key)
         for key in ("device", "gpu_id", "gpu_name", "numa_node", "memory_nodes", "memory_policy")
     }
-    for name in names:
-        params |= _flat({name.removesuffix("_config"): record[name]})
+    params |= _flat({"vit": record["vit_config"], "test": record["test_config"]})
     return RunView(
         run_id=record["run_id"],
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -109,36 +109,37 @@ def _run(directory: Path, record: JsonDict, points: int, max_file_mb: float) -> 
         end_s=start_s + record["duration_s"],
         params=params,
         metrics={name: float(v) for name, v in metrics.items() if _is_number(v)},
-        read_series=partial(_series, directory / "runs" / record["run_id"], points),
+        read_series=partial(_series, directory / RUNS / record["run_id"], points),
         tags=_run_tags(record),
         files=tuple(_files(directory, record, max_file_mb)),
     )
 
 
-def _run_tags(record: JsonDict) -> dict[str, str]:
-    tags = {name: str(record[name]) for name in _TAGS if record.get(name) is not None}
-    if record.get("error"):
+def _run_tags(record: Record) -> dict[str, str]:
+    tags = {name: str(record.get(name)) for name in _TAGS if record.get(name) is not None}
+    if record["error"]:
         tags["error"] = record["error"].splitlines()[0]
-    if record.get("warnings"):
+    if record["warnings"]:
         tags["warnings"] = "; ".join(record["warnings"])
-    for name in ("nsys_report", "torch_trace"):
-        if record.get(name):
-            tags[name] = record[name]
+    if record["nsys_report"]:
+        tags["nsys_report"] = record["nsys_report"]
+    if record["torch_trace"]:
+        tags["torch_trace"] = record["torch_trace"]
     return tags
 
 
-def _files(directory: Path, record: JsonDict, max_file_mb: float) -> list[Path]:
-    """Logs of a run that went wrong, and profiles, as far as they are small."""
-    names = ["nsys_report", "torch_trace"]
+def _files(directory: Path, record: Record, max_file_mb: float) -> list[Path]:
+    """The profiles of a run, and its logs if it went wrong, without files that are too large."""
+    names = [record["nsys_report"], record["torch_trace"]]
     if record["status"] not in ("passed", "waived"):
-        names += ["stdout_log", "stderr_log"]
-    paths = [directory / record[name] for name in names if record.get(name)]
+        names += [record["stdout_log"], record["stderr_log"]]
+    paths = [directory / name for name in names if name]
     return [path for path in paths if path.is_file() and path.stat().st_size <= max_file_mb * 1e6]
 
 
 def _series(run: Path, points: int) -> dict[str, list[tuple[int, float]]]:
     """At most `points` batches of every stage, evenly spaced; the step is the batch's number."""
-    samples = read_object(run / "result.json").get("samples", {})
+    samples = read_object(run / RUN_RESULT).get("samples", {})
     found = {}
     for name in _STAGES:
         values = samples.get(name, [])
@@ -148,7 +149,7 @@ def _series(run: Path, points: int) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def _study_metrics(records: list[JsonDict]) -> dict[str, float]:
+def _study_metrics(records: list[Record]) -> dict[str, float]:
     counts = Counter(record["status"] for record in records)
     found = {f"runs_{status}": float(count) for status, count in sorted(counts.items())}
     if records:
@@ -156,19 +157,23 @@ def _study_metrics(records: list[JsonDict]) -> dict[str, float]:
     return found
 
 
-def _markdown(study: str, records: list[JsonDict], tags: Mapping[str, str]) -> str:
-    """What a person sees first: median throughput, model by model, placement by placement."""
+def _markdown(study: str, records: list[Record], tags: Mapping[str, str]) -> str:
+    """The text that trackers show first: median throughput by model and placement."""
     counts = Counter(record["status"] for record in records)
-    told = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no run yet"
-    lines = [f"**{study}** on {tags.get('host', '?')}: {told}.", ""]
+    ended = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no run yet"
+    lines = [f"**{study}** on {tags.get('host', '?')}: {ended}.", ""]
     cells: dict[tuple[str, ...], list[float]] = {}
     for record in records:
-        if record["success"] and _is_number(record["throughput_samples_per_s"]):
-            gpu = "CPU" if record["gpu_id"] is None else f"GPU {record['gpu_id']}"
-            node = "any" if record["numa_node"] is None else str(record["numa_node"])
-            compiled = record["compile_mode"] or "eager"
-            key = (gpu, record["vit_name"], compiled, node, record["placement"])
-            cells.setdefault(key, []).append(record["throughput_samples_per_s"])
+        throughput = record["throughput_samples_per_s"]
+        if record["success"] and throughput is not None:
+            key = (
+                gpu_label(record["gpu_id"]),
+                record["vit_name"],
+                mode_label(record["compile_mode"]),
+                node_label(record["numa_node"]),
+                record["placement"],
+            )
+            cells.setdefault(key, []).append(throughput)
     if cells:
         head = "| device | model | mode | CPU node | placement | runs | samples/s (median) |"
         lines += [head, "|" + "---|" * 7]
@@ -192,53 +197,18 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return {} if node is None or node == {} else {prefix.rstrip("."): node}
 
 
-def _key(root: Path, summary: JsonDict, study: str) -> str:
-    """The same for ever, also when the directory is moved: name and first moment of the study."""
-    if (root / "multirun.yaml").is_file():
+def _key(root: Path, started: str | None, study: str) -> str:
+    """The permanent name of a study: it survives a resumed start and a move of the directory."""
+    if is_sweep(root):
         return f"sweep/{study}/{root.name}"
-    first = read_object(root / STATE).get("key")
-    return str(first or f"study/{study}/{summary.get('started') or root.name}")
+    first = read_object(root / TRACKING).get("key")
+    return str(first or f"study/{study}/{started or root.name}")
 
 
 def _title(root: Path, study: str) -> str:
-    if (root / "multirun.yaml").is_file():
+    if is_sweep(root):
         return f"{study} sweep {root.name}"
     return f"{study} {root.parent.name} {root.name}"
-
-
-def _overrides(root: Path, directory: Path) -> list[str]:
-    path = directory / ".hydra" / "overrides.yaml"
-    if root != directory:
-        found = _yaml(root / "multirun.yaml")
-        task = found.get("hydra", {}).get("overrides", {}).get("task")
-        return [str(item) for item in task or []]
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError):
-        return []
-    return [str(item) for item in loaded or []]
-
-
-def _resolved(directory: Path) -> JsonDict:
-    return _yaml(directory / ".hydra" / "config_resolved.yaml")
-
-
-def _yaml(path: Path) -> JsonDict:
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _records(path: Path) -> list[JsonDict]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} is no study's results: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(r, dict) and "run_id" in r for r in found):
-        raise StoreError(f"{path} is no study's results: not an array of records")
-    return found
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Weights & Biases: one group for a study or sweep, one run for every measured run."""
+"""Weights & Biases: one group per study or sweep, one run per measured run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numa_bench.tracking.base import RunView, StudyView, TrackingError
 
 
 class WandbTracker:
-    """See `Tracker`. Without an account everything is written offline, below the study."""
+    """See `Tracker`. Without an account it logs offline, below the study."""
 
     name = "wandb"
 
@@ -25,7 +25,7 @@ class WandbTracker:
         self._directory = directory
         self.target = f"{entity or ''}/{project} {self._mode}"
 
-    def open(self, study: StudyView) -> None:  # noqa: ARG002 - a group needs no making
+    def open(self, study: StudyView) -> None:  # noqa: ARG002 - groups need no creation
         """See `Tracker.open`. Raises TrackingError when wandb is not installed."""
         try:
             import wandb  # noqa: F401
@@ -35,7 +35,7 @@ class WandbTracker:
             ) from error
 
     def log_run(self, study: StudyView, run: RunView) -> None:
-        """See `Tracker.log_run`. An id is made of what the run is: it is continued, not doubled."""
+        """See `Tracker.log_run`. The id is derived from the run, so it is resumed, not doubled."""
         with self._run(study, run.run_id, dict(run.params), list(_labels(run))) as active:
             steps: dict[int, dict[str, float]] = {}
             for name, points in run.series.items():

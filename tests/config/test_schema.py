@@ -36,7 +36,8 @@ from numa_bench.runner.command import worker_command
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.process import Command, Ended
 from numa_bench.runner.study import run_study
-from numa_bench.store import RESOLVED_CONFIG, STUDY_MARKER, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RESOLVED_CONFIG, RESULTS
 from numa_bench.tracking.factory import make_trackers
 from tests.conftest import PROJECT, without_hydra
 from tests.fake_sysfs import FakeNode, build_tree
@@ -502,7 +503,7 @@ def test_a_tree_that_is_none_is_refused_by_its_key(tmp_path: Path) -> None:
 def study_with(config: RunnerConfig, directory: Path) -> Path:
     """A study directory that can be resumed."""
     save_resolved(config, directory)
-    (directory / STUDY_MARKER).write_text("[]")
+    (directory / RESULTS).write_text("[]")
     return directory
 
 
@@ -541,7 +542,7 @@ def test_a_resumed_study_cannot_become_another(load: Loads, tmp_path: Path) -> N
 def test_a_directory_without_its_configuration_cannot_be_resumed(
     load: Loads, tmp_path: Path
 ) -> None:
-    (tmp_path / STUDY_MARKER).write_text("[]")
+    (tmp_path / RESULTS).write_text("[]")
 
     with pytest.raises(StoreError, match=re.escape(str(RESOLVED_CONFIG))):
         load(f"resume_from={tmp_path}")
@@ -807,7 +808,7 @@ class Observer:
         self.capsys.readouterr()
         with pytest.raises(StudyFailed):
             run_study(plan, machine, directory)
-        records = json.loads((directory / STUDY_MARKER).read_text())
+        records = json.loads((directory / RESULTS).read_text())
         shown = self.capsys.readouterr().err.replace(directory.name, "")
         return {
             "grace": set(self.graces),

@@ -30,7 +30,8 @@ from numa_bench.records import JsonDict, RunSpec
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.process import Command
 from numa_bench.runner.study import run_study
-from numa_bench.store import RunPaths, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RunPaths
 from tests.conftest import NSYS, PROJECT, RUNNER
 from tests.fake_worker import READY, TOPOLOGY, carriers, fake_argv, make_plan, wait_until
 

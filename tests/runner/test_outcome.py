@@ -106,7 +106,7 @@ def test_an_interrupted_run() -> None:
 def test_a_process_that_does_not_die_is_told(reason: str) -> None:
     status, error = verdict(exited(None, reason))
     assert status is Status(reason)
-    assert "SIGKILL did not end it" in str(error)
+    assert "it survived SIGKILL" in str(error)
     assert "dmesg" in str(error)
 
 

@@ -22,6 +22,7 @@ from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import METRICS, JsonDict, Status
 from numa_bench.runner.attempt import read_last_lines
 from numa_bench.runner.command import PROJECT
+from numa_bench.runner.resume import resume_command
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
 from tests.fake_worker import (
@@ -299,7 +300,7 @@ def test_results_that_go_elsewhere_end_the_study_non_zero(
     behave("good", "good")
     monkeypatch.setattr("numa_bench.store.write_json", write)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(StudyFailed, match="could not take the results"):
+    with pytest.raises(StudyFailed, match=r"the results \(.*\) could not be written to"):
         run_study(make_plan(["m0", "m1"]), TOPOLOGY, tmp_path / "study")
     (saved,) = tmp_path.glob("numa_bench-*/results.json")
     assert [r["status"] for r in read_json(saved)] == ["passed", "passed"]
@@ -491,8 +492,6 @@ def test_statuses_of_the_table_are_all_there_are() -> None:
     ],
 )
 def test_the_resume_command_can_be_pasted(name: str, word: str) -> None:
-    from numa_bench.runner.study import resume_command
-
     command = resume_command(Path(name))
     assert command.split(" ", 2)[2] == word
     assert shlex.split(command)[2].replace("'", "") == f"resume_from={name}"

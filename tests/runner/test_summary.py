@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
-from numa_bench.records import DeviceSpec, JsonDict, Placement, RunSpec
+from numa_bench.labels import node_label
+from numa_bench.records import (
+    DeviceSpec,
+    Execution,
+    Placement,
+    Record,
+    RunResult,
+    RunSpec,
+    Status,
+    make_record,
+)
 from numa_bench.runner.summary import (
     Row,
     build_rows,
     memory_text,
     model_text,
-    node_text,
     varied_settings,
 )
 from tests.specs import VIT, make_spec
@@ -39,14 +48,21 @@ def repeats(spec: RunSpec, count: int) -> list[RunSpec]:
 
 def record(
     run: RunSpec, throughput: float | None, status: str = "passed", *warnings: str
-) -> JsonDict:
-    return {
-        "run_id": run.run_id,
-        "status": status,
-        "success": status == "passed",
-        "throughput_samples_per_s": throughput,
-        "warnings": list(warnings),
-    }
+) -> Record:
+    execution = Execution(
+        Status(status),
+        0,
+        None,
+        "2026-01-31T14:30:15+00:00",
+        1.5,
+        1,
+        "out",
+        "err",
+        warnings=warnings,
+    )
+    metrics = {"throughput_samples_per_s": throughput}
+    result = RunResult(run.run_id, run.cell_hash(), status, metrics=metrics)
+    return make_record(run, result, execution, "host")
 
 
 def table(measured: Sequence[tuple[RunSpec, Sequence[float | None]]]) -> list[Row]:
@@ -213,7 +229,7 @@ def test_compilation_is_always_told() -> None:
 def test_placements_are_told_in_words(placement: Placement, node: str, memory: str) -> None:
     (row,) = table([(cell(placement), [1.0])])
     assert (row.cpu_node, row.memory) == (node, memory)
-    assert node_text(placement.numa_node) == node
+    assert node_label(placement.numa_node) == node
     assert memory_text(cell(placement)) == memory
 
 

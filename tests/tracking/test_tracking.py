@@ -26,13 +26,14 @@ from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.redaction import has_credentials, redact_credentials
 from numa_bench.runner.study import run_study
+from numa_bench.study_files import TRACKING, find_studies
 from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
-from numa_bench.tracking.sync import Syncer, study_directories
-from numa_bench.tracking.view import STATE, read_study
+from numa_bench.tracking.sync import Syncer
+from numa_bench.tracking.view import read_study
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan, wait_until
 
 pytestmark = pytest.mark.slow
@@ -168,8 +169,8 @@ def test_logging_again_changes_nothing(study: tuple[Path, str]) -> None:
     assert command(["sync", str(directory), "--uri", uri]) == 0
     assert everything(uri) == before
 
-    key = read_json(directory / STATE)["key"]
-    write_json(directory / STATE, {"key": key})
+    key = read_json(directory / TRACKING)["key"]
+    write_json(directory / TRACKING, {"key": key})
     assert command(["sync", str(directory), "--uri", uri]) == 0
 
     assert everything(uri) == before
@@ -605,9 +606,9 @@ def test_credentials_of_the_environment_reach_no_file(
 def test_studies_are_found_below_a_root(tmp_path: Path, study: tuple[Path, str]) -> None:
     directory, _ = study
 
-    assert study_directories(directory) == [directory]
-    assert study_directories(tmp_path) == [directory]
-    assert study_directories(tmp_path / "nothing") == []
+    assert find_studies(directory, with_runs=True) == [directory]
+    assert find_studies(tmp_path, with_runs=True) == [directory]
+    assert find_studies(tmp_path / "nothing", with_runs=True) == []
     assert command(["sync", str(tmp_path / "nothing")]) == 2
 
 

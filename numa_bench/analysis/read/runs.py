@@ -23,6 +23,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from sys import intern
 
@@ -38,9 +39,17 @@ from numa_bench.analysis.read.studies import (
     read_study,
 )
 from numa_bench.errors import StoreError
+from numa_bench.labels import (
+    EAGER,
+    compile_label,
+    device_label,
+    memory_label,
+    placement_label,
+    setting_label,
+)
 from numa_bench.marks import format_marks
 from numa_bench.metric_registry import METRICS
-from numa_bench.records import JsonDict, TestSpec, VitSpec
+from numa_bench.records import JsonDict, Record, TestSpec, VitSpec
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
@@ -70,7 +79,7 @@ class Filters:
     gpus: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
 
-    def keeps_record(self, record: JsonDict) -> bool:
+    def keeps_record(self, record: Record) -> bool:
         day = record["start_time"][:10]
         gpu = {str(record.get(key)) for key in ("gpu_id", "gpu_name", "gpu_uuid")}
         gpu = gpu if record.get("device") == "cuda" else {"cpu"}
@@ -167,7 +176,7 @@ class _Keys:
         return self._known[text]
 
 
-def _row(record: JsonDict, study: Study, keys: _Keys) -> JsonDict:
+def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     found = study.environments.get(str(record.get("environment")), {})
     torch = (found.get("packages") or record.get("versions") or {}).get("torch")
     profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
@@ -179,12 +188,13 @@ def _row(record: JsonDict, study: Study, keys: _Keys) -> JsonDict:
     setting = keys.of(group, device, record["vit_config"], record["test_config"])
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
     nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
+    memory = (record["memory_nodes"], record["memory_policy"])
     monitor = record.get("monitor") or {}
     warnings = [str(w) for w in record.get("warnings") or ()]
     rate = record.get("throughput_samples_per_s")
-    row = {k: v for k, v in record.items() if k not in nested}
-    for prefix, part in (("vit_", "vit_config"), ("test_", "test_config")):
-        row |= {intern(prefix + k): v for k, v in record[part].items()}
+    row: JsonDict = {k: v for k, v in record.items() if k not in nested}
+    for prefix, part in (("vit_", record["vit_config"]), ("test_", record["test_config"])):
+        row |= {intern(prefix + k): v for k, v in part.items()}
     for sensor, summary in monitor.items():
         if isinstance(summary, dict):
             row[intern(f"monitor_{sensor}_median")] = summary.get("median")
@@ -197,33 +207,13 @@ def _row(record: JsonDict, study: Study, keys: _Keys) -> JsonDict:
         "warnings": warnings,
         "marks": format_marks(warnings),
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
-        "device_text": _device_text(record),
-        "placement_text": _placement_text(record),
-        "memory_text": _memory_text(record),
+        "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
+        "placement_text": placement_label(record["numa_node"], *memory),
+        "memory_text": memory_label(*memory),
         "group": group,
         "setting": setting,
         "cell": keys.of(setting, place),
     }
-
-
-def _device_text(record: JsonDict) -> str:
-    if record.get("device") != "cuda":
-        return "CPU"
-    node = record.get("gpu_numa_node")
-    return f"GPU {record.get('gpu_id')} (node {node if node is not None and node >= 0 else '?'})"
-
-
-def _memory_text(record: JsonDict) -> str:
-    nodes = ",".join(map(str, record.get("memory_nodes") or ())) or "any"
-    policy = record.get("memory_policy")
-    return nodes if policy in ("bind", "none", None) else f"{nodes} ({policy})"
-
-
-def _placement_text(record: JsonDict) -> str:
-    node, memory = record.get("numa_node"), _memory_text(record)
-    if node is None and memory == "any":
-        return "any"
-    return f"node {'any' if node is None else node}, memory {memory}"
 
 
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
@@ -261,9 +251,10 @@ def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
         column = f"test_{name}"
         if name not in (*_QUIET, "compile_model") and column in frame:
             varies = frame.groupby("study")[column].transform("nunique", dropna=False) > 1
-            parts = parts.where(~varies, parts + f" {name}=" + frame[column].astype(str))
+            setting = frame[column].astype(str).map(partial(setting_label, name))
+            parts = parts.where(~varies, parts + " " + setting)
     compiled = frame["compile_model"].fillna(False).astype(bool)
-    mode = " compiled:" + frame["compile_mode"].astype(str)
+    mode = " " + frame["compile_mode"].astype(str).map(compile_label)
     both = compiled.groupby(frame["study"]).transform("nunique") > 1
-    eager = both.map({True: " eager", False: ""})
+    eager = both.map({True: f" {EAGER}", False: ""})
     return parts + mode.where(compiled, eager)

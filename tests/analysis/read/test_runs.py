@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from numa_bench.analysis.read import studies
 from numa_bench.analysis.read.groups import (
     count_excluded,
     difference_table,
@@ -22,7 +21,7 @@ from numa_bench.analysis.read.groups import (
 from numa_bench.analysis.read.runs import Filters, find_results, load_runs, load_studies
 from numa_bench.analysis.stats.tables import cell_table
 from numa_bench.errors import StoreError
-from numa_bench.records import Status
+from numa_bench.records import Status, upgrade
 from tests.fake_scenarios import HOSTILE, KINDS, numa_study, one_gpu, server8, write_kind
 from tests.fake_study import again, write_study
 
@@ -99,7 +98,7 @@ def test_paths_may_be_files_or_directories_each_counted_once(study: Path, tmp_pa
     [
         ("", "cannot be read"),
         ('[{"schema_version": 1,', "cannot be read"),
-        ("{}", "no array"),
+        ("{}", "not an array"),
         ("\udcff", "cannot be read"),
         ("[" * 200_000, "cannot be read"),
     ],
@@ -127,7 +126,7 @@ def test_a_broken_file_is_named_and_the_others_are_used(
         ("schema_version", None, "schema_version is missing"),
         ("status", "great", "status 'great' is unknown"),
         ("vit_config", None, "vit_config is missing"),
-        ("throughput_samples_per_s", "fast", "throughput_samples_per_s is no number"),
+        ("throughput_samples_per_s", "fast", "throughput_samples_per_s is not a number"),
         ("repeat", "x", "repeat is missing"),
         ("host", None, "host is missing"),
     ],
@@ -152,7 +151,7 @@ def test_an_older_schema_is_read_where_there_is_a_migration(
 
     change(study / "results.json", old)
     assert load_studies([study]).frame.empty
-    monkeypatch.setitem(studies.MIGRATIONS, 0, lambda r: r.update(vit_name=r.pop("model")))
+    monkeypatch.setitem(upgrade.MIGRATIONS, 0, lambda r: r.update(vit_name=r.pop("model")))
     assert len(load_studies([study]).frame) == 60
 
 

@@ -1,0 +1,43 @@
+"""The data model: what is planned, what was measured, and the flat record that users read.
+
+Every file that a study leaves behind is made of these classes: `specs` has the plan's side,
+`record` that of the measurement, and `upgrade` reads what older versions stored.
+"""
+
+from __future__ import annotations
+
+from numa_bench.metric_registry import METRICS
+from numa_bench.records.record import (
+    BAD,
+    DONE,
+    Execution,
+    PlannedValues,
+    Record,
+    RunResult,
+    Status,
+    Summary,
+    make_record,
+)
+from numa_bench.records.specs import (
+    PROFILED_WINDOW,
+    RUN_TOKEN,
+    SCHEMA_HISTORY,
+    SCHEMA_VERSION,
+    STAGES,
+    TIMED_WINDOW,
+    WARMUP,
+    DeviceSpec,
+    JsonDict,
+    Placement,
+    ProfileSpec,
+    RunSpec,
+    TestSpec,
+    VitSpec,
+)
+
+__all__ = [
+    "BAD", "DONE", "METRICS", "PROFILED_WINDOW", "RUN_TOKEN", "SCHEMA_HISTORY", "SCHEMA_VERSION",
+    "STAGES", "TIMED_WINDOW", "WARMUP", "DeviceSpec", "Execution", "JsonDict", "Placement",
+    "PlannedValues", "ProfileSpec", "Record", "RunResult", "RunSpec", "Status", "Summary",
+    "TestSpec", "VitSpec", "make_record",
+]  # fmt: skip

@@ -1,0 +1,232 @@
+"""What was measured: a worker's result, how a run ended, its record, the summary of a study.
+
+Bytes, seconds and samples inside; a metric's name carries its unit; MB is 1e6 bytes and GB is 1e9
+bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TypedDict
+
+from numa_bench.metric_registry import MetricValues, metric_values
+from numa_bench.records.specs import SCHEMA_VERSION, JsonDict, RunSpec
+
+
+class Status(str, Enum):
+    """How a run ended. Only `passed` runs enter statistics."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    WAIVED = "waived"  # the machine cannot do it; the reason is in `error`
+    INVALID = "invalid"  # it ran, but a check failed; kept, and excluded from statistics
+
+
+#: Statuses that a resumed study does not run again.
+DONE = frozenset({Status.PASSED, Status.WAIVED})
+#: Statuses that make the study end with exit code 1.
+BAD = frozenset({Status.FAILED, Status.TIMEOUT, Status.INVALID})
+
+
+@dataclass
+class RunResult:
+    """What one worker measured.
+
+    `samples` holds one list per stage, one value per batch, in milliseconds (`start_ms` counts
+    from the start of the window); `warmup_samples` likewise, never mixed in. `observed`: on
+    which CPUs the process ran and on which nodes its memory was.
+    """
+
+    run_id: str
+    spec_hash: str
+    status: str
+    error: str | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup_samples: dict[str, list[float]] = field(default_factory=dict)
+    warmup: JsonDict = field(default_factory=dict)
+    observed: JsonDict = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> JsonDict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: JsonDict) -> RunResult:
+        """The inverse of `to_dict`. Raises TypeError on unknown, missing or wrongly typed fields,
+        ValueError on an unknown status."""
+        Status(data["status"])
+        result = cls(**data)
+        for name in ("metrics", "samples", "warmup_samples", "warmup", "observed", "versions"):
+            if not isinstance(getattr(result, name), dict):
+                raise TypeError(f"{name} is not an object")
+        return result
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What was observed of one run from outside. Paths are relative to the study directory.
+
+    `nsys_report`, `nsys_sqlite` and `torch_trace` are the files of a profiler, if there are any.
+    `environment` is the id of the machine and software; `monitor` holds min, median and max of
+    every sensor inside the timed window.
+    """
+
+    status: Status
+    exit_code: int | None
+    error: str | None
+    start_time: str
+    duration_s: float
+    attempt: int
+    stdout_log: str
+    stderr_log: str
+    nsys_report: str | None = None
+    nsys_sqlite: str | None = None
+    torch_trace: str | None = None
+    warnings: tuple[str, ...] = ()
+    environment: str | None = None
+    monitor: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class PlannedValues(TypedDict):
+    """The part of a record that comes from the plan. `memory_node`: null unless there is one."""
+
+    schema_version: int
+    study: str
+    run_id: str
+    spec_hash: str
+    repeat: int
+    device: str
+    gpu_id: int | None
+    gpu_name: str | None
+    gpu_uuid: str | None
+    gpu_numa_node: int | None
+    numa_node: int | None
+    memory_node: int | None
+    memory_nodes: list[int]
+    memory_policy: str
+    placement: str
+    vit_name: str
+    vit_config: JsonDict
+    test_config: JsonDict
+    compile_model: bool
+    compile_mode: str | None
+    precision: str
+    profiler: str
+    profiler_capture: str | None
+
+
+class Record(PlannedValues, MetricValues):
+    """One run in results.json: flat, so that pandas.read_json needs no preparation.
+
+    Paths are relative to the study directory; `start_time` is UTC in ISO 8601.
+    """
+
+    host: str
+    status: str
+    success: bool
+    exit_code: int | None
+    error: str | None
+    start_time: str
+    duration_s: float
+    attempt: int
+    warmup: JsonDict
+    observed: JsonDict
+    versions: dict[str, str]
+    environment: str | None
+    monitor: dict[str, dict[str, float]]
+    warnings: list[str]
+    stdout_log: str
+    stderr_log: str
+    nsys_report: str | None
+    nsys_sqlite: str | None
+    torch_trace: str | None
+
+
+class Summary(TypedDict):
+    """experiment_summary.json: progress of a study, its order, and the machine.
+
+    Times are UTC in ISO 8601. `machine` is the environment of the last start, `environments` are
+    those of all starts by id. `success_rate`: passed runs over recorded ones, null without any.
+    """
+
+    study: str
+    planned: int | None
+    counts: dict[str, int]
+    success_rate: float | None
+    started: str | None
+    updated: str | None
+    runs_duration_s: float
+    interrupted: bool
+    order: str | None
+    order_seed: int | None
+    run_order: list[str]
+    conditions: list[str]
+    profiler: dict[str, str | None]
+    machine: JsonDict
+    environments: dict[str, JsonDict]
+
+
+def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, host: str) -> Record:
+    """One row of results.json. Metrics that were not measured are null.
+
+    The runner's verdict overrides the worker's: a worker that reported "passed" and then died
+    did not pass.
+    """
+    return {
+        **_planned(spec),
+        "host": host,
+        "status": execution.status.value,
+        "success": execution.status is Status.PASSED,
+        "exit_code": execution.exit_code,
+        "error": execution.error,
+        "start_time": execution.start_time,
+        "duration_s": round(execution.duration_s, 3),
+        "attempt": execution.attempt,
+        **metric_values(result.metrics if result is not None else {}),
+        "warmup": result.warmup if result is not None else {},
+        "observed": result.observed if result is not None else {},
+        "versions": result.versions if result is not None else {},
+        "environment": execution.environment,
+        "monitor": execution.monitor,
+        "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
+        "stdout_log": execution.stdout_log,
+        "stderr_log": execution.stderr_log,
+        "nsys_report": execution.nsys_report,
+        "nsys_sqlite": execution.nsys_sqlite,
+        "torch_trace": execution.torch_trace,
+    }
+
+
+def _planned(spec: RunSpec) -> PlannedValues:
+    memory = spec.placement.memory_nodes
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": spec.study,
+        "run_id": spec.run_id,
+        "spec_hash": spec.cell_hash(),
+        "repeat": spec.repeat,
+        "device": spec.device.kind,
+        "gpu_id": spec.device.gpu_id,
+        "gpu_name": spec.device.gpu_name,
+        "gpu_uuid": spec.device.gpu_uuid,
+        "gpu_numa_node": spec.device.gpu_numa_node,
+        "numa_node": spec.placement.numa_node,
+        "memory_node": memory[0] if len(memory) == 1 else None,
+        "memory_nodes": list(memory),
+        "memory_policy": spec.placement.policy,
+        "placement": spec.placement.label,
+        "vit_name": spec.vit.name,
+        "vit_config": asdict(spec.vit),
+        "test_config": asdict(spec.test),
+        "compile_model": spec.test.compile_model,
+        "compile_mode": spec.test.compile_mode if spec.test.compile_model else None,
+        "precision": spec.test.precision,
+        "profiler": spec.profile.kind,
+        "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
+    }

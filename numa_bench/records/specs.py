@@ -1,0 +1,175 @@
+"""What is planned: the resolved settings of one run, as the worker reads them from spec.json.
+
+Bytes, seconds and samples inside; a field's name carries its unit; MB is 1e6 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
+#: would misread increments it and adds a line to `SCHEMA_HISTORY`; a key that is only added does
+#: not.
+SCHEMA_VERSION = 1
+#: What each version introduced. `upgrade.upgrade_record` reads every version listed here.
+SCHEMA_HISTORY: dict[int, str] = {
+    1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
+    "torch_trace were added to its records later",
+}
+#: Every process of a run carries this variable, whatever session it moves to, so that none of
+#: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
+RUN_TOKEN = "NUMA_BENCH_RUN"
+
+#: NVTX ranges of a worker. Each batch has one for each of its stages.
+WARMUP, TIMED_WINDOW, PROFILED_WINDOW = "warmup", "timed window", "profiled window"
+STAGES = ("H2D", "compute", "D2H")
+
+JsonDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one run's threads and memory go.
+
+    `numa_node` None: CPUs not bound. `memory_nodes` empty: memory not bound. `cpus` are the CPUs
+    the run may use when it is bound. `by_cpu`: numactl gets these CPUs instead of the node
+    number. `label` is derived from the topology: local, remote, remote_cpu, remote_memory,
+    interleave, unbound or unknown.
+    """
+
+    numa_node: int | None
+    memory_nodes: tuple[int, ...]
+    policy: str
+    label: str
+    cpus: tuple[int, ...] = ()
+    by_cpu: bool = False
+
+    @property
+    def bound(self) -> bool:
+        return self.numa_node is not None or bool(self.memory_nodes)
+
+
+@dataclass(frozen=True)
+class VitSpec:
+    """A resolved model. `depth` 0 is pure transfer, and the other sizes are then 0."""
+
+    name: str
+    patch_size: int
+    depth: int
+    dim: int
+    heads: int
+    dim_head: int
+    mlp_dim: int
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """The resolved `test` settings of one run; the fields are those of `config.TestConfig`.
+
+    `num_samples` 0: by time, at least `min_timed_s`.
+    """
+
+    __test__ = False  # not a pytest class
+
+    num_samples: int
+    min_timed_s: float
+    time_budget_s: float
+    batch_size: int
+    image_size: int
+    channels: int
+    pipeline_depth: int
+    memory_size_mb: int
+    warmup_samples: int
+    min_warmup_s: float
+    warmup_budget_s: float
+    precision: str
+    attention: str
+    cuda_graph: bool
+    compile_model: bool
+    compile_mode: str
+    cpu_threads: int | None
+    seed: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """The device of one run: `kind` is cuda or cpu; the rest is null on the CPU."""
+
+    kind: str
+    gpu_id: int | None = None
+    gpu_name: str | None = None
+    gpu_uuid: str | None = None
+    gpu_numa_node: int | None = None
+
+
+@dataclass(frozen=True)
+class ProfileSpec:
+    """What is recorded of one run: `kind` is nsys, torch or none.
+
+    `capture` is "window" (only a window of at most `batches` batches and `budget_s` seconds, after
+    the timed one) or "run" (everything, which the timed window then pays for).
+    """
+
+    kind: str = "none"
+    capture: str = "window"
+    batches: int = 0
+    budget_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything the worker needs to know, and nothing else."""
+
+    study: str
+    run_id: str
+    repeat: int
+    vit: VitSpec
+    test: TestSpec
+    device: DeviceSpec
+    placement: Placement
+    profile: ProfileSpec = ProfileSpec()
+    schema_version: int = SCHEMA_VERSION
+
+    def cell(self) -> JsonDict:
+        """The canonical spec of what is measured: the same for all repeats, and in any study.
+
+        How it is profiled is not part of it: throughput comes from a window without profiler.
+        """
+        return {
+            part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")
+        }
+
+    def cell_hash(self) -> str:
+        """SHA-256 of the canonical JSON of `cell`, in hexadecimal."""
+        text = json.dumps(self.cell(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> JsonDict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: JsonDict) -> RunSpec:
+        """The inverse of `to_dict`, also after a trip through JSON.
+
+        Raises ValueError when the version is not ours, TypeError or KeyError when fields are off.
+        """
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"spec has schema_version {data['schema_version']}, "
+                f"this program reads {SCHEMA_VERSION}"
+            )
+        placement = dict(data["placement"])
+        placement["memory_nodes"] = tuple(placement["memory_nodes"])
+        placement["cpus"] = tuple(placement["cpus"])
+        parts = {
+            "vit": VitSpec(**data["vit"]),
+            "test": TestSpec(**data["test"]),
+            "device": DeviceSpec(**data["device"]),
+            "placement": Placement(**placement),
+            "profile": ProfileSpec(**data.get("profile", {})),
+        }
+        return cls(**{**data, **parts})

@@ -1,0 +1,120 @@
+"""The summary of a study: experiment_summary.json, and the lines below the closing table.
+
+Functions compute and return; `study` writes and prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numa_bench.invocation import command_text
+from numa_bench.marks import format_legend
+from numa_bench.plan.plan import Plan
+from numa_bench.records import JsonDict, Record, Status, Summary
+from numa_bench.runner.resume import resume_command
+from numa_bench.store import StudyStore
+from numa_bench.study_files import LOGS, PROFILES, RUNS
+
+
+@dataclass(frozen=True)
+class StudyStart:
+    """What is known when a study starts or resumes.
+
+    `environment` describes machine and software, with its id; `earlier` are the environments of
+    earlier starts by id; `conditions` are those of the machine that weaken the study.
+    """
+
+    started: str
+    environment: JsonDict
+    earlier: dict[str, JsonDict]
+    conditions: tuple[str, ...]
+
+
+def warn_other_environments(records: Sequence[Record], environment_id: str) -> list[str]:
+    """A warning when stored records are from another environment than this start's.
+
+    A resumed study may hold runs of a machine or of software that has changed since.
+    """
+    others = {r["environment"] for r in records if r["environment"]} - {environment_id}
+    if not others:
+        return []
+    names = ", ".join(sorted(map(str, others)))
+    return [
+        f"earlier runs of this study are from another environment ({names}, now {environment_id}); "
+        "do not pool them: experiment_summary.json has the differences"
+    ]
+
+
+def build_summary(
+    plan: Plan, start: StudyStart, store: StudyStore, *, updated: str, interrupted: bool
+) -> Summary:
+    """experiment_summary.json of a study as it is stored now. `updated`: the time, in UTC."""
+    records, counts = store.records, store.count_statuses()
+    own_id = start.environment["id"]
+    return {
+        "study": plan.study,
+        "planned": len(plan.runs),
+        "counts": counts,
+        "success_rate": counts[Status.PASSED.value] / len(records) if records else None,
+        "started": start.started,
+        "updated": updated,
+        "runs_duration_s": sum(record["duration_s"] for record in records),
+        "interrupted": interrupted,
+        "order": plan.order,
+        "order_seed": plan.order_seed,
+        "run_order": [run.run_id for run in plan.runs],
+        "conditions": list(start.conditions),
+        "profiler": {
+            "kind": plan.profiler.kind,
+            "version": plan.profiler.version,
+            "note": plan.profiler.note,
+        },
+        "machine": start.environment,
+        "environments": {**start.earlier, own_id: start.environment},
+    }
+
+
+def format_counts(store: StudyStore) -> str:
+    """How many runs ended in which way: "3 passed, 1 failed"; empty without any."""
+    return ", ".join(f"{n} {status}" for status, n in store.count_statuses().items() if n)
+
+
+def closing_lines(plan: Plan, store: StudyStore, saved: Path, tracked: Sequence[str]) -> list[str]:
+    """The lines below the closing table: legend, counts, where the files are, what is left to do.
+
+    `saved` is the file that holds the records, `tracked` one line for each tracker.
+    """
+    root = shown_path(store.root)
+    missing = len({run.run_id for run in plan.runs} - store.finished_runs())
+    lines = [
+        *format_legend([w for record in store.records for w in record["warnings"]]),
+        f"{format_counts(store) or 'no run'} of {len(plan.runs)} planned",
+        f"results   {shown_path(saved)}",
+        f"raw data  {root / RUNS}",
+        f"logs      {root / LOGS}",
+        *_profile_lines(store.records, root),
+        *tracked,
+    ]
+    if missing:
+        lines.append(f"{missing} not done; to run them: {resume_command(root)}")
+    return lines
+
+
+def shown_path(path: Path) -> Path:
+    """A path as the user would type it: relative if it is below the working directory."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _profile_lines(records: Sequence[Record], root: Path) -> list[str]:
+    """How many profiles there are, and the command that shows those of one kind."""
+    kept = ["nsys_report" for record in records if record["nsys_report"]]
+    kept += ["torch_trace" for record in records if record["torch_trace"]]
+    if not kept:
+        return []
+    inspect = f"{command_text('inspect')} {root}/{PROFILES[kept[0]]}"
+    return [f"profiles  {len(kept)}; to look at them: {inspect}"]

@@ -1,0 +1,205 @@
+"""The files of a study: their names, where they are, and how they are found and read.
+
+Everything that needs one of these names imports it from here. `store` writes the files; the worker
+gets its paths as arguments and does not import this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numa_bench.errors import StoreError
+from numa_bench.jsonio import read_json, read_object
+from numa_bench.records import JsonDict, Record, Summary
+from numa_bench.records.upgrade import complete_summary, upgrade_record
+
+#: A directory with this file is a study.
+RESULTS = "results.json"
+SUMMARY = "experiment_summary.json"
+TOPOLOGY = "topology.json"
+#: Which runs each tracker has.
+TRACKING = "tracking.json"
+LOG = "experiment.log"
+#: Written by Hydra: the overrides of a single run, and the settings of a whole sweep.
+OVERRIDES = Path(".hydra") / "overrides.yaml"
+MULTIRUN = "multirun.yaml"
+RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
+
+#: Held by the process that runs the study.
+STUDY_LOCK = ".lock"
+#: Held while a report is exported or a tracker is fed; workers wait for it.
+BUSY_LOCK = ".busy.lock"
+#: Held while a tracker creates or updates the parent run that the jobs of a sweep share.
+TRACKING_LOCK = ".tracking.lock"
+
+RUNS, LOGS, TENSORBOARD = "runs", "logs", "tensorboard"
+NSYS_REPORTS, TORCH_TRACES = "nsys_reports", "torch_traces"
+#: Raw samples of one run, below runs/<run_id>/.
+RUN_RESULT = "result.json"
+#: Patterns of the profiles below a study, by the record's key.
+PROFILES = {
+    "nsys_report": f"{NSYS_REPORTS}/*.nsys-rep",
+    "torch_trace": f"{TORCH_TRACES}/*.json.gz",
+}
+#: What a debug study removes of the debug study before it. Hydra's files and its log stay: they
+#: are open or already rewritten by then.
+REMOVABLE = (
+    *(RESULTS, SUMMARY, TOPOLOGY, BUSY_LOCK, TRACKING),
+    *(RUNS, LOGS, NSYS_REPORTS, TORCH_TRACES, TENSORBOARD),
+)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Files of one run. The worker falls back to `spare_result` if `result` is not writable."""
+
+    spec: Path
+    result: Path
+    spare_result: Path
+    stdout: Path
+    stderr: Path
+    monitor: Path
+    started: Path
+    report: Path
+    sqlite: Path
+    trace: Path
+    busy_lock: Path
+
+
+@dataclass(frozen=True)
+class ParsedRecords:
+    """The usable records of a results.json of `total` records, and why the others are not used.
+
+    `skipped` counts records by reason.
+    """
+
+    records: list[Record]
+    total: int
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def run_paths(study: Path, run_id: str) -> RunPaths:
+    """The paths of a run's files; none of them need exist."""
+    run, logs, reports = study / RUNS / run_id, study / LOGS, study / NSYS_REPORTS
+    # The temporary directory is shared with other users and other studies, hence the hash.
+    owner = hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
+    return RunPaths(
+        spec=run / "spec.json",
+        result=run / RUN_RESULT,
+        spare_result=Path(tempfile.gettempdir()) / f"numa_bench-{owner}-{run_id}-result.json",
+        stdout=logs / f"{run_id}.stdout",
+        stderr=logs / f"{run_id}.stderr",
+        monitor=run / "monitor.json",
+        started=run / "started.json",
+        report=reports / f"{run_id}.nsys-rep",
+        sqlite=reports / f"{run_id}.sqlite",
+        trace=study / TORCH_TRACES / f"{run_id}.json.gz",
+        busy_lock=study / BUSY_LOCK,
+    )
+
+
+def parse_records(path: Path) -> ParsedRecords:
+    """Parse a results.json, skipping records that cannot be used.
+
+    Raises OSError or ValueError when the file as a whole cannot be read.
+    """
+    try:
+        data = read_json(path)
+    except RecursionError as error:  # arrays nested deeper than the JSON parser can follow
+        raise ValueError(str(error)) from error
+    if not isinstance(data, list):
+        raise ValueError("it is not an array of records")
+    records: list[Record] = []
+    skipped: Counter[str] = Counter()
+    for item in data:
+        try:
+            records.append(upgrade_record(item))
+        except ValueError as error:
+            skipped[str(error)] += 1
+    return ParsedRecords(records, len(data), skipped)
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a results.json. Raises StoreError when the file or a record is unusable."""
+    try:
+        parsed = parse_records(path)
+        for reason, count in parsed.skipped.items():
+            raise ValueError(f"{count} of {parsed.total} records: {reason}")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    return parsed.records
+
+
+def read_summary(study: Path) -> Summary:
+    """The summary of a study. Keys are null or empty if they, or the file, cannot be read."""
+    return complete_summary(read_object(study / SUMMARY))
+
+
+def read_resolved_config(study: Path) -> JsonDict:
+    """The settings with which a study was started; empty if the study has none.
+
+    Raises StoreError when the file is not YAML.
+    """
+    found = read_yaml(study / RESOLVED_CONFIG)
+    return found if isinstance(found, dict) else {}
+
+
+def read_overrides(study: Path) -> list[str]:
+    """The overrides of the study's command line, or of its sweep; empty if they are not known.
+
+    Raises StoreError when the file is not YAML.
+    """
+    root = sweep_root(study)
+    if root == study:
+        found = read_yaml(study / OVERRIDES)
+    else:
+        found = read_yaml(root / MULTIRUN)
+        for key in ("hydra", "overrides", "task"):
+            found = found.get(key) if isinstance(found, dict) else None
+    return [str(item) for item in found] if isinstance(found, list) else []
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file's data, None if there is no such file. Raises StoreError when it is not YAML."""
+    import yaml  # late: most commands never read YAML through this module
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path} cannot be read: {reason}; restore or remove it") from error
+
+
+def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
+    """The studies at or below a path, sorted: itself, jobs of a sweep, all of an output root.
+
+    Studies are not searched for inside a study. `with_runs` leaves out directories that hold the
+    files of a study but no runs: MLflow's artifact store has such copies.
+    """
+    if (path / RESULTS).is_file():
+        return [path]
+    found = []
+    for folder, below, files in os.walk(path):
+        if RESULTS in files and (not with_runs or (SUMMARY in files and RUNS in below)):
+            found.append(Path(folder))
+            below.clear()
+    return sorted(found)
+
+
+def is_sweep(directory: Path) -> bool:
+    """Whether a directory is that of a Hydra sweep, whose jobs are studies below it."""
+    return (directory / MULTIRUN).is_file()
+
+
+def sweep_root(study: Path) -> Path:
+    """The directory of the sweep that a study is a job of, or the study's own directory."""
+    # Hydra names the directories of jobs by number.
+    return study.parent if study.name.isdigit() and is_sweep(study.parent) else study
