@@ -26,7 +26,7 @@ COMMANDS = {
     "run": Command("numa_bench.commands.run", "run a study (hydra_experiment_runner.py)"),
     "analyze": Command("numa_bench.commands.analyze", "verdict, plots and a page from studies"),
     "inspect": Command("numa_bench.commands.inspect", "copies and compute in profiler reports"),
-    "topology": Command("numa_bench.machine.topology", "NUMA nodes and GPUs of this machine"),
+    "topology": Command("numa_bench.machine.topology_view", "NUMA nodes and GPUs of this machine"),
     "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
 }
 

@@ -53,9 +53,9 @@ def test_a_command_is_accepted(command: str, tmp_path: Path) -> None:
 
 
 def test_the_topology_command() -> None:
-    assert "python -m numa_bench.machine.topology" in COMMANDS
+    assert "python -m numa_bench.topology" in COMMANDS
     done = subprocess.run(
-        [sys.executable, "-m", "numa_bench.machine.topology"],
+        [sys.executable, "-m", "numa_bench.topology"],
         capture_output=True,
         text=True,
         cwd=PROJECT,

@@ -50,7 +50,7 @@ def only(rows: list[dict[str, object]], keys: str) -> list[dict[str, object]]:
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "numa_bench.machine.topology", *arguments],
+        [sys.executable, "-m", "numa_bench.topology", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
