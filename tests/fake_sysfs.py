@@ -3,7 +3,7 @@
 root = build_tree(tmp_path, nodes=[FakeNode(0, "0-3"), FakeNode(1, "4-7")],
                   gpus=[FakeGpu("0000:3b:00.0", numa_node=1)])
 read_topology(root)
-live_topology(root, nvml=FakeNvml([FakeGpu("0000:3b:00.0")]))
+discover_topology(root, nvml=FakeNvml([FakeGpu("0000:3b:00.0")]))
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 _NO_VALUE = "needs a value; give one, or choose an experiment that has one"
 
 
-def our_error(error: BaseException | None) -> NumaBenchError | None:
+def find_own_error(error: BaseException | None) -> NumaBenchError | None:
     """Our own error inside what Hydra or OmegaConf wrapped around it."""
     while error is not None:
         if isinstance(error, NumaBenchError):
@@ -42,14 +42,14 @@ def our_error(error: BaseException | None) -> NumaBenchError | None:
     return None
 
 
-def one_line(error: BaseException, schema: type) -> str:
+def format_error(error: BaseException, schema: type) -> str:
     """An error of ours, Hydra or OmegaConf as one line with key, value and fix.
 
     `schema` is the config class of the app that it happened in.
     """
-    ours = our_error(error)
+    ours = find_own_error(error)
     if isinstance(ours, UnknownKeyError):
-        return unknown_key(_bracketed(str(ours)), schema)
+        return format_unknown_key(_bracketed(str(ours)), schema)
     if ours is not None:
         return _joined(str(ours))
     if isinstance(error, OverrideParseException):
@@ -73,7 +73,7 @@ def one_line(error: BaseException, schema: type) -> str:
     return _joined(text)
 
 
-def unknown_key(key: str, schema: type) -> str:
+def format_unknown_key(key: str, schema: type) -> str:
     """One line for a key that no schema has, with the nearest that one has."""
     section, _, word = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
     known = [name.rpartition(".") for name in list_keys(schema)]
@@ -102,7 +102,7 @@ def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
     if isinstance(root, ConfigIndexError) or (above and _is_entry(full_key)):
         problem = "there is no such entry; they count from 0, `--cfg job` shows them"
     elif above or isinstance(root, (ConfigAttributeError, ConfigKeyError)):
-        return unknown_key(place, schema)
+        return format_unknown_key(place, schema)
     elif typed.startswith("~"):
         problem = "a setting cannot be removed; give it another value"
     else:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
 from numa_bench.config.schema import RunnerConfig, register_configs
-from numa_bench.config.settings import help_text
+from numa_bench.config.settings import format_help
 from numa_bench.config.validation import check_name, check_root, check_uri
 from numa_bench.errors import ConfigError
 from numa_bench.store import STUDY_MARKER
@@ -32,11 +32,11 @@ def register_hydra() -> None:
     """Register schemas and resolvers. Safe to call twice."""
     register_configs()
     resolvers: dict[str, Callable[..., object]] = {
-        "study_dir": study_dir,
-        "sweep_dir": sweep_dir,
+        "study_dir": resolve_study_dir,
+        "sweep_dir": resolve_sweep_dir,
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "checked_uri": _checked_uri,
-        "config_help": lambda: help_text(RunnerConfig),
+        "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
     for least in range(MOST_GPUS):
@@ -45,7 +45,7 @@ def register_hydra() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def study_dir(
+def resolve_study_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
     """The directory of this study; dry and debug runs have one of their own, used again."""
@@ -56,7 +56,7 @@ def study_dir(
     return _directory(root, "", name, now, dry_run, debug)
 
 
-def sweep_dir(
+def resolve_sweep_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
     """The directory of a sweep, in which every job gets its own."""
@@ -90,9 +90,9 @@ def _not_a_study(path: Path) -> str:
 
 
 def _gpu_count() -> int:
-    from numa_bench.machine.topology import live_topology, visible_gpus
+    from numa_bench.machine.topology import discover_topology, select_visible_gpus
 
-    return len(visible_gpus(live_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return len(select_visible_gpus(discover_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
 def _more_gpus_than(least: int) -> Callable[[object, object], object]:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from numa_bench.config.error_text import one_line, our_error
+from numa_bench.config.error_text import find_own_error, format_error
 from numa_bench.errors import NumaBenchError
 
 #: Set beside HYDRA_FULL_ERROR by `run_app`: a launcher's process then knows that the user did not.
@@ -46,7 +46,7 @@ def guard_job(job: Callable[[], object], schema: type) -> None:
         where = ""
         if settings.mode is RunMode.MULTIRUN:
             where = f"job {settings.job.num} ({settings.job.override_dirname or 'no override'}): "
-        print(f"error: {where}{one_line(error, schema)}", file=sys.stderr)
+        print(f"error: {where}{format_error(error, schema)}", file=sys.stderr)
         if os.getpid() != _app_process:
             raise
         _failures.append(error)
@@ -75,7 +75,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         if _asked_for_traceback or not (_for_the_user(error) or no_directory):
             raise
         told = (
-            one_line(error, schema)
+            format_error(error, schema)
             if _for_the_user(error)
             else f"{error}; choose another {root_key}"
         )
@@ -99,5 +99,5 @@ def _for_the_user(error: Exception) -> bool:
 
 
 def _exit_code(error: Exception) -> int:
-    ours = our_error(error)
+    ours = find_own_error(error)
     return ours.exit_code if ours is not None else 2

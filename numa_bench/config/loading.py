@@ -16,7 +16,7 @@ from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
+from numa_bench.machine.topology import discover_topology, read_topology, select_visible_gpus
 from numa_bench.store import RESOLVED_CONFIG
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
@@ -57,8 +57,8 @@ def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
         nvidia = [gpu for gpu in topology.gpus if gpu.vendor == NVIDIA]
         gpus = tuple(replace(gpu, index=index) for index, gpu in enumerate(nvidia))
         return replace(topology, gpus=gpus), gpus
-    topology = live_topology()
-    return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    topology = discover_topology()
+    return topology, select_visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:

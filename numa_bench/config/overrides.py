@@ -33,6 +33,6 @@ def rewrite_command_line(argv: list[str], environ: MutableMapping[str, str]) -> 
         environ["COMP_LINE"] = " ".join([*map(to_dotted_key, typed), last])
 
 
-def touched_models(overrides: Iterable[str]) -> frozenset[int]:
+def find_touched_models(overrides: Iterable[str]) -> frozenset[int]:
     """Indices of the vit_configs entries that these (dotted) overrides change."""
     return frozenset(int(m[1]) for m in map(_TOUCHED.match, overrides) if m)

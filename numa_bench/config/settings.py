@@ -79,7 +79,7 @@ def _added_key(message: str, overrides: Sequence[str]) -> str:
     return next((key for key in keys if key.rsplit(".", 1)[-1] == name), name)
 
 
-def help_text(schema: type) -> str:
+def format_help(schema: type) -> str:
     """The settings for a terminal, 100 columns."""
     lines: list[str] = []
     for leaf in list_settings(schema):

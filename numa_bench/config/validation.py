@@ -83,10 +83,10 @@ def check_experiment(experiment: ExperimentConfig) -> None:
         raise ConfigError("experiment.vit_configs", [], "give at least one model")
     for index, vit in enumerate(experiment.vit_configs):
         key = f"experiment.vit_configs[{index}]"
-        check_vit(key, vit, effective_test(experiment.test, vit))
+        check_vit(key, vit, merge_test_settings(experiment.test, vit))
 
 
-def effective_test(test: TestConfig, vit: ViTConfig) -> TestConfig:
+def merge_test_settings(test: TestConfig, vit: ViTConfig) -> TestConfig:
     """The `test` settings for one model: its own where it has them."""
     own = {name: getattr(vit, name) for name in cfg.OVERRIDABLE}
     return TestConfig(

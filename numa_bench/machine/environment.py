@@ -72,35 +72,35 @@ def describe_environment(
         "cpu_model": _cpu_model(root),
         "cpus": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        "settings": kernel_settings(root),
+        "settings": collect_kernel_settings(root),
         "numa_nodes": [node.id for node in topology.nodes] if topology else [],
         "gpus": [{"name": g.name, "uuid": g.uuid} for g in topology.gpus] if topology else [],
         "nvidia_driver": driver,
         "cuda_driver": cuda,
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
-        "git_commit": git_commit(project),
+        "git_commit": read_git_commit(project),
         "variables": result_variables(variables),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-    found["id"] = environment_id(found)
+    found["id"] = hash_environment(found)
     return found
 
 
-def environment_id(environment: JsonDict) -> str:
+def hash_environment(environment: JsonDict) -> str:
     """Eight hexadecimal digits of SHA-256 over everything that may change a result."""
     relevant = {k: v for k, v in environment.items() if k not in (*_NOT_IN_ID, "id")}
     text = json.dumps(relevant, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def kernel_settings(root: Path) -> dict[str, str]:
+def collect_kernel_settings(root: Path) -> dict[str, str]:
     """The settings that this kernel has; of `always [madvise] never` the chosen word."""
     told = {name: read_kernel_setting(root / path) for name, path in SETTINGS.items()}
     return {name: value for name, value in told.items() if value is not None}
 
 
-def git_commit(project: Path) -> str | None:
+def read_git_commit(project: Path) -> str | None:
     """The commit of the source tree, with "-dirty" when tracked files differ; None outside git."""
     try:
         described = subprocess.run(

@@ -123,6 +123,6 @@ class GpuSensors:
         return {process.pid for process in processes} - self._own_pids()
 
 
-def throttle_names(mask: int) -> list[str]:
+def decode_throttle_reasons(mask: int) -> list[str]:
     """The disturbing reasons in an NVML clock-event mask."""
     return [name for bit, name in THROTTLE_REASONS.items() if mask & bit]

@@ -90,17 +90,17 @@ class Tree:
         try:
             return None if text is None else parse_cpu_list(text)
         except ValueError as error:
-            raise self.malformed_error(path, text, "a list such as 0-3,8") from error
+            raise self.make_malformed_error(path, text, "a list such as 0-3,8") from error
 
     def read_numbers(self, path: str) -> list[int] | None:
         text = self.read_text(path)
         if text is None:
             return None
         if not re.fullmatch(r"-?[0-9]{1,9}(\s+-?[0-9]{1,9})*", text):
-            raise self.malformed_error(path, text, "numbers")
+            raise self.make_malformed_error(path, text, "numbers")
         return [int(word) for word in text.split()]
 
-    def malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
+    def make_malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
         return MachineError(
             f"{self.root / path} holds {(text or '')[:40]!r}, not {wanted}: "
             "the tree is damaged; capture it again or give another root"
@@ -142,7 +142,7 @@ def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
             ids = tuple(sorted(int(name[4:]) for name in node_names))
             tree.notes.append(f"/{NODES}/online is missing: every node directory counts as online")
         if not ids:
-            raise tree.malformed_error(f"{NODES}/online", "", "a list such as 0-3,8")
+            raise tree.make_malformed_error(f"{NODES}/online", "", "a list such as 0-3,8")
         nodes = tuple(_read_node(tree, node, ids, online) for node in ids)
     else:
         nodes = (_only_node(tree, online),)
@@ -156,7 +156,7 @@ def _online_cpus(tree: Tree) -> frozenset[int] | None:
     told = tree.read_id_list(f"{CPUS}/online")
     if told is not None:
         if not told:
-            raise tree.malformed_error(f"{CPUS}/online", "", "a list such as 0-3,8")
+            raise tree.make_malformed_error(f"{CPUS}/online", "", "a list such as 0-3,8")
         return frozenset(told)
     names = [name for name in tree.list_names(CPUS) if re.fullmatch(r"cpu[0-9]{1,5}", name)]
     tree.notes.append(f"/{CPUS}/online is missing: every CPU that is not marked offline counts")
@@ -182,7 +182,7 @@ def _read_node(
     if row is None:
         tree.notes.append(f"/{base}/distance is missing: node {node}'s distances are unknown")
     elif len(row) != len(ids):  # the kernel writes one number per online node, in their order
-        raise tree.malformed_error(
+        raise tree.make_malformed_error(
             f"{base}/distance", str(row), f"one distance for each node of {ids}"
         )
     total, free = _memory(tree, f"{base}/meminfo")
@@ -214,7 +214,7 @@ def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
         for key in ("MemTotal", "MemFree")
     )
     if total is None:
-        raise tree.malformed_error(path, text, 'a line "MemTotal: N kB"')
+        raise tree.make_malformed_error(path, text, 'a line "MemTotal: N kB"')
     return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
 
 

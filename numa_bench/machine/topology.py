@@ -20,7 +20,13 @@ from typing import Any, TypeVar
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
-__all__ = ["format_cpu_list", "live_topology", "parse_cpu_list", "read_topology", "visible_gpus"]
+__all__ = [
+    "discover_topology",
+    "format_cpu_list",
+    "parse_cpu_list",
+    "read_topology",
+    "select_visible_gpus",
+]
 
 PCI = "sys/bus/pci/devices"
 
@@ -51,7 +57,7 @@ def read_topology(root: Path) -> Topology:
     return Topology(nodes, tuple(gpus), offline, source, tuple(tree.notes))
 
 
-def live_topology(root: Path = Path("/"), nvml: Any | None = None) -> Topology:
+def discover_topology(root: Path = Path("/"), nvml: Any | None = None) -> Topology:
     """This machine: nodes as in `read_topology`, GPUs as NVML counts them (PCI order, CUDA only).
 
     `nvml` is the NVML module to use (None: pynvml, if installed). A missing module, library or
@@ -71,7 +77,7 @@ def live_topology(root: Path = Path("/"), nvml: Any | None = None) -> Topology:
     return Topology(nodes, tuple(gpus), offline, "live", tuple(tree.notes))
 
 
-def visible_gpus(topology: Topology, cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
+def select_visible_gpus(topology: Topology, cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
     """The GPUs that a process with this CUDA_VISIBLE_DEVICES may use, in the order listed there.
 
     None (unset) means all. Entries are indices in PCI order (as CUDA counts them with

@@ -17,7 +17,7 @@ from numa_bench.errors import NumaBenchError
 from numa_bench.invocation import command_text
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.machine.sysfs import format_cpu_list
-from numa_bench.machine.topology import live_topology, read_topology
+from numa_bench.machine.topology import discover_topology, read_topology
 
 
 def _kind(node: NumaNode) -> str:
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        topology = read_topology(options.root) if options.root is not None else live_topology()
+        topology = read_topology(options.root) if options.root is not None else discover_topology()
     except NumaBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

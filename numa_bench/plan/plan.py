@@ -17,7 +17,7 @@ from numa_bench.config.schema import (
     TrackingConfig,
     ViTConfig,
 )
-from numa_bench.config.validation import effective_test
+from numa_bench.config.validation import merge_test_settings
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import resolve_devices
@@ -56,10 +56,10 @@ class Plan:
     @property
     def estimated_s(self) -> float:
         """Upper estimate of the whole study in seconds."""
-        return sum(estimate_s(run) for run in self.runs)
+        return sum(estimate_run_s(run) for run in self.runs)
 
 
-def estimate_s(run: RunSpec) -> float:
+def estimate_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, to tell the user when to come back."""
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
     window = run.test.warmup_budget_s + run.test.time_budget_s
@@ -81,7 +81,7 @@ def build_plan(
     equal another one (a sweep over depth does that), and is then measured once, with a warning.
     Any other two equal runs are a ConfigError.
     """
-    experiment = debug_experiment(config.experiment) if config.debug else config.experiment
+    experiment = shrink_for_debug(config.experiment) if config.debug else config.experiment
     if config.resume_from:  # what it holds was accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     cells: dict[str, RunSpec] = {}
@@ -118,7 +118,7 @@ def build_plan(
     )
 
 
-def debug_experiment(experiment: ExperimentConfig) -> ExperimentConfig:
+def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
     """The same study with a handful of samples and one repeat, to see whether it runs at all."""
     small: dict[str, Any] = {
         "num_samples": 4,
@@ -139,7 +139,7 @@ def _cell(
     vit: ViTConfig,
     profile: ProfileSpec,
 ) -> RunSpec:
-    test = effective_test(experiment.test, vit)
+    test = merge_test_settings(experiment.test, vit)
     if gpu is None:
         device = DeviceSpec(kind="cpu")
     else:
@@ -187,7 +187,7 @@ def resolve_test(test: TestConfig, topology: Topology) -> TestSpec:
     return TestSpec(**{**asdict(test), "memory_size_mb": pool})
 
 
-def run_id_prefix(spec: RunSpec) -> str:
+def make_run_id_prefix(spec: RunSpec) -> str:
     """The readable part of a run id, without repeat and hash."""
     placement = spec.placement
     node = placement.numa_node
@@ -215,7 +215,7 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
         if experiment.order == "shuffled":
             shuffle.shuffle(block)
         for cell in block:
-            run_id = f"{run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
+            run_id = f"{make_run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
             runs.append(replace(cell, run_id=run_id, repeat=repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
@@ -236,7 +236,7 @@ def _same_model_as_touched(
 
 def _resolved_pair(experiment: ExperimentConfig, index: int) -> tuple[VitSpec, TestConfig]:
     vit = experiment.vit_configs[index]
-    return resolve_vit(vit), effective_test(experiment.test, vit)
+    return resolve_vit(vit), merge_test_settings(experiment.test, vit)
 
 
 def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
@@ -251,5 +251,5 @@ def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
     raise ConfigError(
         NODES_KEY,
         experiment.hardware.numa_nodes,
-        f"plans {run_id_prefix(spec)} twice; name each node once, or use experiment.repeats",
+        f"plans {make_run_id_prefix(spec)} twice; name each node once, or use experiment.repeats",
     )

@@ -37,7 +37,7 @@ def can_hide(project: Path) -> bool:
     return done.returncode == 0
 
 
-def exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
+def find_exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
     """Names of variables that look like secrets, in all environments that this user may read."""
     names: set[str] = set()
     for path in _environments(proc):

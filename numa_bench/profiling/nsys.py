@@ -49,7 +49,7 @@ def read_version(executable: str) -> str:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                env=minimal_environment(os.environ, tmp),
+                env=build_minimal_environment(os.environ, tmp),
                 timeout=60,
                 check=False,
             )
@@ -66,16 +66,16 @@ def probe_nsys(executable: str, options: Sequence[str]) -> None:
     with _private_tmp() as tmp:
         report = Path(tmp) / "probe.nsys-rep"
         argv = [executable, "profile", *options, f"--output={report}", "true"]
-        env = minimal_environment(os.environ, tmp)
+        env = build_minimal_environment(os.environ, tmp)
         try:
             _run(argv, env, PROBE_TIMEOUT_S, ())
         except OSError as error:
             raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
         if not report.is_file():
-            raise NsysError(f"{executable} writes no report{why_no_report(Path(tmp))}")
+            raise NsysError(f"{executable} writes no report{explain_missing_report(Path(tmp))}")
 
 
-def why_no_report(tmp: Path) -> str:
+def explain_missing_report(tmp: Path) -> str:
     """What a session that left no report says of it in its private TMPDIR, or an empty text."""
     if any(tmp.glob("**/*.qdstrm")):
         return (
@@ -85,7 +85,7 @@ def why_no_report(tmp: Path) -> str:
     return ""
 
 
-def export_argv(executable: str, report: Path, target: Path) -> list[str]:
+def build_export_argv(executable: str, report: Path, target: Path) -> list[str]:
     """The command that turns a report into an SQLite file."""
     options = ["--type=sqlite", "--force-overwrite=true", "--quiet=true", f"--output={target}"]
     return [executable, "export", *options, str(report)]
@@ -108,8 +108,8 @@ def export_sqlite(
     try:
         with _private_tmp() as tmp:
             _run(
-                export_argv(executable, report, part),
-                minimal_environment(os.environ, tmp),
+                build_export_argv(executable, report, part),
+                build_minimal_environment(os.environ, tmp),
                 timeout_s,
                 pass_fds,
             )
@@ -130,7 +130,7 @@ def export_report(report: Path, target: Path) -> None:
     export_sqlite(executable, report, target)
 
 
-def minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
+def build_minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
     """What nsys needs and nothing else, with all of its own state below `tmp`."""
     return {**{n: environ[n] for n in _NEEDED if n in environ}, "TMPDIR": tmp}
 

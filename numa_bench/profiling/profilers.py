@@ -14,7 +14,7 @@ from pathlib import Path
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
-from numa_bench.profiling.hiding import can_hide, exposed_secrets, wrap_argv
+from numa_bench.profiling.hiding import can_hide, find_exposed_secrets, wrap_argv
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
 from numa_bench.redaction import has_credentials, is_secret, result_variables
 from numa_bench.versions import PROJECT
@@ -68,7 +68,7 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
         if probe:
             nsys.probe_nsys(found, _tracing(config))
         hidden = can_hide(PROJECT)
-        exposed = () if hidden else tuple(exposed_secrets())
+        exposed = () if hidden else tuple(find_exposed_secrets())
         if exposed and config.kind == "auto":
             raise nsys.NsysError(
                 f"reports would hold {', '.join(exposed)} of other processes, which nsys reads and "
@@ -82,7 +82,7 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
     return Profiler("nsys", config, found, version, hidden=hidden, exposed=exposed)
 
 
-def nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
+def build_nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
     """The words to put before a command so that nsys records it into `report`."""
     argv = [profiler.executable, "profile", *_tracing(profiler.config)]
     if profiler.hidden:
@@ -98,7 +98,7 @@ def nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
     return [*argv, *profiler.config.extra_args, f"--output={str(report).replace('%', '%%')}"]
 
 
-def nsys_environment(
+def build_nsys_environment(
     env: Mapping[str, str], extra: tuple[str, ...] | list[str], tmp: Path
 ) -> dict[str, str]:
     """What a profiled run gets of an environment: no more, because its report holds all of it."""

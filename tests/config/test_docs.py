@@ -12,7 +12,7 @@ import pytest
 
 from numa_bench.config.docs import render_markdown
 from numa_bench.config.schema import RunnerConfig, TestConfig, ViTConfig
-from numa_bench.config.settings import help_text, list_keys, list_settings
+from numa_bench.config.settings import format_help, list_keys, list_settings
 from tests.conftest import PROJECT
 
 LEAVES = list(list_settings(RunnerConfig))
@@ -70,7 +70,7 @@ def test_types_and_defaults_are_those_of_the_classes() -> None:
 
 
 def test_the_help_text_fits_a_terminal_and_survives_hydras_template() -> None:
-    shown = Template(help_text(RunnerConfig)).substitute()
+    shown = Template(format_help(RunnerConfig)).substitute()
 
     assert max(map(len, shown.splitlines())) <= 100
     words = " ".join(shown.split())

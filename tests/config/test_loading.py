@@ -64,7 +64,7 @@ def test_gpu_ids_by_the_number_of_gpus(
 def test_the_gpu_count_is_that_of_this_process(
     compose_node: Composes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("numa_bench.machine.topology.live_topology", server)
+    monkeypatch.setattr("numa_bench.machine.topology.discover_topology", server)
     node = compose_node("experiment.max_gpus=${gpu_count:}")
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

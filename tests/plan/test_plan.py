@@ -24,11 +24,11 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.plan import (
     Plan,
     build_plan,
-    estimate_s,
+    estimate_run_s,
+    make_run_id_prefix,
     resolve_devices,
     resolve_test,
     resolve_vit,
-    run_id_prefix,
 )
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
@@ -286,7 +286,7 @@ VIT = VitSpec("vit32x6x512", 32, 6, 512, 8, 64, 2048)
     ],
 )
 def test_the_readable_part_of_a_run_id(spec: RunSpec, wanted: str) -> None:
-    assert run_id_prefix(spec) == wanted
+    assert make_run_id_prefix(spec) == wanted
 
 
 def test_a_run_id_is_prefix_repeat_and_hash() -> None:
@@ -534,7 +534,7 @@ def test_the_estimate_counts_what_takes_time() -> None:
 def test_a_no_op_is_not_compiled_in_the_estimate() -> None:
     no_op = make_spec(vit=VitSpec("no-op", 32, 0, 0, 0, 0, 0), compile_model=True)
 
-    assert estimate_s(no_op) < estimate_s(make_spec(compile_model=True))
+    assert estimate_run_s(no_op) < estimate_run_s(make_spec(compile_model=True))
 
 
 def test_planning_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
