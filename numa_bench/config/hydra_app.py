@@ -1,7 +1,7 @@
-"""What the runner needs from Hydra: resolvers, directories, help text.
+"""The runner's Hydra setup: resolvers, output directories, help text.
 
-Importing this module registers schemas and resolvers and looks at nothing; a resolver looks at
-the machine only when a configuration that uses it is read.
+`register_hydra` does not inspect the machine. The GPU resolvers do, when a configuration that
+uses them is resolved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numa_bench.errors import ConfigError
 from numa_bench.store import STUDY_MARKER
 from numa_bench.versions import PROJECT
 
-MOST_GPUS = 16
+#: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
+MAX_GPUS = 16
 #: The YAML files: beside the package in a checkout, inside it when installed from a wheel.
 CONFIG_DIR = next(
     (path for path in (PROJECT / "numa_bench" / "conf", PROJECT / "conf") if path.is_dir()),
@@ -29,7 +30,7 @@ CONFIG_DIR = next(
 
 
 def register_hydra() -> None:
-    """Register schemas and resolvers. Safe to call twice."""
+    """Register schemas and resolvers. Calling it again has no further effect."""
     register_configs()
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": resolve_study_dir,
@@ -39,8 +40,8 @@ def register_hydra() -> None:
         "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
-    for least in range(MOST_GPUS):
-        resolvers[f"if_gpu_count_gt_{least}"] = _more_gpus_than(least)
+    for count in range(MAX_GPUS):
+        resolvers[f"if_gpu_count_gt_{count}"] = _more_gpus_than(count)
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
@@ -48,7 +49,7 @@ def register_hydra() -> None:
 def resolve_study_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of this study; dry and debug runs have one of their own, used again."""
+    """The directory of this study. Dry runs and debug runs each reuse one fixed directory."""
     if resume_from:
         if not (Path(resume_from) / STUDY_MARKER).is_file():
             raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
@@ -59,20 +60,20 @@ def resolve_study_dir(
 def resolve_sweep_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of a sweep, in which every job gets its own."""
+    """The directory of a sweep; each job gets a subdirectory."""
     if resume_from:
-        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; drop -m")
+        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; remove -m")
     return _directory(root, "multirun/", name, now, dry_run, debug)
 
 
 def _checked_uri(path: str, uri: str | None) -> str:
-    """`path`, unless the URI is one that Hydra must not store. It stores before a job starts."""
+    """`path`. Raises ConfigError if the URI has credentials, which Hydra would save first."""
     check_uri(uri)
     return path
 
 
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
-    # Hydra makes the directory before the job can validate its configuration.
+    # Hydra creates the directory before the job can validate its configuration.
     check_root(root)
     check_name("experiment.name", name)
     if dry_run:
@@ -82,10 +83,10 @@ def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug:
 
 def _not_a_study(path: Path) -> str:
     if not path.is_dir():
-        return "no such directory; give the directory of a study, with results.json in it"
+        return "no such directory; give the directory of a study, which contains results.json"
     jobs = sorted(job.parent.name for job in path.glob(f"*/{STUDY_MARKER}"))
     if jobs:
-        return f"holds several studies; resume one of them: {', '.join(jobs)}"
+        return f"contains several studies; resume one of them: {', '.join(jobs)}"
     return f"is not a study: it has no {STUDY_MARKER}"
 
 
@@ -95,15 +96,15 @@ def _gpu_count() -> int:
     return len(select_visible_gpus(discover_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
-def _more_gpus_than(least: int) -> Callable[[object, object], object]:
-    return lambda then, otherwise: then if _gpu_count() > least else otherwise
+def _more_gpus_than(count: int) -> Callable[[object, object], object]:
+    return lambda then, otherwise: then if _gpu_count() > count else otherwise
 
 
 def guard_job(job: Callable[[], object]) -> None:
-    """See `hydra_guard.guard`; for the runner's settings."""
+    """`hydra_guard.guard_job` with the runner's schema."""
     hydra_guard.guard_job(job, RunnerConfig)
 
 
 def run_app(app: Callable[[], object]) -> int:
-    """See `hydra_guard.run_app`; for the runner's settings."""
+    """`hydra_guard.run_app` with the runner's schema."""
     return hydra_guard.run_app(app, RunnerConfig, "output.root")

@@ -47,7 +47,7 @@ def study_with(config: RunnerConfig, directory: Path) -> Path:
 
 
 class Fed:
-    """In place of a feeder: notes what is asked of it."""
+    """Stands in for a feeder and records its calls."""
 
     def __init__(self, made: list[Any], limit_s: float) -> None:
         self.made = made
@@ -109,7 +109,7 @@ class Observer:
         return self.studied(typed)[effect]
 
     def profiled(self, overrides: list[str]) -> list[Any]:
-        """What would be started, and what the worker would be told of the profiler."""
+        """The command lines and environments of the runs, and the profiler in their specs."""
         plan, _ = self.planned(overrides)
         paths = StudyStore(Path("/study")).run_paths("a")
         environ = {"PATH": "/bin", "MINE": "1"}

@@ -42,13 +42,13 @@ def test_every_setting_is_documented(leaf: object) -> None:
 
 def test_a_models_own_test_settings_are_keys_but_not_told_twice() -> None:
     keys = list_keys(RunnerConfig)
-    told = {leaf.key for leaf in LEAVES}
+    documented = {leaf.key for leaf in LEAVES}
 
     own = {f"experiment.vit_configs[].{f.name}" for f in fields(TestConfig)}
     assert len(set(keys)) == len(keys)
-    assert set(keys) == told | own
-    assert not told & own
-    assert "experiment.vit_configs[].depth" in told
+    assert set(keys) == documented | own
+    assert not documented & own
+    assert "experiment.vit_configs[].depth" in documented
 
 
 def test_a_model_has_every_test_setting_and_leaves_it_open() -> None:

@@ -187,7 +187,7 @@ def test_last_level_caches_are_summed_once_each(tmp_path: Path) -> None:
     assert read_topology(tmp_path).nodes[0].llc_bytes == (16 + 16 + 2) * 2**20 + 32 * 2**10
 
 
-def test_llc_is_unknown_when_one_cache_is_not_told(tmp_path: Path) -> None:
+def test_llc_is_unknown_when_one_cache_is_not_reported(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0-1", llc_kb=None)])
     write_cache(tmp_path, 0, 3, 3, "Unified", 8 * 1024, "0")
     write_cache(tmp_path, 1, 3, 3, "Unified", 8 * 1024, "1")
@@ -294,7 +294,7 @@ def test_root_that_is_no_tree(tmp_path: Path) -> None:
         with pytest.raises(MachineError, match="has no sys/ directory"):
             read_topology(root)
     (tmp_path / "sys").mkdir()
-    with pytest.raises(MachineError, match="no NUMA node and no CPU"):
+    with pytest.raises(MachineError, match="no NUMA nodes and no CPUs"):
         read_topology(tmp_path)
 
 
@@ -570,11 +570,11 @@ def test_program_prints_notes(tmp_path: Path) -> None:
     done = run_program("--root", str(tmp_path))
 
     assert done.returncode == 0
-    assert "note: the kernel tells of no NUMA nodes" in done.stdout
+    assert "note: the kernel reports no NUMA nodes" in done.stdout
     assert "GPUs: none" in done.stdout
 
 
-def test_program_tells_an_error_in_one_line(tmp_path: Path) -> None:
+def test_program_prints_an_error_in_one_line(tmp_path: Path) -> None:
     done = run_program("--root", str(tmp_path))
 
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The node of a display device, as the topology command tells it."""
+"""The node of a display device, as the topology command reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which profiler a study uses, how it is started, and how its end is told from the worker's."""
+"""Profiler selection, its command line, and its exit as distinct from the worker's."""
 
 from __future__ import annotations
 
