@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from numa_bench.machine.environment import describe_environment  # noqa: E402
-from numa_bench.machine.topology import live_topology  # noqa: E402
+from numa_bench.machine.topology import discover_topology  # noqa: E402
 from numa_bench.profiling import nsys  # noqa: E402
 from tests.nsys_files import many_kernels, write_report  # noqa: E402
 
@@ -84,7 +84,7 @@ def main() -> None:
     report = {
         # Above 1 before the first pair: neighbours took part of the machine.
         "load_average_before": load,
-        "environment": describe_environment(PROJECT, live_topology()),
+        "environment": describe_environment(PROJECT, discover_topology()),
         "kernels": args.kernels,
         "file_mb": size_mb,
         "nsys": nsys.read_version(executable),

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from numa_bench.machine.environment import describe_environment  # noqa: E402
-from numa_bench.machine.topology import live_topology  # noqa: E402
+from numa_bench.machine.topology import discover_topology  # noqa: E402
 from numa_bench.records import DeviceSpec, RunSpec  # noqa: E402
 from numa_bench.runner.monitor import Monitor  # noqa: E402
 from tests.specs import make_spec  # noqa: E402
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="read the first GPU's sensors too")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    topology = live_topology()
+    topology = discover_topology()
     spec = make_spec()
     if args.gpu:
         gpu = topology.gpus[0]

@@ -21,7 +21,7 @@ sys.path.insert(0, str(PROJECT))
 
 from numa_bench.jsonio import read_json, write_json  # noqa: E402
 from numa_bench.machine.environment import describe_environment  # noqa: E402
-from numa_bench.machine.topology import live_topology  # noqa: E402
+from numa_bench.machine.topology import discover_topology  # noqa: E402
 from numa_bench.tracking.__main__ import make_syncer  # noqa: E402
 from tests.fake_scenarios import write_kind  # noqa: E402
 
@@ -46,7 +46,7 @@ def main() -> None:
         again = time.perf_counter()
         view = syncer._study()
         report = {
-            "environment": describe_environment(PROJECT, live_topology()),
+            "environment": describe_environment(PROJECT, discover_topology()),
             "runs": logged,
             "metrics_per_run": sum(len(run.metrics) for run in view.runs) / len(view.runs),
             "import_and_database_s": connected - begin,

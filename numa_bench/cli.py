@@ -1,7 +1,7 @@
 """The installed command: numa-bench COMMAND ARGUMENTS...
 
-Everything after the command's name goes to that command unchanged: Hydra's grammar for `run` and
-`analyze`, options for the others.
+The arguments are passed to the command unchanged: Hydra overrides for `run` and `analyze`,
+options for the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numa_bench import __version__
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the module whose `main()` runs it on sys.argv, and its line in --help."""
+    """One command: the module whose `main()` parses sys.argv, and its line in --help."""
 
     module: str
     summary: str
@@ -24,15 +24,21 @@ class Command:
 
 COMMANDS = {
     "run": Command("numa_bench.commands.run", "run a study (hydra_experiment_runner.py)"),
-    "analyze": Command("numa_bench.commands.analyze", "verdict, plots and a page from studies"),
-    "inspect": Command("numa_bench.commands.inspect", "copies and compute in profiler reports"),
-    "topology": Command("numa_bench.machine.topology", "NUMA nodes and GPUs of this machine"),
+    "analyze": Command(
+        "numa_bench.commands.analyze", "compare placements: verdict, plots, a report page"
+    ),
+    "inspect": Command(
+        "numa_bench.commands.inspect", "show copies and compute in profiler reports"
+    ),
+    "topology": Command(
+        "numa_bench.machine.topology_view", "show NUMA nodes and GPUs of this machine"
+    ),
     "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
 }
 
 
 def main() -> int:
-    """Run the command that sys.argv names; return its exit code."""
+    """Run the command named in sys.argv; return its exit code."""
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog="numa-bench",
@@ -43,8 +49,10 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"numa-bench {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the below")
-    # Only the first word is ours; a command's own options must reach it untouched.
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
+    )
+    # Parse only the first argument; the command parses its own options.
     name = parser.parse_args(sys.argv[1:2]).command
     del sys.argv[1]
     code: int = importlib.import_module(COMMANDS[name].module).main()

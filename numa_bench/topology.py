@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from numa_bench.machine.topology import main
+from numa_bench.machine.topology_view import main
 
 if __name__ == "__main__":
     sys.exit(main())

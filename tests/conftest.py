@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import load_config
-from numa_bench.config.overrides import to_dotted_key, touched_models
+from numa_bench.config.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
@@ -103,7 +103,7 @@ def plan(load: Callable[..., RunnerConfig]) -> Callable[..., Plan]:
     """Plan overrides for a machine whose GPUs are all visible."""
 
     def planned(machine: Topology, *overrides: str) -> Plan:
-        touched = touched_models(to_dotted_key(o) for o in overrides)
+        touched = find_touched_models(to_dotted_key(o) for o in overrides)
         return build_plan(load(*overrides), machine, machine.gpus, touched)
 
     return planned
@@ -144,7 +144,7 @@ def runner(
 
     def run(*arguments: str, machine: Topology | None = None) -> Outcome:
         found = machine or laptop()
-        monkeypatch.setattr("numa_bench.config.loading.live_topology", lambda: found)
+        monkeypatch.setattr("numa_bench.config.loading.discover_topology", lambda: found)
         studies.clear()
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [str(RUNNER), *arguments])

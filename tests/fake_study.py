@@ -19,7 +19,7 @@ import numpy as np
 
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.jsonio import write_json
-from numa_bench.machine.environment import environment_id
+from numa_bench.machine.environment import hash_environment
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
@@ -101,7 +101,7 @@ def describe(scenario: Scenario) -> JsonDict:
         "command": ["hydra_experiment_runner.py", f"experiment={scenario.experiment.name}"],
         **scenario.changes,
     }
-    return {**found, "id": environment_id(found)}
+    return {**found, "id": hash_environment(found)}
 
 
 def _record(

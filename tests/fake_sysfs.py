@@ -1,9 +1,9 @@
-"""Makes machines for tests: a /sys and /proc of plain files, and a stand-in for pynvml.
+"""Makes machines for tests: a /sys and /proc of plain files, and a fake pynvml.
 
 root = build_tree(tmp_path, nodes=[FakeNode(0, "0-3"), FakeNode(1, "4-7")],
                   gpus=[FakeGpu("0000:3b:00.0", numa_node=1)])
 read_topology(root)
-live_topology(root, nvml=FakeNvml([FakeGpu("0000:3b:00.0")]))
+discover_topology(root, nvml=FakeNvml([FakeGpu("0000:3b:00.0")]))
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def eight_gpu_server(root: Path) -> Path:
 
 
 class NvmlError(Exception):
-    """Stands for pynvml.NVMLError."""
+    """The fake's pynvml.NVMLError."""
 
 
 class FakeNvml:

@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis.read.runs import Filters
-from numa_bench.config.settings import documented_field, help_text, to_typed_config
+from numa_bench.config.settings import documented_field, format_help, to_typed_config
 from numa_bench.errors import ConfigError
 
 
@@ -72,7 +72,7 @@ def register_settings() -> None:
     """Put the schema and the resolvers where conf/analyze.yaml finds them. Safe to call twice."""
     ConfigStore.instance().store(name="analysis_schema", node=AnalysisConfig)
     OmegaConf.register_new_resolver(
-        "analysis_help", lambda: help_text(AnalysisConfig), replace=True
+        "analysis_help", lambda: format_help(AnalysisConfig), replace=True
     )
     OmegaConf.register_new_resolver("analysis_name", directory_name, replace=True)
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import discover_machine, load_config, save_resolved
-from numa_bench.config.overrides import rewrite_command_line, touched_models
+from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.runner.gpu_check import check_gpus
@@ -34,7 +34,7 @@ def run(node: DictConfig) -> None:
     topology, visible = discover_machine(config.topology_root)
     here = config.topology_root is None
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    plan = build_plan(config, topology, visible, touched_models(overrides), profiler)
+    plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
     if here:
         check_binding(run.placement for run in plan.runs)
     # Imported late: --cfg job and configuration errors do not need them.

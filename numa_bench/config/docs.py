@@ -1,6 +1,6 @@
-"""The documentation that the config fields carry, as --help text and as docs/configuration.md.
+"""Generate docs/configuration.md from the help texts of the config fields.
 
-Write the page: python -m numa_bench.config.docs > docs/configuration.md
+Update the page: python -m numa_bench.config.docs > docs/configuration.md
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from numa_bench.config.settings import list_settings
 _HEAD = """# Configuration
 
 Every setting of `hydra_experiment_runner.py`. Generated from its schema; do not edit,
-run `python -m numa_bench.config.docs > docs/configuration.md` (a test keeps it in step).
+run `python -m numa_bench.config.docs > docs/configuration.md` (a test checks that it is current).
 
-On the command line: `key=value`, lists as `[0,1]`, entries of a list as
+On the command line, write `key=value`, lists as `[0,1]`, and entries of a list as
 `experiment.vit_configs[0].depth=8`. `--cfg job` prints the composed configuration.
 """
 
 
 def render_markdown() -> str:
-    """The page docs/configuration.md."""
+    """The text of docs/configuration.md."""
     out = [_HEAD]
     group = None
     for leaf in list_settings(RunnerConfig):
@@ -28,8 +28,8 @@ def render_markdown() -> str:
             group = section
             out.append(f"\n## {section}\n")
             if section == "experiment.vit_configs[]":
-                out.append(f"{_first_line(ViTConfig)} An entry may also hold any setting of")
-                out.append("`experiment.test`, for itself alone.\n")
+                out.append(f"{_first_line(ViTConfig)} An entry may also set any key of")
+                out.append("`experiment.test` for this model only.\n")
             out.append("| key | type | default | meaning |\n| --- | --- | --- | --- |")
         meaning = leaf.help.replace("|", "\\|")
         out.append(f"| `{leaf.key}` | {leaf.type} | `{leaf.default}` | {meaning} |")

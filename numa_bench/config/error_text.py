@@ -30,11 +30,11 @@ _NO_OPTION = re.compile(
     r"(?P<options>(?:\n\t\S+)+)"
 )
 _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
-_NO_VALUE = "needs a value; give one, or choose an experiment that has one"
+_NO_VALUE = "needs a value; set it, or choose an experiment that does"
 
 
-def our_error(error: BaseException | None) -> NumaBenchError | None:
-    """Our own error inside what Hydra or OmegaConf wrapped around it."""
+def find_own_error(error: BaseException | None) -> NumaBenchError | None:
+    """The NumaBenchError in the chain of exceptions that Hydra or OmegaConf raised, or None."""
     while error is not None:
         if isinstance(error, NumaBenchError):
             return error
@@ -42,20 +42,22 @@ def our_error(error: BaseException | None) -> NumaBenchError | None:
     return None
 
 
-def one_line(error: BaseException, schema: type) -> str:
+def format_error(error: BaseException, schema: type) -> str:
     """An error of ours, Hydra or OmegaConf as one line with key, value and fix.
 
-    `schema` is the config class of the app that it happened in.
+    `schema` is the config class of the application that failed.
     """
-    ours = our_error(error)
+    ours = find_own_error(error)
     if isinstance(ours, UnknownKeyError):
-        return unknown_key(_bracketed(str(ours)), schema)
+        return format_unknown_key(_bracketed(str(ours)), schema)
     if ours is not None:
         return _joined(str(ours))
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write key=value, lists as [0,1], quote the rest"
+        return (
+            f"{error.override}: cannot be parsed; write key=value, lists as [0,1], quote the rest"
+        )
     root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if missing := _MISSING.search(str(root)):  # hydra.run.dir is the first to ask for the name
+    if missing := _MISSING.search(str(root)):  # usually experiment.name, needed by hydra.run.dir
         return f"{missing[1]}: {_NO_VALUE}"
     if isinstance(root, OmegaConfBaseException):
         return _refused(str(error), root, schema)
@@ -67,14 +69,14 @@ def one_line(error: BaseException, schema: type) -> str:
         key, value = _bracketed(several[1]), several[2]
         fix = f", or write {key}=[{value}]" if "list" in (_expected(key, schema) or "") else ""
         return f"{key}={value}: several values; add -m for a sweep{fix}"
-    if isinstance(error, (TypeError, ValueError)):  # Hydra composing, say, experiment=null
+    if isinstance(error, (TypeError, ValueError)):  # raised by Hydra for, e.g., experiment=null
         typed = " ".join(word for word in sys.argv[1:] if not word.startswith("-"))
         return f"{typed}: {_joined(text)}; --help lists groups and keys"
     return _joined(text)
 
 
-def unknown_key(key: str, schema: type) -> str:
-    """One line for a key that no schema has, with the nearest that one has."""
+def format_unknown_key(key: str, schema: type) -> str:
+    """One line for a key that is not in the schema, with the closest key that is."""
     section, _, word = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
     known = [name.rpartition(".") for name in list_keys(schema)]
     beside = {last: f"{above}.{last}".lstrip(".") for above, _, last in known if above == section}
@@ -88,23 +90,23 @@ def unknown_key(key: str, schema: type) -> str:
 
 
 def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
-    """What OmegaConf did not take, as it was typed, and what is expected there."""
+    """The override that OmegaConf rejected, as it was typed, and what is expected there."""
     match = _OVERRIDE.search(text)
     typed, _, value = (match[1] if match else "").partition("=")
     key, full_key = _bracketed(typed), str(root.full_key or "")
     if not key or full_key.startswith(key):
         place = full_key
-    elif key.startswith(full_key):  # something above it stopped OmegaConf, or it said no key
+    elif key.startswith(full_key):  # a parent key failed, or OmegaConf named no key
         place = key
-    else:  # a model in a list that is being built does not know where it stands
+    else:  # in a list under construction OmegaConf does not know the index
         place = f"{key}[].{full_key}" if key == MODELS else f"{key}.{full_key}"
     above = full_key and key.startswith(f"{full_key}.")
     if isinstance(root, ConfigIndexError) or (above and _is_entry(full_key)):
-        problem = "there is no such entry; they count from 0, `--cfg job` shows them"
+        problem = "no such entry; entries are numbered from 0, `--cfg job` lists them"
     elif above or isinstance(root, (ConfigAttributeError, ConfigKeyError)):
-        return unknown_key(place, schema)
+        return format_unknown_key(place, schema)
     elif typed.startswith("~"):
-        problem = "a setting cannot be removed; give it another value"
+        problem = "a setting cannot be removed; set it to another value"
     else:
         problem = _problem(root, place, key, schema)
     shown = f"{key}={value}" if value else key or full_key or _interpolated()
@@ -125,7 +127,7 @@ def _problem(root: OmegaConfBaseException, place: str, key: str, schema: type) -
 
 
 def _expected(place: str, schema: type) -> str | None:
-    """What a known setting, or a section of settings, takes."""
+    """The kind of value that a known setting or group of settings accepts."""
     if place == MODELS or _is_entry(place):
         model = "{patch_size: 32, depth: 6, dim: 512}"
         return f"expected a model {model}" if _is_entry(place) else f"expected a list [{model}]"
@@ -136,7 +138,7 @@ def _expected(place: str, schema: type) -> str | None:
             example = "" if leaf.default == UNSET else f", for example {leaf.default}"
             return f"expected {leaf.type}{example}"
         if plain and leaf.key.startswith(f"{plain}."):
-            return f"holds other settings; give those, such as {leaf.key}={leaf.default}"
+            return f"is a group of settings; set one of them, e.g. {leaf.key}={leaf.default}"
     return None
 
 
@@ -145,12 +147,12 @@ def _is_entry(key: str) -> bool:
 
 
 def _bracketed(key: str) -> str:
-    """A key as people write it: without + or ~, a.0.b as a[0].b."""
+    """A key as users write it: without + or ~, and a.0.b as a[0].b."""
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key.strip().strip("'").lstrip("+~"))
 
 
 def _interpolated() -> str:
-    """The overrides that hold an interpolation: Hydra resolves them outside of their key."""
+    """The overrides with an interpolation; Hydra resolves these without naming their key."""
     if not HydraConfig.initialized():
         return ""
     overrides = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)

@@ -1,7 +1,7 @@
-"""What the runner needs from Hydra: resolvers, directories, help text.
+"""The runner's Hydra setup: resolvers, output directories, help text.
 
-Importing this module registers schemas and resolvers and looks at nothing; a resolver looks at
-the machine only when a configuration that uses it is read.
+`register_hydra` does not inspect the machine. The GPU resolvers do, when a configuration that
+uses them is resolved.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
 from numa_bench.config.schema import RunnerConfig, register_configs
-from numa_bench.config.settings import help_text
+from numa_bench.config.settings import format_help
 from numa_bench.config.validation import check_name, check_root, check_uri
 from numa_bench.errors import ConfigError
 from numa_bench.study_files import RESULTS
 from numa_bench.versions import PROJECT
 
-MOST_GPUS = 16
+#: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
+MAX_GPUS = 16
 #: The YAML files: beside the package in a checkout, inside it when installed from a wheel.
 CONFIG_DIR = next(
     (path for path in (PROJECT / "numa_bench" / "conf", PROJECT / "conf") if path.is_dir()),
@@ -29,26 +30,26 @@ CONFIG_DIR = next(
 
 
 def register_hydra() -> None:
-    """Register schemas and resolvers. Safe to call twice."""
+    """Register schemas and resolvers. Calling it again has no further effect."""
     register_configs()
     resolvers: dict[str, Callable[..., object]] = {
-        "study_dir": study_dir,
-        "sweep_dir": sweep_dir,
+        "study_dir": resolve_study_dir,
+        "sweep_dir": resolve_sweep_dir,
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "checked_uri": _checked_uri,
-        "config_help": lambda: help_text(RunnerConfig),
+        "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
-    for least in range(MOST_GPUS):
-        resolvers[f"if_gpu_count_gt_{least}"] = _more_gpus_than(least)
+    for count in range(MAX_GPUS):
+        resolvers[f"if_gpu_count_gt_{count}"] = _more_gpus_than(count)
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def study_dir(
+def resolve_study_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of this study; dry and debug runs have one of their own, used again."""
+    """The directory of this study. Dry runs and debug runs each reuse one fixed directory."""
     if resume_from:
         if not (Path(resume_from) / RESULTS).is_file():
             raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
@@ -56,23 +57,23 @@ def study_dir(
     return _directory(root, "", name, now, dry_run, debug)
 
 
-def sweep_dir(
+def resolve_sweep_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of a sweep, in which every job gets its own."""
+    """The directory of a sweep; each job gets a subdirectory."""
     if resume_from:
-        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; drop -m")
+        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; remove -m")
     return _directory(root, "multirun/", name, now, dry_run, debug)
 
 
 def _checked_uri(path: str, uri: str | None) -> str:
-    """`path`, unless the URI is one that Hydra must not store. It stores before a job starts."""
+    """`path`. Raises ConfigError if the URI has credentials, which Hydra would save first."""
     check_uri(uri)
     return path
 
 
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
-    # Hydra makes the directory before the job can validate its configuration.
+    # Hydra creates the directory before the job can validate its configuration.
     check_root(root)
     check_name("experiment.name", name)
     if dry_run:
@@ -82,28 +83,28 @@ def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug:
 
 def _not_a_study(path: Path) -> str:
     if not path.is_dir():
-        return "no such directory; give the directory of a study, with results.json in it"
+        return "no such directory; give the directory of a study, which contains results.json"
     jobs = sorted(job.parent.name for job in path.glob(f"*/{RESULTS}"))
     if jobs:
-        return f"holds several studies; resume one of them: {', '.join(jobs)}"
+        return f"contains several studies; resume one of them: {', '.join(jobs)}"
     return f"is not a study: it has no {RESULTS}"
 
 
 def _gpu_count() -> int:
-    from numa_bench.machine.topology import live_topology, visible_gpus
+    from numa_bench.machine.topology import discover_topology, select_visible_gpus
 
-    return len(visible_gpus(live_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return len(select_visible_gpus(discover_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
-def _more_gpus_than(least: int) -> Callable[[object, object], object]:
-    return lambda then, otherwise: then if _gpu_count() > least else otherwise
+def _more_gpus_than(count: int) -> Callable[[object, object], object]:
+    return lambda then, otherwise: then if _gpu_count() > count else otherwise
 
 
 def guard_job(job: Callable[[], object]) -> None:
-    """See `hydra_guard.guard`; for the runner's settings."""
+    """`hydra_guard.guard_job` with the runner's schema."""
     hydra_guard.guard_job(job, RunnerConfig)
 
 
 def run_app(app: Callable[[], object]) -> int:
-    """See `hydra_guard.run_app`; for the runner's settings."""
+    """`hydra_guard.run_app` with the runner's schema."""
     return hydra_guard.run_app(app, RunnerConfig, "output.root")

@@ -1,4 +1,4 @@
-"""From Hydra's config node to a validated configuration, and the machine it is for."""
+"""Turn Hydra's config node into a validated configuration, and discover the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.machine.topology import live_topology, read_topology, visible_gpus
+from numa_bench.machine.topology import discover_topology, read_topology, select_visible_gpus
 from numa_bench.study_files import RESOLVED_CONFIG
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
@@ -26,7 +26,7 @@ NVIDIA = "0x10de"
 def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     """The validated configuration. Raises ConfigError, or an OmegaConf error for a wrong type.
 
-    With resume_from, the resumed study's own configuration with this command line on top.
+    With resume_from, this is the configuration saved in that study, with `overrides` applied.
     """
     if node.resume_from:
         node = _resumed(Path(node.resume_from), overrides)
@@ -37,7 +37,7 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
 
 
 def save_resolved(config: RunnerConfig, directory: Path) -> None:
-    """Keep the configuration with all interpolations resolved, for resuming."""
+    """Save the configuration with all interpolations resolved, for resuming."""
     path = directory / RESOLVED_CONFIG
     path.parent.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(config), path)
@@ -46,8 +46,9 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
 def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
     """The machine's topology and the GPUs that this process may use.
 
-    `root`: a captured sysfs tree instead of this machine; of its display devices those of NVIDIA
-    count, because the others (a server's VGA) are none that torch could use. Raises ConfigError.
+    `root` is a captured sysfs tree to use instead of this machine. Only its NVIDIA display
+    devices count as GPUs, because torch cannot use the others (a server's VGA). Raises
+    ConfigError if the tree cannot be used.
     """
     if root is not None:
         try:
@@ -57,8 +58,8 @@ def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
         nvidia = [gpu for gpu in topology.gpus if gpu.vendor == NVIDIA]
         gpus = tuple(replace(gpu, index=index) for index, gpu in enumerate(nvidia))
         return replace(topology, gpus=gpus), gpus
-    topology = live_topology()
-    return topology, visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    topology = discover_topology()
+    return topology, select_visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
@@ -72,7 +73,9 @@ def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if key in ("experiment", "output"):
             raise ConfigError(
-                key, override.value(), "a resumed study keeps its own; drop it, or start anew"
+                key,
+                override.value(),
+                "a resumed study keeps its own; remove this, or start a new study",
             )
         if not key.startswith("hydra"):
             OmegaConf.update(node, key, override.value())

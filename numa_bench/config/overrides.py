@@ -1,7 +1,7 @@
-"""The command line that users type, where Hydra's own grammar does not take it.
+"""Accept `a[0].b=1` on the command line, which Hydra 1.3 cannot parse.
 
-`a[0].b=1` does not lex in Hydra 1.3; its dotted form `a.0.b=1` means the same and works. Only the
-key is rewritten: values, quoted strings and options such as --config-dir=/x[0] stay untouched.
+It is rewritten to the equivalent `a.0.b=1`. Only the key is rewritten; values, quoted strings and
+options such as --config-dir=/x[0] are left alone.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, MutableMapping
 
-#: An override's key (with Hydra's + ++ ~ prefixes) that holds an index: a[0].b, +a.b[0].c, ~a[0].
+#: An override's key (with Hydra's + ++ ~ prefixes) with an index: a[0].b, +a.b[0].c, ~a[0].
 _KEY = re.compile(r"(?P<key>(?:\+\+?|~)?[A-Za-z_][\w./@-]*(?:\[\d+\][\w.]*)+)(?P<rest>=.*|)", re.S)
 _TOUCHED = re.compile(r"(?:\+\+?|~)?experiment\.vit_configs\.(\d+)\b")
 
 
 def to_dotted_key(argument: str) -> str:
-    """One command-line argument with the indices of its key in dotted form."""
+    """The argument with indices in its key in dotted form: a[0].b=1 becomes a.0.b=1."""
     match = _KEY.fullmatch(argument)
     if match is None or not (match["rest"] or argument.startswith("~")):
         return argument
@@ -23,9 +23,9 @@ def to_dotted_key(argument: str) -> str:
 
 
 def rewrite_command_line(argv: list[str], environ: MutableMapping[str, str]) -> None:
-    """Rewrite `argv[1:]` in place, and the line that shell completion hands over.
+    """Rewrite `argv[1:]` in place, and COMP_LINE, which shell completion sets.
 
-    The last word of COMP_LINE is still being typed and stays as it is.
+    The last word of COMP_LINE is still being typed and is left unchanged.
     """
     argv[1:] = [to_dotted_key(argument) for argument in argv[1:]]
     if "COMP_LINE" in environ:
@@ -33,6 +33,6 @@ def rewrite_command_line(argv: list[str], environ: MutableMapping[str, str]) -> 
         environ["COMP_LINE"] = " ".join([*map(to_dotted_key, typed), last])
 
 
-def touched_models(overrides: Iterable[str]) -> frozenset[int]:
-    """Indices of the vit_configs entries that these (dotted) overrides change."""
+def find_touched_models(overrides: Iterable[str]) -> frozenset[int]:
+    """Indices of the vit_configs entries that these overrides (in dotted form) change."""
     return frozenset(int(m[1]) for m in map(_TOUCHED.match, overrides) if m)

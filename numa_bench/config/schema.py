@@ -1,8 +1,8 @@
-"""Structured configs: every setting, its type, its default and its documentation.
+"""Structured configs: every setting with its type, default and help text.
 
-The classes are registered in Hydra's ConfigStore, so an unknown key or a wrong type is refused
-when the config is composed (`slots=True` is what makes `+typo=1` an error). What types cannot say
-is checked in `validation.py`; what a setting does is in `planning.py`.
+The classes are registered in Hydra's ConfigStore, so unknown keys and wrong types are rejected
+when the config is composed (`+typo=1` is an error because of `slots=True`). `validation.py` checks
+what types cannot express.
 """
 
 from __future__ import annotations
@@ -32,32 +32,33 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 @dataclass(kw_only=True, slots=True)
 class TestConfig:
-    """How one run measures. Any of these can also stand in an entry of `vit_configs`."""
+    """How one run measures. An entry of `vit_configs` may override any of these."""
 
     __test__ = False  # not a pytest class
 
     num_samples: Any = documented_field(
         "auto",
-        "Samples to time at least, rounded up to whole batches. auto: with a GPU by time "
-        "(min_timed_s), on the CPU 2000.",
+        "Minimum number of samples to time, rounded up to whole batches. auto: with a GPU by "
+        "time (min_timed_s), on the CPU 2000.",
         kind="int or auto",
     )
     min_timed_s: Optional[float] = documented_field(
         None,
-        "Shortest timed window in seconds. null: 2 with a GPU, so that clocks have settled and "
-        "sensors have readings inside the window; 0 on the CPU.",
+        "Minimum length of the timed window in seconds. null: 2 with a GPU, so that clocks "
+        "have settled and sensors have readings inside the window; 0 on the CPU.",
     )
     time_budget_s: float = documented_field(
         10.0,
-        "Longest timed window in seconds; a slow machine measures fewer samples and says so.",
+        "Maximum length of the timed window in seconds; a slow machine then measures fewer "
+        "samples, and its records say so.",
     )
     batch_size: int = documented_field(
-        8, "Samples in one batch, which is one copy in and one copy out."
+        8, "Samples per batch. Each batch is one copy to the device and one back."
     )
     image_size: int = documented_field(224, "Side of the square input image in pixels.")
     channels: int = documented_field(3, "Channels of the input image.")
     pipeline_depth: int = documented_field(
-        2, "Batches in flight: 1 is synchronous, 2 is double buffered. No overlap on the CPU."
+        2, "Batches in flight: 1 is synchronous, 2 is double buffered. On the CPU nothing overlaps."
     )
     memory_size_mb: Optional[int] = documented_field(
         None,
@@ -65,12 +66,16 @@ class TestConfig:
         "of the largest node, at least 256.",
     )
     warmup_samples: int = documented_field(
-        40, "Fewest warm-up samples; warm-up ends when stage times settle."
+        40, "Minimum number of warm-up samples; warm-up ends when stage times settle."
     )
     min_warmup_s: Optional[float] = documented_field(
-        None, "Shortest warm-up in seconds. null: 1 with a GPU, whose clocks ramp up; 0 on the CPU."
+        None,
+        "Minimum length of the warm-up in seconds. null: 1 with a GPU, whose clocks ramp up; 0 on "
+        "the CPU.",
     )
-    warmup_budget_s: float = documented_field(5.0, "Longest warm-up in seconds, after compilation.")
+    warmup_budget_s: float = documented_field(
+        5.0, "Maximum length of the warm-up in seconds, excluding compilation."
+    )
     precision: str = documented_field("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
     attention: str = documented_field(
         "explicit",
@@ -87,16 +92,17 @@ class TestConfig:
         "default", f"torch.compile mode: {', '.join(COMPILE_MODES)}."
     )
     cpu_threads: Optional[int] = documented_field(
-        None, "torch and OpenMP threads of the worker. null: as many as CPUs it is bound to."
+        None,
+        "torch and OpenMP threads of the worker. null: the number of CPUs that it is bound to.",
     )
     seed: int = documented_field(0, "Seed of the model's weights and of the input samples.")
     timeout_s: float = documented_field(
-        900.0, "A run that lasts longer is stopped and recorded as timeout."
+        900.0, "Seconds after which a run is stopped and recorded as timeout."
     )
 
 
 def _optional_twin(cls: type, name: str) -> type:
-    """A dataclass with the fields of `cls`, all optional: null means 'as in the other one'."""
+    """A dataclass with the fields of `cls`, all optional: null inherits the value from `cls`."""
     hints = get_type_hints(cls)
     twins = [
         (
@@ -105,7 +111,7 @@ def _optional_twin(cls: type, name: str) -> type:
             field(
                 default=None,
                 metadata={
-                    "help": f"As test.{f.name}, for this model alone.",
+                    "help": f"As test.{f.name}, for this model only.",
                     "kind": f.metadata["kind"] and f"{f.metadata['kind']} or null",
                     "twin": True,
                 },
@@ -126,25 +132,25 @@ if TYPE_CHECKING:
 else:
     TestOverrides = _optional_twin(TestConfig, "TestOverrides")
 
-#: The `test` settings that a vit_configs entry may override for itself.
+#: The `test` settings that a vit_configs entry may override.
 OVERRIDABLE = tuple(f.name for f in fields(TestConfig))
 
 
 @dataclass(kw_only=True, slots=True)
 class ViTConfig(TestOverrides):
-    """One vision transformer, built by vit-pytorch. depth=0 is no model at all: pure transfer."""
+    """One vision transformer, built with vit-pytorch. depth=0 is a no-op: transfers only."""
 
     name: Optional[str] = documented_field(
         None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>."
     )
     patch_size: int = documented_field(32, "Side of a patch in pixels; must divide image_size.")
     depth: int = documented_field(
-        6, "Transformer blocks. 0: no-op, the input is copied back as it is."
+        6, "Transformer blocks. 0: no-op, the input is copied back unchanged."
     )
     dim: int = documented_field(512, "Width of a token.")
     heads: Optional[int] = documented_field(None, "Attention heads. null: dim / 64, at least 1.")
     dim_head: Optional[int] = documented_field(
-        None, "Width of one head. null: dim / heads, and then heads must divide dim."
+        None, "Width of one head. null: dim / heads, which requires that heads divides dim."
     )
     mlp_dim: Optional[int] = documented_field(
         None, "Width of the feed-forward layer. null: 4 x dim."
@@ -156,26 +162,26 @@ class HardwareConfig:
     """Where runs are placed. Lists may be given as [0,1], 0, "0,1" or "0-3"."""
 
     device: str = documented_field(
-        "auto", "auto: GPUs where there are any, else the CPU; or cuda, or cpu."
+        "auto", "auto (GPUs if there are any, else the CPU), cuda or cpu."
     )
     gpu_ids: Any = documented_field(
         None,
-        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured by itself. null: "
+        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured separately. null: "
         "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
     )
     numa_nodes: Any = documented_field(
         "all",
-        "Nodes whose CPUs to run on, one cell each: numbers, or all, local, remote (both relative "
-        "to each GPU), unbound (no numactl); a list may mix them.",
+        "Nodes to run on, each a separate cell: numbers, all, local or remote (relative to each "
+        "GPU), unbound (no numactl), or a list of these.",
     )
     memory_nodes: Any = documented_field(
         None,
-        "Nodes for memory, crossed with numa_nodes: numbers, or all, local, remote, same. null: "
-        "with a GPU the CPU node itself; without one every node that has memory. With policy "
+        "Nodes to allocate memory on, crossed with numa_nodes: numbers, all, local, remote or same "
+        "(the CPU node). null: same with a GPU, every node with memory without one. With policy "
         "interleave: the set to interleave over (null: all).",
     )
     memory_policy: str = documented_field(
-        "bind", f"numactl memory policy: {', '.join(POLICIES)} (none: CPUs bound, memory not)."
+        "bind", f"numactl memory policy: {', '.join(POLICIES)} (none: only CPUs are bound)."
     )
 
 
@@ -194,58 +200,62 @@ class ExperimentConfig:
         default_factory=HardwareConfig, metadata={"help": "Devices and placements."}
     )
     repeats: int = documented_field(
-        3, "Fresh processes per cell. One repeat gives no confidence interval."
+        3, "Runs per cell, each a fresh process. One repeat gives no confidence interval."
     )
     order: str = documented_field(
-        "shuffled", "shuffled: every cell once per block, each block in random order; sequential."
+        "shuffled",
+        "shuffled (blocks of every cell once, each block in random order) or sequential.",
     )
     order_seed: int = documented_field(0, "Seed of the random order.")
     monitor_interval_s: float = documented_field(
-        1.0, "Seconds between readings of the sensors beside a run. 0 switches them off."
+        1.0, "Seconds between sensor readings during a run. 0 disables the monitor."
     )
-    max_gpus: Optional[int] = documented_field(None, "Use at most so many of the GPUs. null: all.")
+    max_gpus: Optional[int] = documented_field(None, "Maximum number of GPUs to use. null: all.")
 
 
 @dataclass(kw_only=True, slots=True)
 class OutputConfig:
     """Where results go and what is shown."""
 
-    root: str = documented_field("outputs", "Directory under which every study gets its own.")
+    root: str = documented_field("outputs", "Directory in which each study creates its own.")
     progress: str = documented_field(
-        "auto", "auto: a bar on a terminal, else plain lines; bar; plain."
+        "auto", "auto (a bar on a terminal, else plain lines), bar or plain."
     )
     log_level: str = documented_field(
-        "INFO", f"Least level shown and logged: {', '.join(LOG_LEVELS)}."
+        "INFO", f"Lowest level shown and logged: {', '.join(LOG_LEVELS)}."
     )
     error_lines: int = documented_field(
-        12, "Last lines of a failed run's stderr kept in its record."
+        12, "Number of last stderr lines of a failed run to keep in its record."
     )
     grace_s: float = documented_field(
-        10.0, "Seconds a stopped run gets to end by itself before SIGKILL."
+        10.0, "Seconds between SIGTERM and SIGKILL when a run is stopped."
     )
 
 
 @dataclass(kw_only=True, slots=True)
 class ProfilerConfig:
-    """What is recorded of every run beside its measurement."""
+    """Which profiler records each run, and how."""
 
     kind: str = documented_field(
         "auto",
-        "nsys (Nsight Systems); torch (torch.profiler, for hosts without nsys); none; auto: nsys "
-        "where it is found and works, else none, and says so.",
+        "nsys (Nsight Systems), torch (torch.profiler, for hosts without nsys), none, or auto: "
+        "nsys if it is installed and works, else none with a message.",
     )
     executable: str = documented_field(
-        "nsys", "nsys by name or path. conf/profiler takes it from the variable NSYS if set."
+        "nsys",
+        "Name or path of nsys. conf/profiler uses the environment variable NSYS if it is set.",
     )
     capture: str = documented_field(
         "window",
-        "window: only a short window after the timed one; run: everything from the start, and the "
-        "timed window is then traced too, which its record says.",
+        "window: only a short window after the timed one. run: everything from the start; the "
+        "timed window is then traced too, and the record says so.",
     )
     batches: int = documented_field(
-        32, "Fewest batches in the profiled window, which lasts at least 0.2 s; budget_s wins."
+        32,
+        "Minimum number of batches in the profiled window, which lasts at least 0.2 s unless "
+        "budget_s is shorter.",
     )
-    budget_s: float = documented_field(2.0, "Longest profiled window in seconds.")
+    budget_s: float = documented_field(2.0, "Maximum length of the profiled window in seconds.")
     trace: List[str] = documented_field(
         ["cuda", "nvtx"], "What nsys traces (nsys profile --trace)."
     )
@@ -253,16 +263,16 @@ class ProfilerConfig:
         "none", "CPU sampling of nsys (--sample): none, process-tree, system-wide."
     )
     cpuctxsw: str = documented_field(
-        "none", "Thread scheduling in the report (--cpuctxsw); same choices."
+        "none", "Thread scheduling trace of nsys (--cpuctxsw): same choices as sample."
     )
     extra_args: List[str] = documented_field(
         [],
-        "More arguments of nsys profile, each quoted: ['--gpu-metrics-device=all'].",
+        "Extra arguments of nsys profile, each quoted: ['--gpu-metrics-device=all'].",
     )
     env: List[str] = documented_field(
         [],
-        "Variables that a profiled run gets besides those that change results. A report holds the "
-        "whole environment, so nsys starts with a minimal one.",
+        "Environment variables to pass to profiled runs in addition to those that change results. "
+        "A report contains the whole environment, so nsys is started with a minimal one.",
     )
     export: bool = documented_field(
         True, "Export every nsys report to SQLite, between measurements."
@@ -273,26 +283,22 @@ class ProfilerConfig:
 class MlflowConfig:
     """MLflow."""
 
-    enabled: bool = documented_field(False, "Log to MLflow; tracking=mlflow switches it on.")
+    enabled: bool = documented_field(False, "Log to MLflow; tracking=mlflow enables it.")
     uri: Optional[str] = documented_field(
         None,
-        "Tracking URI without credentials. null: MLFLOW_TRACKING_URI, else an SQLite file beside "
+        "Tracking URI without credentials. null: MLFLOW_TRACKING_URI, else an SQLite file next to "
         "the output root.",
     )
-    experiment: Optional[str] = documented_field(
-        None, "MLflow experiment. null: the name of the study."
-    )
+    experiment: Optional[str] = documented_field(None, "MLflow experiment. null: the study's name.")
 
 
 @dataclass(kw_only=True, slots=True)
 class WandbConfig:
     """Weights & Biases."""
 
-    enabled: bool = documented_field(
-        False, "Log to Weights & Biases; tracking=wandb switches it on."
-    )
+    enabled: bool = documented_field(False, "Log to Weights & Biases; tracking=wandb enables it.")
     project: str = documented_field("numa_bench", "Project to log to.")
-    entity: Optional[str] = documented_field(None, "User or team. null: the account's own.")
+    entity: Optional[str] = documented_field(None, "User or team. null: the account's default.")
     mode: Optional[str] = documented_field(
         None, "online, offline or disabled. null: WANDB_MODE, else online with an account."
     )
@@ -303,26 +309,28 @@ class TensorboardConfig:
     """TensorBoard."""
 
     enabled: bool = documented_field(
-        False, "Write event files below the study; tracking=tensorboard switches it on."
+        False, "Write event files to the study's directory; tracking=tensorboard enables it."
     )
 
 
 @dataclass(kw_only=True, slots=True)
 class TrackingConfig:
-    """Where else results go. They are logged from what is stored, and never cost a measurement."""
+    """Trackers to log to. They read stored results between runs, never during a measurement."""
 
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     tensorboard: TensorboardConfig = field(default_factory=TensorboardConfig)
     required: bool = documented_field(
-        False, "A tracker that does not work ends the study before it starts, with exit code 2."
+        False, "Exit with code 2 before the first run if a tracker does not work."
     )
     timeout_s: float = documented_field(
-        10.0, "Longest wait for a tracker after a run; what it missed is logged later."
+        10.0, "Maximum wait in seconds for a tracker after a run; what it misses is logged later."
     )
-    series_points: int = documented_field(100, "Most batches of a run logged as steps; 0: none.")
+    series_points: int = documented_field(
+        100, "Maximum number of batches per run logged as steps. 0: none."
+    )
     max_file_mb: float = documented_field(
-        10.0, "Largest file (log of a failed run, profile) that is copied to a tracker."
+        10.0, "Maximum size of a file (log of a failed run, profile) copied to a tracker."
     )
 
 
@@ -334,20 +342,23 @@ class RunnerConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    dry_run: bool = documented_field(False, "Check everything, print the run matrix, run nothing.")
+    dry_run: bool = documented_field(
+        False, "Check everything and print the run matrix without running anything."
+    )
     debug: bool = documented_field(
-        False, "Few samples, one repeat, into <root>/debug, which is overwritten each time."
+        False,
+        "Few samples and one repeat, written to <root>/debug, which is overwritten each time.",
     )
     resume_from: Optional[str] = documented_field(
-        None, "Study directory to finish: runs that passed are kept, the others run (again)."
+        None, "Study directory to complete: runs that passed are kept, the others are run (again)."
     )
     topology_root: Optional[str] = documented_field(
-        None, "Plan for the machine in this captured sysfs tree instead (dry runs only)."
+        None, "Plan for the machine in this captured sysfs tree (dry runs only)."
     )
 
 
 def register_configs() -> None:
-    """Put the schemas where the YAML files in conf/ find them. Safe to call twice."""
+    """Register the schemas that the YAML files in conf/ refer to. May be called repeatedly."""
     store = ConfigStore.instance()
     store.store(name="schema", node=RunnerConfig)
     store.store(group="experiment", name="schema", node=ExperimentConfig)

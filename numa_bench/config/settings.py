@@ -1,4 +1,4 @@
-"""Settings as data: what every field of a config class is called, holds and means."""
+"""The settings of a config class as a list: key, type, default and help text of each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench.errors import UnknownKeyError
 
 T = TypeVar("T")
-#: Shown as the default of a setting that every experiment file must give.
+#: Shown as the default of a setting that every experiment file must set.
 UNSET = "(set by the experiment)"
 
 
 def documented_field(default: T, text: str, kind: str | None = None) -> T:
-    """A dataclass field with its documentation, which --help and docs/configuration.md show.
+    """A dataclass field with its help text, shown by --help and docs/configuration.md.
 
     `kind` names its type where the annotation cannot: OmegaConf has no unions.
     """
@@ -31,7 +31,7 @@ def documented_field(default: T, text: str, kind: str | None = None) -> T:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One setting: full key, type, default as YAML writes it, documentation."""
+    """One setting: full key, type, default in YAML notation, help text."""
 
     key: str
     type: str
@@ -40,9 +40,9 @@ class Leaf:
 
 
 def list_settings(cls: type, prefix: str = "", *, twins: bool = False) -> Iterator[Leaf]:
-    """All settings below a config class; entries of a list are written `name[]`.
+    """All settings of a config class; those of list entries have keys such as `name[].key`.
 
-    `twins`: also the settings of an entry that mean "as elsewhere" until they are given.
+    `twins` includes the settings of an entry that by default inherit from another section.
     """
     hints = get_type_hints(cls)
     for f in fields(cls):
@@ -64,28 +64,28 @@ def list_settings(cls: type, prefix: str = "", *, twins: bool = False) -> Iterat
 
 
 def list_keys(cls: type) -> list[str]:
-    """Full keys of all settings, those that an entry of a list may override included."""
+    """Full keys of all settings, including those that a list entry may override."""
     own = [leaf.key for leaf in list_settings(cls)]
     return own + [leaf.key for leaf in list_settings(cls, twins=True) if leaf.key not in own]
 
 
 def to_typed_config(node: DictConfig, overrides: Sequence[str]) -> Any:
-    """A composed node as an object of its schema. Raises UnknownKeyError for a key of none."""
+    """A composed node as an object of its schema. Raises UnknownKeyError for an unknown key."""
     try:
         return OmegaConf.to_object(node)
-    except AttributeError as error:  # what +typo=1 does to a class with slots
+    except AttributeError as error:  # raised for +typo=1, because the class has slots
         raise UnknownKeyError(_added_key(str(error), overrides)) from error
 
 
 def _added_key(message: str, overrides: Sequence[str]) -> str:
-    """The key that the command line added, from "... has no attribute 'typo'"."""
+    """The full key that was added, from OmegaConf's "... has no attribute 'typo'"."""
     name = message.split("attribute '")[-1].split("'")[0]
     keys = [override.partition("=")[0].lstrip("+") for override in overrides]
     return next((key for key in keys if key.rsplit(".", 1)[-1] == name), name)
 
 
-def help_text(schema: type) -> str:
-    """The settings for a terminal, 100 columns."""
+def format_help(schema: type) -> str:
+    """The settings with their help, wrapped to 100 columns for a terminal."""
     lines: list[str] = []
     for leaf in list_settings(schema):
         lines.append(f"{leaf.key}={leaf.default}")
@@ -98,7 +98,7 @@ def help_text(schema: type) -> str:
         )
     if any(leaf.key.startswith("experiment.vit_configs[]") for leaf in list_settings(schema)):
         lines.append("experiment.vit_configs[].<any setting of experiment.test>=null")
-        lines.append("    The same setting for this model alone.")
+        lines.append("    The same setting for this model only.")
     # Hydra passes the text through string.Template.
     return "\n".join(f"  {line}" for line in lines).replace("$", "$$")
 

@@ -1,7 +1,7 @@
-"""What types cannot say: ranges, choices, and settings that contradict each other.
+"""Checks that types cannot express: ranges, choices, and settings that contradict each other.
 
-Every complaint is a ConfigError with the full key as typed on the command line, the value, and
-what to do. Pure: nothing here looks at the machine.
+Each failure is a ConfigError with the full key as typed on the command line, the value and the
+fix. Pure: nothing here inspects the machine.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from numa_bench.redaction import has_credentials, is_secret, redact_credentials
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
 MEMORY_WORDS = ("all", "local", "remote", "same")
-#: Reading the sensors takes up to 50 ms with a GPU, asleep for most of it.
-LEAST_INTERVAL_S = 0.1
+#: A reading takes up to 50 ms with a GPU, mostly waiting for NVML's two PCIe counters (20 ms
+#: each); twice that leaves the monitor idle for half of the time.
+MIN_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
@@ -52,21 +53,21 @@ def validate_config(config: RunnerConfig) -> None:
     check_experiment(config.experiment)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
-            "topology_root", config.topology_root, "only with dry_run=true; add it or drop this key"
+            "topology_root", config.topology_root, "needs dry_run=true; add it, or remove this key"
         )
 
 
 def check_experiment(experiment: ExperimentConfig) -> None:
-    """Raise ConfigError when the experiment is impossible on any machine."""
+    """Raise ConfigError if the experiment cannot run on any machine."""
     check_name("experiment.name", experiment.name)
     check_at_least("experiment.repeats", experiment.repeats, 1)
     check_one_of("experiment.order", experiment.order, cfg.ORDERS)
     interval = experiment.monitor_interval_s
-    if not (interval == 0 or interval >= LEAST_INTERVAL_S):
+    if not (interval == 0 or interval >= MIN_INTERVAL_S):
         raise ConfigError(
             "experiment.monitor_interval_s",
             interval,
-            f"use 0 for no monitor, or at least {LEAST_INTERVAL_S}: more often it would disturb",
+            f"use 0 for no monitor, or at least {MIN_INTERVAL_S}: shorter would disturb the run",
         )
     check_seconds("experiment.monitor_interval_s", interval)
     if experiment.max_gpus is not None:
@@ -82,11 +83,11 @@ def check_experiment(experiment: ExperimentConfig) -> None:
         raise ConfigError("experiment.vit_configs", [], "give at least one model")
     for index, vit in enumerate(experiment.vit_configs):
         key = f"experiment.vit_configs[{index}]"
-        check_vit(key, vit, effective_test(experiment.test, vit))
+        check_vit(key, vit, merge_test_settings(experiment.test, vit))
 
 
-def effective_test(test: TestConfig, vit: ViTConfig) -> TestConfig:
-    """The `test` settings for one model: its own where it has them."""
+def merge_test_settings(test: TestConfig, vit: ViTConfig) -> TestConfig:
+    """The `test` settings for one model: its own values where set, else the experiment's."""
     own = {name: getattr(vit, name) for name in cfg.OVERRIDABLE}
     return TestConfig(
         **{name: getattr(test, name) if own[name] is None else own[name] for name in own}
@@ -94,7 +95,7 @@ def effective_test(test: TestConfig, vit: ViTConfig) -> TestConfig:
 
 
 def check_test(key: str, test: TestConfig) -> None:
-    """Raise ConfigError when a measurement setting is out of range."""
+    """Raise ConfigError if a measurement setting is out of range."""
     for name in _AT_LEAST_ONE:
         value = getattr(test, name)
         if value is not None:
@@ -108,7 +109,7 @@ def check_test(key: str, test: TestConfig) -> None:
             check_seconds(f"{key}.{name}", getattr(test, name))
     for name in ("time_budget_s", "timeout_s"):
         if not getattr(test, name) > 0:
-            raise ConfigError(f"{key}.{name}", getattr(test, name), "must be above 0 seconds")
+            raise ConfigError(f"{key}.{name}", getattr(test, name), "must be greater than 0")
         check_seconds(f"{key}.{name}", getattr(test, name))
     check_one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
     if test.cuda_graph and test.compile_model and test.compile_mode in cfg.GRAPH_MODES:
@@ -131,7 +132,7 @@ def check_samples(key: str, value: Any) -> None:
 
 
 def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
-    """Raise ConfigError when the model cannot be built, or its test settings cannot be used."""
+    """Raise ConfigError if the model cannot be built or its test settings are invalid."""
     check_test(key, test)
     if vit.name is not None:
         check_name(f"{key}.name", vit.name)
@@ -160,34 +161,34 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
         raise ConfigError(
             f"{key}.heads",
             vit.heads,
-            f"does not divide dim={vit.dim}; use a divisor of dim, or set dim_head too",
+            f"does not divide dim={vit.dim}; use a divisor of dim, or set dim_head as well",
         )
 
 
 def check_at_least(key: str, value: float, least: int) -> None:
-    """Raise ConfigError when `value` is below `least` (or is not a number at all)."""
+    """Raise ConfigError if `value` is below `least` or NaN."""
     if not value >= least:
         raise ConfigError(key, value, f"must be at least {least}")
 
 
 def check_seconds(key: str, value: float) -> None:
-    """Raise ConfigError unless `value` is a duration; spec files have no word for infinity."""
+    """Raise ConfigError unless `value` is finite and not negative; JSON has no infinity."""
     check_at_least(key, value, 0)
     if math.isinf(value):
-        raise ConfigError(key, value, "must be finite; give a large number of seconds")
+        raise ConfigError(key, value, "must be finite; use a large number of seconds")
 
 
 def check_one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError when `value` is not among `choices`."""
+    """Raise ConfigError if `value` is not among `choices`."""
     if value not in choices:
         raise ConfigError(key, value, f"unknown; use one of {', '.join(choices)}")
 
 
 def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
-    """A list of numbers and words from any way people write one.
+    """Parse a list of numbers and words in any of the accepted notations.
 
-    None stays None; 1, "1", [0, 2], "0,2", "[0, 2]", "0-3" and "" (no entry) are lists. `words`
-    are the words allowed beside numbers; None allows any (GPU UUIDs). Raises ConfigError.
+    None stays None; 1, "1", [0, 2], "0,2", "[0, 2]", "0-3" and "" (empty) are lists. `words` are
+    allowed in addition to numbers; with None, GPU UUIDs are. Raises ConfigError.
     """
     if value is None:
         return None
@@ -201,13 +202,15 @@ def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList
                 items.extend(parse_cpu_list(text))
             except ValueError:
                 raise ConfigError(
-                    key, value, f"{text} is not usable; ranges ascend, as 0-3, up to 65535"
+                    key,
+                    value,
+                    f"{text} is not a valid range; ranges ascend, such as 0-3, up to 65535",
                 ) from None
         elif text in words if words is not None else _UUID.fullmatch(text):
             items.append(text)
         else:
             also = f", or {', '.join(words)}" if words else " or GPU UUIDs"
-            raise ConfigError(key, value, f"'{text}' is not usable here; give numbers{also}")
+            raise ConfigError(key, value, f"'{text}' is not valid here; use numbers{also}")
     return tuple(items)
 
 
@@ -224,7 +227,7 @@ def _parts(key: str, value: Any) -> list[Any]:
         return [part for part in text.split(",") if part.strip()]
     if isinstance(value, int):
         return [value]
-    raise ConfigError(key, value, "give a number, a list such as [0,1], or null")
+    raise ConfigError(key, value, "use a number, a list such as [0,1], or null")
 
 
 def _check_output(output: OutputConfig) -> None:
@@ -240,28 +243,32 @@ def _check_profiler(profiler: ProfilerConfig) -> None:
     check_one_of("profiler.capture", profiler.capture, cfg.CAPTURES)
     if profiler.kind == "torch" and profiler.capture == "run":
         raise ConfigError(
-            "profiler.capture", "run", "torch.profiler records a window only; use profiler=nsys"
+            "profiler.capture", "run", "torch.profiler can only record a window; use profiler=nsys"
         )
     check_at_least("profiler.batches", profiler.batches, 1)
     if not profiler.budget_s > 0:
-        raise ConfigError("profiler.budget_s", profiler.budget_s, "must be above 0 seconds")
+        raise ConfigError("profiler.budget_s", profiler.budget_s, "must be greater than 0")
     check_seconds("profiler.budget_s", profiler.budget_s)
     if not profiler.trace:
-        raise ConfigError("profiler.trace", [], "name at least one, such as nvtx")
+        raise ConfigError("profiler.trace", [], "must not be empty; use at least nvtx")
     if profiler.capture == "window" and "nvtx" not in profiler.trace:
         raise ConfigError(
-            "profiler.trace", profiler.trace, "needs nvtx, which marks the window; add it"
+            "profiler.trace",
+            profiler.trace,
+            "must include nvtx, which marks the profiled window; add it",
         )
     for name in profiler.env:
         if is_secret(name):
             raise ConfigError(
-                "profiler.env", name, "looks like a secret, and a report holds what it gets"
+                "profiler.env",
+                name,
+                "looks like a secret, and reports contain the environment; remove it",
             )
 
 
 def _check_tracking(tracking: TrackingConfig) -> None:
     if not tracking.timeout_s > 0:
-        raise ConfigError("tracking.timeout_s", tracking.timeout_s, "must be above 0 seconds")
+        raise ConfigError("tracking.timeout_s", tracking.timeout_s, "must be greater than 0")
     check_seconds("tracking.timeout_s", tracking.timeout_s)
     check_at_least("tracking.series_points", tracking.series_points, 0)
     check_at_least("tracking.max_file_mb", tracking.max_file_mb, 0)
@@ -271,28 +278,27 @@ def _check_tracking(tracking: TrackingConfig) -> None:
 
 
 def check_uri(uri: str | None) -> None:
-    """Raise ConfigError when a URI holds credentials: settings are written to files."""
+    """Raise ConfigError if a URI contains credentials, because settings are written to files."""
     if uri and has_credentials(uri):
         raise ConfigError(
             "tracking.mlflow.uri",
             redact_credentials(uri),
-            "holds a user name or password, and settings are stored; give them in the variables "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or all of it in "
-            "MLFLOW_TRACKING_URI",
+            "contains a user name or password, and settings are stored in files; use the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI",
         )
 
 
 def check_root(root: str) -> None:
-    """Raise ConfigError when there is no output directory: studies would go below /."""
+    """Raise ConfigError if the output directory is empty: studies would be written below /."""
     if not root.strip():
-        raise ConfigError("output.root", "''", "give a directory")
+        raise ConfigError("output.root", "''", "must not be empty; set a directory")
 
 
 def check_name(key: str, name: str) -> None:
-    """Raise ConfigError unless a name can be a directory's, and leads nowhere else."""
+    """Raise ConfigError unless a name is safe as the name of a directory."""
     if not _NAME.fullmatch(name) or len(name) > 80:
         raise ConfigError(
             key,
             name,
-            "use letters, digits, '.', '_' and '-' only, at most 80, not starting with '.'",
+            "use letters, digits, '.', '_' and '-', at most 80, starting with a letter or digit",
         )

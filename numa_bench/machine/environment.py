@@ -1,6 +1,6 @@
-"""What a measurement depends on besides its spec, and a short name for it.
+"""The environment of a measurement: everything besides its spec that may change the result.
 
-Two runs may be pooled only if their environments have the same id.
+Runs may be pooled only if their environments have the same id.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SETTINGS = {
     "boost": "sys/devices/system/cpu/cpufreq/boost",
     "smt": "sys/devices/system/cpu/smt/control",
 }
-#: Keys that say when and how a study was started, not what it ran on.
+#: Keys that describe how a study was started, not what it ran on.
 _NOT_IN_ID = ("command",)
 
 
@@ -60,51 +60,51 @@ def describe_environment(
     environ: Mapping[str, str] | None = None,
     root: Path | None = None,
 ) -> JsonDict:
-    """The machine and the software a study ran on. What cannot be found out is null or left out.
+    """The hardware and software that a study runs on. What cannot be determined is null or absent.
 
-    `project` is the source tree whose commit is recorded; `root` is where /sys and /proc are
-    (None: the backend's).
+    `project` is the source tree whose commit is recorded; `root` is the parent of sys/ and proc/
+    (None: the root of the backend).
     """
     root = current_backend().root if root is None else root
     variables = os.environ if environ is None else environ
     driver, cuda = _driver_versions()
-    found: JsonDict = {
+    environment: JsonDict = {
         "host": socket.gethostname(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "cpu_model": _cpu_model(root),
         "cpus": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        "settings": kernel_settings(root),
+        "settings": collect_kernel_settings(root),
         "numa_nodes": [node.id for node in topology.nodes] if topology else [],
         "gpus": [{"name": g.name, "uuid": g.uuid} for g in topology.gpus] if topology else [],
         "nvidia_driver": driver,
         "cuda_driver": cuda,
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
-        "git_commit": git_commit(project),
+        "git_commit": read_git_commit(project),
         "variables": result_variables(variables),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-    found["id"] = environment_id(found)
-    return found
+    environment["id"] = hash_environment(environment)
+    return environment
 
 
-def environment_id(environment: JsonDict) -> str:
+def hash_environment(environment: JsonDict) -> str:
     """Eight hexadecimal digits of SHA-256 over everything that may change a result."""
     relevant = {k: v for k, v in environment.items() if k not in (*_NOT_IN_ID, "id")}
     text = json.dumps(relevant, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def kernel_settings(root: Path) -> dict[str, str]:
-    """The settings that this kernel has; of `always [madvise] never` the chosen word."""
-    told = {name: read_kernel_setting(root / path) for name, path in SETTINGS.items()}
-    return {name: value for name, value in told.items() if value is not None}
+def collect_kernel_settings(root: Path) -> dict[str, str]:
+    """The SETTINGS that this kernel has; `always [madvise] never` is read as "madvise"."""
+    values = {name: read_kernel_setting(root / path) for name, path in SETTINGS.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def git_commit(project: Path) -> str | None:
-    """The commit of the source tree, with "-dirty" when tracked files differ; None outside git."""
+def read_git_commit(project: Path) -> str | None:
+    """The commit of the source tree, with "-dirty" if tracked files differ; None outside git."""
     try:
         described = subprocess.run(
             ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"],
@@ -118,12 +118,12 @@ def git_commit(project: Path) -> str | None:
 
 
 def _driver_versions() -> tuple[str | None, str | None]:
-    """NVIDIA's driver, and the newest CUDA it can run; None without one."""
+    """The NVIDIA driver's version and the newest CUDA version it supports; None without one."""
     try:
         with open_nvml() as nvml:
             driver: Any = nvml.nvmlSystemGetDriverVersion()
             number: int = nvml.nvmlSystemGetCudaDriverVersion()
-    except Exception:  # noqa: BLE001 - NVML's own errors are not known without it
+    except Exception:  # noqa: BLE001 - NVML's exception classes exist only if pynvml does
         return None, None
     text = driver.decode() if isinstance(driver, bytes) else str(driver)
     return text, f"{number // 1000}.{number % 1000 // 10}"

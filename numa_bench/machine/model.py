@@ -1,4 +1,4 @@
-"""The machine as it was discovered: NUMA nodes, GPUs, and how far apart they are."""
+"""Data model of a machine: NUMA nodes, their distances, and GPUs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class NumaNode:
     """One online NUMA node.
 
     `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
-    `distances` maps node id to SLIT distance, 10 being local; `llc_bytes` sums the node's
-    last-level caches (None: not told by the kernel).
+    `distances` maps node ids to SLIT distances (10 is local); `llc_bytes` is the sum of the
+    node's last-level caches (None: not reported by the kernel).
     """
 
     id: int
@@ -47,7 +47,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Topology:
-    """What was discovered about a machine. `source` says where: "live" or the captured tree."""
+    """A discovered machine. `source` is "live", or the path of the captured tree."""
 
     nodes: tuple[NumaNode, ...]
     gpus: tuple[Gpu, ...]
@@ -56,7 +56,7 @@ class Topology:
     notes: tuple[str, ...] = ()
 
     def node(self, node_id: int) -> NumaNode | None:
-        """The online node of that number, or None."""
+        """The online node with this number, or None."""
         return next((node for node in self.nodes if node.id == node_id), None)
 
     @property

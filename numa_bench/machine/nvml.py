@@ -1,4 +1,4 @@
-"""NVML opened and closed in one place; pynvml is imported only when someone asks for a GPU."""
+"""Open and close NVML. pynvml is imported only when a GPU is queried."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NvmlUnavailableError(Exception):
 def open_nvml(module: Any | None = None) -> Iterator[Any]:
     """The initialised NVML module, shut down at the end: `module`, the backend's, or pynvml.
 
-    Raises NvmlUnavailableError before the body when NVML does not start.
+    Raises NvmlUnavailableError, before the body runs, if NVML does not start.
     """
     module = current_backend().nvml if module is None else module
     try:

@@ -1,8 +1,8 @@
-"""Below a root directory: the files of /sys and /proc, and the NUMA nodes that they tell of.
+"""Read files of /sys and /proc below a root directory, and the NUMA nodes they describe.
 
-The root is an argument, so that the same code reads this machine and a tree captured on another.
+With the root as an argument, the same code reads this machine and a tree captured on another.
 
-Formats, in the kernel's Documentation: ABI/stable/sysfs-devices-node (nodes),
+The formats are described in the kernel's Documentation: ABI/stable/sysfs-devices-node (nodes),
 ABI/testing/sysfs-devices-system-cpu and admin-guide/cputopology.rst (CPUs, caches),
 filesystems/proc.rst (meminfo).
 """
@@ -20,14 +20,15 @@ from numa_bench.machine.model import NumaNode
 NODES = "sys/devices/system/node"
 CPUS = "sys/devices/system/cpu"
 
-_MAX_ID = 1 << 16  # kernels stop at 8192 CPUs; a damaged "0-9999999999" must not fill the memory
+#: Linux supports at most 8192 CPUs; a damaged "0-9999999999" must not exhaust memory.
+_MAX_ID = 1 << 16
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The numbers in a kernel list such as "0-3,8,10-11", sorted and each once; "" gives ().
+    """The numbers in a kernel list such as "0-3,8,10-11", sorted and unique; "" gives ().
 
     The format is that of `cpulist` and `online` files (admin-guide/cputopology.rst). Raises
-    ValueError on anything else.
+    ValueError for anything else.
     """
     numbers: set[int] = set()
     for item in text.strip().split(",") if text.strip() else ():
@@ -40,7 +41,7 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def format_cpu_list(cpus: Iterable[int]) -> str:
-    """The inverse of `parse_cpu_list`: (0, 1, 2, 8) gives "0-2,8", which numactl reads too."""
+    """The inverse of `parse_cpu_list`: (0, 1, 2, 8) gives "0-2,8", which numactl accepts."""
     runs: list[list[int]] = []
     for cpu in sorted(set(cpus)):
         if runs and cpu == runs[-1][1] + 1:
@@ -52,10 +53,10 @@ def format_cpu_list(cpus: Iterable[int]) -> str:
 
 @dataclass
 class Tree:
-    """The files below a root, and what had to be said about them.
+    """The files below a root, and notes on those that are missing.
 
-    A file that is not there is None, as kernels differ in what they tell; one that cannot be read
-    or understood is a MachineError, as every number derived from it would be a guess.
+    A missing file is read as None, because kernels differ in what they provide. A file that cannot
+    be read or parsed raises MachineError, because numbers derived from it would be guesses.
     """
 
     root: Path
@@ -82,7 +83,7 @@ class Tree:
     def is_dir(self, path: str) -> bool:
         try:
             return (self.root / path).is_dir()
-        except OSError as error:  # not for a missing one: for a parent that may not be searched
+        except OSError as error:  # no permission to search a parent; a missing path is not an error
             raise self._unreadable(path, error) from error
 
     def read_id_list(self, path: str) -> tuple[int, ...] | None:
@@ -90,19 +91,19 @@ class Tree:
         try:
             return None if text is None else parse_cpu_list(text)
         except ValueError as error:
-            raise self.malformed_error(path, text, "a list such as 0-3,8") from error
+            raise self.make_malformed_error(path, text, "a list such as 0-3,8") from error
 
     def read_numbers(self, path: str) -> list[int] | None:
         text = self.read_text(path)
         if text is None:
             return None
         if not re.fullmatch(r"-?[0-9]{1,9}(\s+-?[0-9]{1,9})*", text):
-            raise self.malformed_error(path, text, "numbers")
+            raise self.make_malformed_error(path, text, "numbers")
         return [int(word) for word in text.split()]
 
-    def malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
+    def make_malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
         return MachineError(
-            f"{self.root / path} holds {(text or '')[:40]!r}, not {wanted}: "
+            f"{self.root / path} contains {(text or '')[:40]!r} instead of {wanted}: "
             "the tree is damaged; capture it again or give another root"
         )
 
@@ -114,7 +115,7 @@ class Tree:
 
 
 def read_kernel_setting(path: Path) -> str | None:
-    """A kernel setting; of `always [madvise] never` the chosen word. None where it is not told."""
+    """A kernel setting, or None if it is missing; `always [madvise] never` is read as "madvise"."""
     try:
         text = path.read_text().strip()
     except OSError:
@@ -126,12 +127,12 @@ def read_kernel_setting(path: Path) -> str | None:
 def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
     """The online nodes, and the CPUs that are present but not online.
 
-    `tree.notes` gains a line for each thing that is not told. Raises MachineError when there is no
-    such tree, or when it cannot be read or understood.
+    A line is added to `tree.notes` for everything that is missing. Raises MachineError if there
+    is no such tree, or it cannot be read or parsed.
     """
     if not tree.is_dir("sys"):
         raise MachineError(
-            f"{tree.root} has no sys/ directory: give the directory that holds sys/ and proc/ "
+            f"{tree.root} has no sys/ directory: use the directory that contains sys/ and proc/ "
             "(an unpacked capture, or / for this machine)"
         )
     online = _online_cpus(tree)
@@ -142,7 +143,7 @@ def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
             ids = tuple(sorted(int(name[4:]) for name in node_names))
             tree.notes.append(f"/{NODES}/online is missing: every node directory counts as online")
         if not ids:
-            raise tree.malformed_error(f"{NODES}/online", "", "a list such as 0-3,8")
+            raise tree.make_malformed_error(f"{NODES}/online", "", "a list such as 0-3,8")
         nodes = tuple(_read_node(tree, node, ids, online) for node in ids)
     else:
         nodes = (_only_node(tree, online),)
@@ -152,14 +153,16 @@ def read_nodes(tree: Tree) -> tuple[tuple[NumaNode, ...], tuple[int, ...]]:
 
 
 def _online_cpus(tree: Tree) -> frozenset[int] | None:
-    """The online CPUs, or None when the tree does not tell."""
-    told = tree.read_id_list(f"{CPUS}/online")
-    if told is not None:
-        if not told:
-            raise tree.malformed_error(f"{CPUS}/online", "", "a list such as 0-3,8")
-        return frozenset(told)
+    """The online CPUs, or None if the tree does not list them."""
+    listed = tree.read_id_list(f"{CPUS}/online")
+    if listed is not None:
+        if not listed:
+            raise tree.make_malformed_error(f"{CPUS}/online", "", "a list such as 0-3,8")
+        return frozenset(listed)
     names = [name for name in tree.list_names(CPUS) if re.fullmatch(r"cpu[0-9]{1,5}", name)]
-    tree.notes.append(f"/{CPUS}/online is missing: every CPU that is not marked offline counts")
+    tree.notes.append(
+        f"/{CPUS}/online is missing: every CPU that is not marked offline counts as online"
+    )
     # A CPU that cannot be taken offline has no `online` file (cpu0 on x86).
     on = frozenset(int(n[3:]) for n in names if tree.read_text(f"{CPUS}/{n}/online") != "0")
     return on or None
@@ -181,8 +184,8 @@ def _read_node(
     row = tree.read_numbers(f"{base}/distance")
     if row is None:
         tree.notes.append(f"/{base}/distance is missing: node {node}'s distances are unknown")
-    elif len(row) != len(ids):  # the kernel writes one number per online node, in their order
-        raise tree.malformed_error(
+    elif len(row) != len(ids):  # the kernel writes one number per online node, in the same order
+        raise tree.make_malformed_error(
             f"{base}/distance", str(row), f"one distance for each node of {ids}"
         )
     total, free = _memory(tree, f"{base}/meminfo")
@@ -191,40 +194,40 @@ def _read_node(
 
 
 def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
-    """Node 0 of a kernel that knows no NUMA: all CPUs and all memory."""
+    """Node 0 of a kernel without NUMA support: all CPUs and all memory."""
     if not online:
         raise MachineError(
-            f"{tree.root} tells of no NUMA node and no CPU below sys/devices/system: "
-            "give the root of a complete capture, or / for this machine"
+            f"{tree.root} has no NUMA nodes and no CPUs below sys/devices/system: "
+            "use the root of a complete capture, or / for this machine"
         )
-    tree.notes.append("the kernel tells of no NUMA nodes: the whole machine is taken as node 0")
+    tree.notes.append("the kernel reports no NUMA nodes: the whole machine counts as node 0")
     total, free = _memory(tree, "proc/meminfo")
     cpus = tuple(sorted(online))
     return NumaNode(0, cpus, total, {0: 10}, free, _llc_bytes(tree, cpus))
 
 
 def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
-    """Total and free bytes. Node files say "Node 0 MemTotal: 5 kB", /proc says "MemTotal: 5 kB"."""
+    """Total and free bytes. A node's lines start with "Node 0 ", those in /proc do not."""
     text = tree.read_text(path)
     if text is None:
-        tree.notes.append(f"/{path} is missing: the memory is unknown and counts as none")
+        tree.notes.append(f"/{path} is missing: memory is unknown and counts as none")
         return 0, None
     total, free = (
         re.search(rf"^(?:Node +[0-9]+ +)?{key}: +([0-9]{{1,15}}) kB *$", text, re.MULTILINE)
         for key in ("MemTotal", "MemFree")
     )
     if total is None:
-        raise tree.malformed_error(path, text, 'a line "MemTotal: N kB"')
+        raise tree.make_malformed_error(path, text, 'a line "MemTotal: N kB"')
     return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
 
 
 def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
-    """Bytes of the last-level caches that the CPUs use; None as soon as one is not told.
+    """Total size in bytes of the last-level caches of these CPUs; None if any is unknown.
 
     A cache that two nodes share (sub-NUMA clustering) counts in full for each of them.
     """
     total = 0
-    counted: set[int] = set()  # CPUs whose cache is in `total`; also saves thousands of reads
+    counted: set[int] = set()  # CPUs whose cache is already in `total`; saves thousands of reads
     for cpu in cpus:
         if cpu in counted:
             continue

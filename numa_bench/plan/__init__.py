@@ -1,1 +1,1 @@
-"""From settings and topology to an ordered list of runs. Pure."""
+"""Turn settings and a topology into an ordered list of runs. Pure."""

@@ -1,4 +1,4 @@
-"""Which GPUs the configuration means on this machine, or the CPU. Pure."""
+"""Select the GPUs to measure on this machine, or the CPU. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ GPU_KEY = "experiment.hardware.gpu_ids"
 def resolve_devices(
     experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
 ) -> list[Gpu | None]:
-    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for one that is not there."""
+    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for a GPU that is missing."""
     hardware = experiment.hardware
     wanted = parse_id_list(GPU_KEY, hardware.gpu_ids, words=None)
     if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
         if wanted:
-            raise ConfigError(GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; drop one of them")
+            raise ConfigError(
+                GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; remove one of them"
+            )
         return [None]
     if wanted is None:
         gpus = list(visible)
@@ -28,7 +30,7 @@ def resolve_devices(
         gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
         if len(set(gpus)) < len(gpus):
             raise ConfigError(
-                GPU_KEY, hardware.gpu_ids, "names a GPU twice; for more runs use experiment.repeats"
+                GPU_KEY, hardware.gpu_ids, "lists a GPU twice; for more runs use experiment.repeats"
             )
     if not gpus:
         raise ConfigError(
@@ -42,7 +44,7 @@ def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple
         uuid = gpu.uuid or ""
         if gpu.index == item or (isinstance(item, str) and uuid and uuid.startswith(item)):
             return gpu
-    fix = "name one of those, or use null for all" if visible else "use null, then the CPU runs"
+    fix = "use one of these, or null for all" if visible else "use null to measure the CPU"
     raise ConfigError(GPU_KEY, given, f"no GPU {item}: {_what_gpus(topology, visible)}; {fix}")
 
 

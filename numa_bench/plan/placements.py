@@ -1,7 +1,7 @@
-"""Which (CPU node, memory node) pairs the words of the configuration mean on this machine. Pure.
+"""Resolve the node settings to (CPU node, memory nodes) pairs on this machine. Pure.
 
-`local` and `remote` are relative to the device: a GPU's own node, or, in a study of the CPU
-itself, the node its threads run on.
+`local` and `remote` are relative to the device: the GPU's node, or, in a study of the CPU itself,
+the node that its threads run on.
 """
 
 from __future__ import annotations
@@ -15,30 +15,34 @@ from numa_bench.records import Placement
 NODES_KEY = "experiment.hardware.numa_nodes"
 MEMORY_KEY = "experiment.hardware.memory_nodes"
 POLICY_KEY = "experiment.hardware.memory_policy"
+#: Used for distances that the kernel does not list; means "no path" in ACPI's SLIT.
+UNREACHABLE = 255
 
 
 def resolve_placements(
     hardware: HardwareConfig, topology: Topology, gpu: Gpu | None
 ) -> list[Placement]:
-    """Every placement to measure for one GPU (None: the CPU), in the order the user gave.
+    """Every placement to measure for one GPU (None: the CPU), in the order of the configuration.
 
-    Raises ConfigError for a node that the machine lacks or that cannot be bound to, and for words
-    that mean nothing here, saying what the machine has.
+    Raises ConfigError for a node that is missing or cannot be bound to, and for a word that has
+    no meaning on this machine; the message lists the nodes that the machine has.
     """
     resolver = _Resolver(hardware, topology, gpu)
     placements: list[Placement] = []
     for word in resolver.words:
-        found = resolver.placements(word)
-        if len(set(found)) < len(found):
+        resolved = resolver.resolve_word(word)
+        if len(set(resolved)) < len(resolved):
             raise ConfigError(
-                MEMORY_KEY, hardware.memory_nodes, "means a node twice; give each node once"
+                MEMORY_KEY,
+                hardware.memory_nodes,
+                "resolves to the same node twice; list each node once",
             )
-        placements += found
+        placements += resolved
     return placements
 
 
 class _Resolver:
-    """The configuration and the machine, held together while words are looked up."""
+    """Resolves the words of one configuration on one machine, for one device."""
 
     def __init__(self, hardware: HardwareConfig, topology: Topology, gpu: Gpu | None) -> None:
         self.topology = topology
@@ -47,21 +51,27 @@ class _Resolver:
         words = parse_id_list(NODES_KEY, hardware.numa_nodes, NODE_WORDS)
         self.words: IdList = ("all",) if words is None else words
         if not self.words:
-            raise ConfigError(NODES_KEY, "[]", "give nodes, or all, local, remote, unbound")
+            raise ConfigError(
+                NODES_KEY,
+                "[]",
+                "must not be empty; use node numbers, all, local, remote or unbound",
+            )
         self.memory_words = parse_id_list(MEMORY_KEY, hardware.memory_nodes, MEMORY_WORDS)
         if self.memory_words == ():
-            raise ConfigError(MEMORY_KEY, "[]", "give nodes, or null for the default")
+            raise ConfigError(
+                MEMORY_KEY, "[]", "must not be empty; use node numbers, or null for the default"
+            )
         if self.memory_words is not None and self.policy in ("local", "none"):
             raise ConfigError(
                 MEMORY_KEY,
                 hardware.memory_nodes,
                 f"has no meaning with memory_policy={self.policy}; use bind, preferred or "
-                "interleave, or drop it",
+                "interleave, or remove this key",
             )
         self.home = self._home()
 
-    def placements(self, word: int | str) -> list[Placement]:
-        """The placements that one word of `numa_nodes` stands for."""
+    def resolve_word(self, word: int | str) -> list[Placement]:
+        """The placements that one entry of `numa_nodes` resolves to."""
         return [
             self._placement(cpu_node, memory)
             for cpu_node in self._cpu_nodes(word)
@@ -78,12 +88,12 @@ class _Resolver:
             policy=policy,
             label=self._label(cpu_node, memory, policy),
             cpus=node.cpus if node else (),
-            # numactl refuses --cpunodebind to a node without memory, but takes its CPUs.
+            # numactl rejects --cpunodebind for a node without memory, but accepts its CPUs.
             by_cpu=bool(node and node.memoryless),
         )
 
     def _home(self) -> int | None:
-        """The GPU's node; the only node of a one-node machine; else None, not known."""
+        """The GPU's node; on a one-node machine that node; otherwise None (unknown)."""
         if self.gpu is None:
             return None
         if self.topology.node(self.gpu.numa_node) is not None:
@@ -103,7 +113,7 @@ class _Resolver:
         return list(self._others(NODES_KEY, self.topology.cpu_nodes, local))
 
     def _memory(self, word: int | str, cpu_node: int | None) -> list[tuple[int, ...]]:
-        """One tuple of memory nodes per cell; the empty tuple leaves memory alone."""
+        """One tuple of memory nodes per cell; the empty tuple means that memory is not bound."""
         if self.policy == "none":
             return [()]
         if self.memory_words is None:
@@ -135,7 +145,9 @@ class _Resolver:
         if word == "same" or self.gpu is None:
             if cpu_node is None:
                 raise ConfigError(
-                    MEMORY_KEY, word, "needs bound CPUs; numa_nodes=unbound has none, give a number"
+                    MEMORY_KEY,
+                    word,
+                    "is relative to the CPU node, which numa_nodes=unbound lacks; use a number",
                 )
             home = cpu_node
         else:
@@ -152,7 +164,7 @@ class _Resolver:
                 key,
                 word,
                 f"the kernel does not know GPU {index}'s node (numa_node=-1); "
-                f"give node numbers: {_ids(self.topology.nodes)}",
+                f"use node numbers: {_ids(self.topology.nodes)}",
             )
         return self.home
 
@@ -167,25 +179,26 @@ class _Resolver:
         return others
 
     def _nearest(self, home: int, nodes: tuple[int, ...]) -> int:
-        """`home` itself if it is among `nodes`, else the one at the least distance."""
+        """`home` if it is among `nodes`, else the one of them at the smallest distance."""
         if home in nodes:
             return home
         node = self.topology.node(home)
         distances = node.distances if node else {}
-        return min(nodes, key=lambda other: (distances.get(other, 255), other))
+        return min(nodes, key=lambda other: (distances.get(other, UNREACHABLE), other))
 
     def _local_memory(self, home: int) -> tuple[int, ...]:
-        """Where the kernel may put local memory: `home`, or if that has none, any of the nearest.
+        """Where the kernel may put local memory: `home`, or if that has none, any nearest node.
 
-        Among equally near nodes it chooses as it likes (find_next_best_node in mm/page_alloc.c).
+        Which of several equally near nodes is up to the kernel (find_next_best_node in
+        mm/page_alloc.c).
         """
         nodes = self.topology.memory_nodes
         if home in nodes:
             return (home,)
         node = self.topology.node(home)
         distances = node.distances if node else {}
-        least = min(distances.get(other, 255) for other in nodes)
-        return tuple(other for other in nodes if distances.get(other, 255) == least)
+        least = min(distances.get(other, UNREACHABLE) for other in nodes)
+        return tuple(other for other in nodes if distances.get(other, UNREACHABLE) == least)
 
     def _checked_cpu_node(self, node_id: int) -> int:
         node = self.topology.node(node_id)
@@ -196,7 +209,7 @@ class _Resolver:
             raise ConfigError(
                 NODES_KEY,
                 node_id,
-                f"the node has memory but no CPUs; use it in memory_nodes, and CPUs of {usable}",
+                f"the node has memory but no CPUs; use it in memory_nodes, with CPUs of {usable}",
             )
         return node_id
 
@@ -227,7 +240,9 @@ class _Resolver:
             return "local" if memory_local else "remote"
         cpu_local = cpu_node is None or cpu_node == self._nearest(home, self.topology.cpu_nodes)
         if not memory and cpu_node is not None:
-            memory_local = cpu_local  # nothing asked: the kernel's default follows the CPU
+            memory_local = (
+                cpu_local  # memory is not bound: by default it is allocated where the CPU is
+            )
         if cpu_node is None:
             cpu_local = memory_local
         return {

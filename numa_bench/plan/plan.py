@@ -1,4 +1,4 @@
-"""From configuration and topology to an ordered list of runs. Pure: nothing is looked up or run."""
+"""Turn a configuration and a topology into an ordered list of runs. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numa_bench.config.schema import (
     TrackingConfig,
     ViTConfig,
 )
-from numa_bench.config.validation import effective_test
+from numa_bench.config.validation import merge_test_settings
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import resolve_devices
@@ -25,27 +25,29 @@ from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
-LEAST_POOL_MB = 256
+#: Floor of the sample pool, used alone where no cache size is reported. A choice: eight times the
+#: last-level cache of a desktop CPU (32 MB).
+MIN_POOL_MB = 256
 #: What `auto` and null mean. On a GPU clocks settle within about a second, and two seconds hold
 #: ten or more readings of the sensors at 5 Hz; on the CPU samples are counted.
 CPU_SAMPLES = 2000
 GPU_TIMED_S = 2.0
 GPU_WARMUP_S = 1.0
-#: Rough costs, for the estimate shown to the user only: process start with torch, and a cold
+#: Rough costs, used only in the estimate shown to the user: process start with torch, and a cold
 #: torch.compile of a small ViT on two cores (measured: benchmarks/results).
 STARTUP_S = 3.0
 COMPILE_S = 30.0
-#: Start and end of nsys, or writing a torch trace.
+#: Starting and ending nsys, or writing a torch trace; rough, as above.
 PROFILE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that is ready to run: its runs in order, and how it is to be run and shown."""
+    """A study that is ready to run: its runs in order, and the settings for running them."""
 
     study: str
-    cells: tuple[RunSpec, ...]  # in the order given: device, placement, model
-    runs: tuple[RunSpec, ...]  # every cell, `repeats` times, in the order to run
+    cells: tuple[RunSpec, ...]  # ordered by device, placement, model
+    runs: tuple[RunSpec, ...]  # every cell `repeats` times, in the order to run
     output: OutputConfig
     order: str
     order_seed: int
@@ -61,11 +63,11 @@ class Plan:
     @property
     def estimated_s(self) -> float:
         """Upper estimate of the whole study in seconds."""
-        return sum(estimate_s(run) for run in self.runs)
+        return sum(estimate_run_s(run) for run in self.runs)
 
 
-def estimate_s(run: RunSpec) -> float:
-    """Upper estimate of one run in seconds, to tell the user when to come back."""
+def estimate_run_s(run: RunSpec) -> float:
+    """Upper estimate of one run in seconds, shown to the user."""
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time
@@ -84,13 +86,13 @@ def build_plan(
 ) -> Plan:
     """Plan a validated configuration on a machine.
 
-    `visible` are the GPUs this process may use. `profiler` is the one that was found.
-    `touched` are the vit_configs entries that the command line changed: such an entry may come to
-    equal another one (a sweep over depth does that), and is then measured once, with a warning.
-    Any other two equal runs are a ConfigError.
+    `visible` are the GPUs that this process may use; `profiler` is the result of `find_profiler`.
+    `touched` are the vit_configs entries that the command line changed. Such an entry may become
+    equal to another (in a sweep over depth, for example); it is then measured once, with a
+    warning. Any other two equal runs raise ConfigError.
     """
-    experiment = debug_experiment(config.experiment) if config.debug else config.experiment
-    if config.resume_from:  # what it holds was accepted when the study first started
+    experiment = shrink_for_debug(config.experiment) if config.debug else config.experiment
+    if config.resume_from:  # its models were accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
@@ -126,8 +128,8 @@ def build_plan(
     )
 
 
-def debug_experiment(experiment: ExperimentConfig) -> ExperimentConfig:
-    """The same study with a handful of samples and one repeat, to see whether it runs at all."""
+def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
+    """The same study with a few samples and one repeat, to check that it runs at all."""
     small: dict[str, Any] = {
         "num_samples": 4,
         "min_timed_s": 0.0,
@@ -149,7 +151,7 @@ def _cell(
     vit: ViTConfig,
     profile: ProfileSpec,
 ) -> RunSpec:
-    test = effective_test(experiment.test, vit)
+    test = merge_test_settings(experiment.test, vit)
     if gpu is None:
         device = DeviceSpec(kind="cpu")
     else:
@@ -167,7 +169,7 @@ def _cell(
 
 
 def resolve_vit(vit: ViTConfig) -> VitSpec:
-    """Fill in what the configuration leaves open. A no-op has no sizes but its patch size."""
+    """Fill in the sizes that are null. A no-op has no size except its patch size."""
     if vit.depth == 0:
         return VitSpec(vit.name or f"vit{vit.patch_size}x0", vit.patch_size, 0, 0, 0, 0, 0)
     if vit.heads is not None:
@@ -197,7 +199,7 @@ def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec
     pool = test.memory_size_mb
     if pool is None:
         largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
-        pool = max(LEAST_POOL_MB, math.ceil(2 * largest / 1e6))
+        pool = max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
     resolved = {
         "memory_size_mb": pool,
         "num_samples": (0 if gpu else CPU_SAMPLES)
@@ -213,8 +215,8 @@ def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec
     return TestSpec(**{**asdict(test), **resolved})
 
 
-def run_id_prefix(spec: RunSpec) -> str:
-    """The readable part of a run id, without repeat and hash."""
+def make_run_id_prefix(spec: RunSpec) -> str:
+    """The readable part of a run id, without the repeat and the hash."""
     placement = spec.placement
     node = placement.numa_node
     parts = [
@@ -233,7 +235,7 @@ def run_id_prefix(spec: RunSpec) -> str:
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:
-    """Every cell once per block, in seeded random order: drift must not look like NUMA."""
+    """Every cell once per block, in seeded random order, so that drift is not mistaken for NUMA."""
     shuffle = random.Random(experiment.order_seed)
     runs: list[RunSpec] = []
     for repeat in range(experiment.repeats):
@@ -241,12 +243,14 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
         if experiment.order == "shuffled":
             shuffle.shuffle(block)
         for cell in block:
-            run_id = f"{run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
+            run_id = f"{make_run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
             runs.append(replace(cell, run_id=run_id, repeat=repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         raise ConfigError(
-            "experiment.vit_configs", twice[0], "two different runs got this id; name the models"
+            "experiment.vit_configs",
+            twice[0],
+            "two different runs have this id; give the models different names",
         )
     return tuple(runs)
 
@@ -262,20 +266,20 @@ def _same_model_as_touched(
 
 def _resolved_pair(experiment: ExperimentConfig, index: int) -> tuple[VitSpec, TestConfig]:
     vit = experiment.vit_configs[index]
-    return resolve_vit(vit), effective_test(experiment.test, vit)
+    return resolve_vit(vit), merge_test_settings(experiment.test, vit)
 
 
 def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
-    """Say which list, of models or of nodes, holds the same thing twice."""
+    """Raise ConfigError for the setting, models or nodes, that lists the same thing twice."""
     pairs = [_resolved_pair(experiment, i) for i in range(len(experiment.vit_configs))]
     if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
         raise ConfigError(
             "experiment.vit_configs",
             spec.vit.name,
-            "stands there twice with the same settings; drop one, name them apart, or use repeats",
+            "is listed twice with the same settings; remove one or rename it, or use repeats",
         )
     raise ConfigError(
         NODES_KEY,
         experiment.hardware.numa_nodes,
-        f"plans {run_id_prefix(spec)} twice; name each node once, or use experiment.repeats",
+        f"plans {make_run_id_prefix(spec)} twice; list each node once, or use experiment.repeats",
     )

@@ -1,1 +1,1 @@
-"""Profilers: which one a study uses, how it is started, and its exports."""
+"""Profilers: selection, command lines, environments, and exports of reports."""

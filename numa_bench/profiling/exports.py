@@ -1,7 +1,7 @@
-"""Exports nsys reports to SQLite while the next run is prepared, never while one is measured.
+"""Export nsys reports to SQLite while the next run starts up, never while one is measured.
 
-The export holds a lock (flock) by an inherited descriptor; a worker waits for it before its first
-batch. The kernel frees the lock when the export ends, however it ends.
+The export process inherits a descriptor with a lock (flock), and a worker waits for that lock
+before its first batch. The kernel releases the lock when the export ends for whatever reason.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from pathlib import Path
 from numa_bench.profiling.nsys import NsysError, export_sqlite
 
 logger = logging.getLogger("numa_bench")
-_LOOK_S = 0.2
+#: How often a waiting runner checks for Ctrl-C, in seconds.
+_POLL_S = 0.2
 
 
 class Exporter:
-    """One export at a time. `done` is called by `collect`, in the thread that calls that.
+    """Runs one export at a time. `collect_export` calls `done(run_id, problem)`.
 
-    `done(run_id, problem)`: problem is None when the SQLite file is there.
+    `problem` is None if the SQLite file was written. `in_a_hurry` returns True when the study is
+    being interrupted; an export that still runs is then abandoned.
     """
 
     def __init__(
@@ -40,15 +42,15 @@ class Exporter:
         self._problem: str | None = None
 
     def start_export(self, run_id: str, report: Path, target: Path) -> None:
-        """Begin to export the report of a run that has ended."""
+        """Start to export the report of a finished run; wait for the previous export first."""
         self.collect_export()
         self._run_id, self._problem = run_id, None
         try:
-            # Locked before this returns, so that the next worker cannot be first.
-            held = self._lock.open("a+b")  # NFS wants both ways for a lock
+            # Locked before this returns, so that the next worker cannot get the lock first.
+            held = self._lock.open("a+b")  # NFS requires read and write access for a lock
             fcntl.flock(held, fcntl.LOCK_SH)
         except OSError as error:
-            self._done(run_id, f"no lock for the export: {error}")
+            self._done(run_id, f"the export's lock file cannot be opened: {error}")
             return
 
         def work() -> None:
@@ -62,13 +64,13 @@ class Exporter:
         self._thread.start()
 
     def collect_export(self) -> None:
-        """Wait for the export that is under way, if there is one, and tell how it ended."""
+        """Wait for the running export, if any, and pass its outcome to `done`."""
         if self._thread is None:
             return
         while self._thread.is_alive() and not self._in_a_hurry():
-            self._thread.join(_LOOK_S)
+            self._thread.join(_POLL_S)
         if self._thread.is_alive():
-            self._problem = f"{self._run_id} was left while its report was being exported"
+            self._problem = f"{self._run_id} was interrupted while its report was being exported"
         self._thread = None
         if self._problem is not None:
             logger.warning("%s: %s", self._run_id, self._problem)

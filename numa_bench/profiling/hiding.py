@@ -1,11 +1,11 @@
-"""Starts nsys where it cannot read the environments of other processes.
+"""Run a command (nsys) so that it cannot read the environments of other processes.
 
     python -m numa_bench.profiling.hiding COMMAND...
 
-nsys (2023.4, watched with strace) reads /proc/PID/environ of every process that it may read and
-keeps what it finds in its report: the tokens in a user's shell, and for root everybody's. COMMAND
-gets a mount namespace of its own (unshare(2)) in which /dev/null lies over those files. Process
-numbers, files and devices stay what they are. Exit code 125: the kernel does not allow it.
+nsys (2023.4, observed with strace) reads /proc/PID/environ of every process that it has access to
+and stores it in its report, including tokens in the user's shells, and for root in everybody's.
+COMMAND runs in its own mount namespace (unshare(2)) with /dev/null mounted over those files.
+Process ids, files and devices are unchanged. Exit code 125: the kernel does not allow it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # include/uapi/linux/m
 
 
 def wrap_argv(argv: list[str]) -> list[str]:
-    """The command that runs `argv` so."""
+    """The command that runs `argv` with the environments hidden."""
     return [sys.executable, "-m", "numa_bench.profiling.hiding", *argv]
 
 
 def can_hide(project: Path) -> bool:
-    """Whether this process may hide environments from a child; `project` is on its path."""
+    """Whether environments can be hidden from a child. `project` is put on its PYTHONPATH."""
     env = {**os.environ, "PYTHONPATH": str(project)}
     done = subprocess.run(wrap_argv(["true"]), env=env, capture_output=True, check=False)
     return done.returncode == 0
 
 
-def exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
-    """Names of variables that look like secrets, in all environments that this user may read."""
+def find_exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
+    """Names of variables that look like secrets, in every environment that this user can read."""
     names: set[str] = set()
     for path in _environments(proc):
         with contextlib.suppress(OSError):
@@ -50,11 +50,13 @@ def exposed_secrets(proc: Path = Path("/proc")) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-    """Hide the environments of all processes there are, then become the command."""
+    """Hide the environments of all running processes, then exec the command."""
     try:
-        _own_mounts()
+        _unshare_mounts()
         for path in _environments(Path("/proc"), but=os.getpid()):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # the process has ended
                 _mount("/dev/null", str(path), _MS_BIND)
         os.execvp(argv[0], argv)
     except OSError as error:
@@ -69,14 +71,14 @@ def _environments(proc: Path, but: int | None = None) -> Iterator[Path]:
             yield path
 
 
-def _own_mounts() -> None:
-    """A mount namespace of this process's own; without root in a user namespace of its own."""
+def _unshare_mounts() -> None:
+    """Move to a new mount namespace; without root, to a new user namespace as well."""
     uid, gid = os.getuid(), os.getgid()
     try:
         _call("unshare", _CLONE_NEWNS)
     except PermissionError:
         _call("unshare", _CLONE_NEWNS | _CLONE_NEWUSER)
-        # The same numbers inside as outside (user_namespaces(7)).
+        # Map the user and group to themselves (user_namespaces(7)).
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")

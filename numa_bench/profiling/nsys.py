@@ -1,4 +1,4 @@
-"""Nsight Systems' command line: whether it is there, and its export to SQLite."""
+"""Nsight Systems' command line: find and probe it, and export reports to SQLite."""
 
 from __future__ import annotations
 
@@ -18,74 +18,76 @@ INSTALL = (
     "install it with tools/install_nsys.sh (Debian), or NVIDIA's nsight-systems-cli "
     "(https://developer.nvidia.com/nsight-systems)"
 )
-#: Where tools/install_nsys.sh puts it.
+#: Where tools/install_nsys.sh installs it.
 OWN = PROJECT / ".nsys" / "usr" / "bin" / "nsys"
+#: Generous limits against a hanging nsys: a report of the default window exports in seconds, and a
+#: probe takes one or two.
 EXPORT_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 60.0
-#: Variables that nsys itself needs; a report embeds the environment of its session.
+#: Variables that nsys itself needs; no more, because a report embeds the environment.
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL")
 
 
 class NsysError(NumaBenchError):
-    """nsys is missing, or could not do what it was asked for."""
+    """nsys is missing, or failed."""
 
 
 def find_nsys(executable: str | None = None) -> str | None:
-    """The absolute path of nsys; None where there is none.
+    """The absolute path of nsys, or None.
 
-    By default what the variable NSYS names, else nsys on PATH or in this project's .nsys.
+    By default the value of the variable NSYS, else nsys on PATH or in this project's .nsys.
     """
     executable = executable or os.environ.get("NSYS") or "nsys"
-    found = shutil.which(executable) or (shutil.which(OWN) if executable == "nsys" else None)
-    return str(Path(found).absolute()) if found else None
+    path = shutil.which(executable) or (shutil.which(OWN) if executable == "nsys" else None)
+    return str(Path(path).absolute()) if path else None
 
 
 def read_version(executable: str) -> str:
-    """The version that this nsys tells, such as 2023.4.4.54. Raises NsysError."""
+    """The version of this nsys, such as 2023.4.4.54. Raises NsysError."""
     with _private_tmp() as tmp:
         try:
-            told = subprocess.run(
+            result = subprocess.run(
                 [executable, "--version"],
                 capture_output=True,
                 text=True,
                 errors="replace",
-                env=minimal_environment(os.environ, tmp),
-                timeout=60,
+                env=build_minimal_environment(os.environ, tmp),
+                timeout=PROBE_TIMEOUT_S,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
-    words = [word for word in told.stdout.split() if word[:1].isdigit()]
-    if told.returncode != 0 or not words:
-        raise NsysError(f"{executable} --version fails: {_first_line(told.stderr)}; {INSTALL}")
+    words = [word for word in result.stdout.split() if word[:1].isdigit()]
+    if result.returncode != 0 or not words:
+        raise NsysError(f"{executable} --version fails: {_first_line(result.stderr)}; {INSTALL}")
     return words[0].partition("-")[0]
 
 
 def probe_nsys(executable: str, options: Sequence[str]) -> None:
-    """Record a process that does nothing. Raises NsysError when no report comes of it."""
+    """Record a process that does nothing. Raises NsysError if that produces no report."""
     with _private_tmp() as tmp:
         report = Path(tmp) / "probe.nsys-rep"
         argv = [executable, "profile", *options, f"--output={report}", "true"]
-        env = minimal_environment(os.environ, tmp)
+        env = build_minimal_environment(os.environ, tmp)
         try:
             _run(argv, env, PROBE_TIMEOUT_S, ())
         except OSError as error:
             raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
         if not report.is_file():
-            raise NsysError(f"{executable} writes no report{why_no_report(Path(tmp))}")
+            raise NsysError(f"{executable} writes no report{explain_missing_report(Path(tmp))}")
 
 
-def why_no_report(tmp: Path) -> str:
-    """What a session that left no report says of it in its private TMPDIR, or an empty text."""
+def explain_missing_report(tmp: Path) -> str:
+    """Why a session wrote no report, judging by its private TMPDIR; "" if unknown."""
     if any(tmp.glob("**/*.qdstrm")):
         return (
-            ", only raw data: its QdstrmImporter is not where it looks for it, which is so with "
-            "Debian's package as it is; tools/install_nsys.sh installs one that works"
+            ", only raw data: it does not find its QdstrmImporter, as in Debian's unmodified "
+            "package; tools/install_nsys.sh installs one that works"
         )
     return ""
 
 
-def export_argv(executable: str, report: Path, target: Path) -> list[str]:
+def build_export_argv(executable: str, report: Path, target: Path) -> list[str]:
     """The command that turns a report into an SQLite file."""
     options = ["--type=sqlite", "--force-overwrite=true", "--quiet=true", f"--output={target}"]
     return [executable, "export", *options, str(report)]
@@ -99,17 +101,17 @@ def export_sqlite(
     timeout_s: float = EXPORT_TIMEOUT_S,
     pass_fds: Sequence[int] = (),
 ) -> None:
-    """Export `report` to `target`, which is complete or not there. Raises NsysError.
+    """Export `report` to `target`, which is either complete or absent. Raises NsysError.
 
-    `pass_fds` are kept open for as long as the export lasts.
+    `pass_fds` stay open in the nsys process, for as long as the export lasts.
     """
-    # Kept apart until it is whole. nsys takes the kind of file from --type, not from its name.
+    # Renamed when complete. nsys takes the file type from --type, not from the name.
     part = target.with_name(f".{target.name}.part")
     try:
         with _private_tmp() as tmp:
             _run(
-                export_argv(executable, report, part),
-                minimal_environment(os.environ, tmp),
+                build_export_argv(executable, report, part),
+                build_minimal_environment(os.environ, tmp),
                 timeout_s,
                 pass_fds,
             )
@@ -123,20 +125,20 @@ def export_sqlite(
 
 
 def export_report(report: Path, target: Path) -> None:
-    """Export with whatever nsys this machine has. Raises NsysError when it has none."""
+    """Export with the nsys of this machine. Raises NsysError if there is none."""
     executable = find_nsys()
     if executable is None:
         raise NsysError(f"{report}: nsys is needed to export a .nsys-rep; {INSTALL}")
     export_sqlite(executable, report, target)
 
 
-def minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
-    """What nsys needs and nothing else, with all of its own state below `tmp`."""
+def build_minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
+    """The variables that nsys needs and no others; it keeps its own state below `tmp`."""
     return {**{n: environ[n] for n in _NEEDED if n in environ}, "TMPDIR": tmp}
 
 
 def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[int]) -> None:
-    # In a file: a daemon that keeps a pipe open would be waited for.
+    # stderr goes to a file: nsys leaves a daemon that would keep a pipe open.
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             argv,
@@ -152,14 +154,14 @@ def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[i
         except subprocess.TimeoutExpired as error:
             raise NsysError(f"nsys {argv[1]} took longer than {timeout_s:.0f} s") from error
         finally:
-            if process.returncode is None:  # not reaped: its group's number is still its own
+            if process.returncode is None:  # not reaped yet, so the group id is still valid
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         errors.seek(0)
-        told = _first_line(errors.read().decode("utf-8", errors="replace"))
+        reason = _first_line(errors.read().decode("utf-8", errors="replace"))
     if process.returncode != 0:
-        raise NsysError(f"nsys {argv[1]} ended with {process.returncode}: {told}")
+        raise NsysError(f"nsys {argv[1]} exited with {process.returncode}: {reason}")
 
 
 def _first_line(text: str) -> str:

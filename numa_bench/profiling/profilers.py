@@ -1,6 +1,6 @@
-"""Which profiler a study uses, and pure: nsys' command line and environment for one run.
+"""Select the profiler of a study, and build nsys' command line and environment for a run.
 
-Options and traps were tried with nsys 2022.4, 2023.4 and 2024.2 (User Guide, "CLI Profile Command
+The options were tested with nsys 2022.4, 2023.4 and 2024.2 (User Guide, "CLI Profile Command
 Switch Options").
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
-from numa_bench.profiling.hiding import can_hide, exposed_secrets, wrap_argv
+from numa_bench.profiling.hiding import can_hide, find_exposed_secrets, wrap_argv
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
 from numa_bench.redaction import has_credentials, is_secret, result_variables
 from numa_bench.versions import PROJECT
 
-#: Variables that Python and a compiler may need, beside those that change results.
+#: Variables that Python and a compiler may need, in addition to those that change results.
 _NEEDED = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ"),
     *("LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "CC", "CXX", "VIRTUAL_ENV", "CONDA_PREFIX"),
@@ -29,11 +29,11 @@ _NEEDED = (
 
 @dataclass(frozen=True)
 class Profiler:
-    """The profiler of a study as it was found: `kind` is nsys, torch or none.
+    """The profiler of a study on this machine: `kind` is nsys, torch or none.
 
-    `version` is that of nsys. `note` is what the user should know: why there is none. `hidden`:
-    nsys cannot read other processes' environments; `exposed` are names in them, where it can,
-    that look like secrets.
+    `version` is the version of nsys. `note` is for the user: why there is no profiler. `hidden`
+    means that nsys cannot read other processes' environments; if it can, `exposed` lists the
+    variables in them that look like secrets.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Profiler:
     exposed: tuple[str, ...] = ()
 
     def to_spec(self) -> ProfileSpec:
-        """What each run is told of it."""
+        """The profiler settings for the spec of each run."""
         if self.kind == "none":
             return ProfileSpec()
         config = self.config
@@ -53,37 +53,37 @@ class Profiler:
 
 
 def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
-    """The profiler that the configuration asks for, on this machine.
+    """The profiler that the configuration selects on this machine.
 
-    `probe` records a session of nothing with nsys first, which takes a second or two. Raises
-    MachineError when nsys was asked for by name and is missing or does not work.
+    With `probe`, nsys first records an empty session, which takes a second or two. Raises
+    MachineError if profiler=nsys and nsys is missing or does not work.
     """
     if config.kind in ("torch", "none"):
         return Profiler(config.kind, config)
     try:
-        found = nsys.find_nsys(config.executable)
-        if found is None:
+        executable = nsys.find_nsys(config.executable)
+        if executable is None:
             raise nsys.NsysError(f"{config.executable} was not found; {nsys.INSTALL}")
-        version = nsys.read_version(found)
+        version = nsys.read_version(executable)
         if probe:
-            nsys.probe_nsys(found, _tracing(config))
+            nsys.probe_nsys(executable, _tracing(config))
         hidden = can_hide(PROJECT)
-        exposed = () if hidden else tuple(exposed_secrets())
+        exposed = () if hidden else tuple(find_exposed_secrets())
         if exposed and config.kind == "auto":
             raise nsys.NsysError(
-                f"reports would hold {', '.join(exposed)} of other processes, which nsys reads and "
-                "this kernel or container does not let us hide; profiler=nsys records all the same"
+                f"reports would contain {', '.join(exposed)} of other processes, which cannot be "
+                "hidden from nsys in this kernel or container; profiler=nsys records anyway"
             )
     except nsys.NsysError as error:
         if config.kind == "nsys":
             raise MachineError(f"profiler=nsys: {error}, or use profiler=torch or none") from error
-        note = f"no profile: {error} (profiler=none for not being told)"
+        note = f"no profile: {error} (profiler=none silences this)"
         return Profiler("none", config, note=note)
-    return Profiler("nsys", config, found, version, hidden=hidden, exposed=exposed)
+    return Profiler("nsys", config, executable, version, hidden=hidden, exposed=exposed)
 
 
-def nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
-    """The words to put before a command so that nsys records it into `report`."""
+def build_nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
+    """The arguments to prepend to a command so that nsys records it into `report`."""
     argv = [profiler.executable, "profile", *_tracing(profiler.config)]
     if profiler.hidden:
         argv = wrap_argv(argv)
@@ -92,16 +92,16 @@ def nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
             argv.append("--capture-range=cudaProfilerApi")
         else:
             argv += ["--capture-range=nvtx", f"--nvtx-capture={PROFILED_WINDOW}"]
-        # The default ends the process with the range.
+        # By default nsys ends the process when the range ends.
         argv.append("--capture-range-end=stop")
-    # nsys replaces %p, %q{NAME} and the like in a report's name.
+    # nsys expands %p, %q{NAME} and the like in the report's name.
     return [*argv, *profiler.config.extra_args, f"--output={str(report).replace('%', '%%')}"]
 
 
-def nsys_environment(
+def build_nsys_environment(
     env: Mapping[str, str], extra: tuple[str, ...] | list[str], tmp: Path
 ) -> dict[str, str]:
-    """What a profiled run gets of an environment: no more, because its report holds all of it."""
+    """The environment of a profiled run, as small as possible because its report contains it."""
     names = {*_NEEDED, *extra}
     kept = {
         name: value
@@ -117,6 +117,6 @@ def _tracing(config: ProfilerConfig) -> list[str]:
         f"--trace={','.join(config.trace)}",
         f"--sample={config.sample}",
         f"--cpuctxsw={config.cpuctxsw}",
-        "--cuda-graph-trace=node",  # or kernels inside CUDA graphs are missing
+        "--cuda-graph-trace=node",  # otherwise kernels inside CUDA graphs are missing
         "--force-overwrite=true",
     ]

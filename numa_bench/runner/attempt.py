@@ -14,7 +14,7 @@ from pathlib import Path
 
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import Topology
-from numa_bench.profiling.nsys import why_no_report
+from numa_bench.profiling.nsys import explain_missing_report
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import Execution, Record, RunResult, RunSpec, make_record
 from numa_bench.runner.command import worker_command
@@ -195,7 +195,7 @@ def _report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
             return ()
     except OSError as error:
         return (f"profiler: the report could not be kept: {error}",)
-    reason = why_no_report(tmp) or "; the run may have ended before its profiled window"
+    reason = explain_missing_report(tmp) or "; the run may have ended before its profiled window"
     return (f"profiler: nsys left no report{reason}",)
 
 

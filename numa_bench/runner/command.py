@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from numa_bench.profiling.profilers import Profiler, nsys_argv, nsys_environment
+from numa_bench.profiling.profilers import Profiler, build_nsys_argv, build_nsys_environment
 from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command
@@ -51,8 +51,8 @@ def worker_command(
         return Command(tuple(argv), env, token)
     argv += ["--started", str(paths.started)]
     return Command(
-        argv=(*nsys_argv(profiler, spec, paths.report), *argv),
-        env=nsys_environment(env, profiler.config.env, tmp),
+        argv=(*build_nsys_argv(profiler, spec, paths.report), *argv),
+        env=build_nsys_environment(env, profiler.config.env, tmp),
         token=token,
         nsys=True,
     )

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from numa_bench.labels import node_label
-from numa_bench.plan.plan import Plan, estimate_s
+from numa_bench.plan.plan import Plan, estimate_run_s
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.summary import (
     Row,
@@ -118,7 +118,7 @@ class Reporter:
             plan.study,
             len(pending),
             resumed,
-            duration_text(sum(map(estimate_s, pending))),
+            duration_text(sum(map(estimate_run_s, pending))),
             directory,
         )
         if self._progress is not None:
@@ -129,7 +129,7 @@ class Reporter:
     def left_s(self) -> float:
         """Seconds left: estimates of pending runs, scaled by the error of those that are done."""
         pace = self._took_s / self._estimated_s if self._estimated_s else 1.0
-        return pace * sum(map(estimate_s, self._pending))
+        return pace * sum(map(estimate_run_s, self._pending))
 
     def show_run_start(self, spec: RunSpec) -> None:
         """Show that a run starts."""
@@ -155,7 +155,7 @@ class Reporter:
             with self._console.may_go():
                 self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
             done = self._pending.pop(0)
-            self._estimated_s += estimate_s(done)
+            self._estimated_s += estimate_run_s(done)
             self._took_s += record["duration_s"]
             self._progress.update(self._task, advance=1, left=duration_text(self.left_s()))
             level = logging.INFO
@@ -241,7 +241,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
             model_text(run, varied).replace(f" compiled:{run.test.compile_mode}", ""),
             run.test.compile_mode if run.test.compile_model else "no",
             str(len(repeats)),
-            duration_text(sum(map(estimate_s, repeats))),
+            duration_text(sum(map(estimate_run_s, repeats))),
         )
     console = _stdout()
     console.print(table)

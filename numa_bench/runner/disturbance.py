@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from numa_bench.machine.sensors import throttle_names
+from numa_bench.machine.sensors import decode_throttle_reasons
 from numa_bench.records import JsonDict
 
 #: Interquartile range of the batches' stage times over their median. A convention, as are the
@@ -80,7 +80,7 @@ def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
     def middle(name: str) -> float:
         return summary[name]["median"] if name in summary else 0.0
 
-    reasons = throttle_names(int(greatest("throttle_reasons")))
+    reasons = decode_throttle_reasons(int(greatest("throttle_reasons")))
     if reasons:
         found.append(f"throttled: {', '.join(reasons)} (in up to {samples} readings)")
     # A link drops to a lower generation while its GPU idles, so its maximum counts.

@@ -186,10 +186,10 @@ REFUSED = [
     ),
     (
         "experiment.hardware=5",
-        "experiment.hardware=5: holds other settings; give those, such as "
+        "experiment.hardware=5: is a group of settings; set one of them, e.g. "
         "experiment.hardware.device=auto",
     ),
-    ("experiment.test=null", "experiment.test=null: holds other settings"),
+    ("experiment.test=null", "experiment.test=null: is a group of settings"),
     # impossible values
     ("experiment.test.num_samples=-1", "experiment.test.num_samples=-1: must be at least 1"),
     (
@@ -207,7 +207,7 @@ REFUSED = [
     ),
     (
         "experiment.vit_configs[0].time_budget_s=0",
-        "experiment.vit_configs[0].time_budget_s=0.0: must be above 0",
+        "experiment.vit_configs[0].time_budget_s=0.0: must be greater than 0",
     ),
     ("experiment.vit_configs=[]", "experiment.vit_configs=[]: give at least one model"),
     (
@@ -218,7 +218,7 @@ REFUSED = [
     ("experiment.order=random", "experiment.order=random: unknown; use one of shuffled,"),
     ("experiment.hardware.device=tpu", "experiment.hardware.device=tpu: unknown; use one of auto,"),
     ("output.log_level=LOUD", "output.log_level=LOUD: unknown; use one of DEBUG,"),
-    ("output.root=", "output.root='': give a directory"),
+    ("output.root=", "output.root='': must not be empty; set a directory"),
     ("experiment.name=../../x", "experiment.name=../../x: use letters, digits,"),
     ("experiment.name=/tmp/x", "experiment.name=/tmp/x: use letters, digits,"),
     ("experiment.vit_configs[0].name=../x", "experiment.vit_configs[0].name=../x: use letters"),
@@ -227,11 +227,11 @@ REFUSED = [
     ("output=nope", "output=nope: no such file in conf/; one of base"),
     (
         "experiment.vit_configs[9].depth=1",
-        "experiment.vit_configs[9].depth=1: there is no such entry; they count from 0",
+        "experiment.vit_configs[9].depth=1: no such entry; entries are numbered from 0",
     ),
     (
         "+experiment.vit_configs[9]={depth: 1}",
-        "experiment.vit_configs[9]={depth: 1}: there is no such entry",
+        "experiment.vit_configs[9]={depth: 1}: no such entry",
     ),
     (
         "experiment.hardware.gpu_ids=[0,9]",
@@ -247,15 +247,15 @@ REFUSED = [
     ),
     ("resume_from=nowhere", "resume_from=nowhere: no such directory; give the directory of a"),
     ("resume_from=/proc", "resume_from=/proc: is not a study: it has no results.json"),
-    ("topology_root=/nowhere", "topology_root=/nowhere: only with dry_run=true"),
-    ("experiment=schema", "experiment.name: needs a value; give one, or choose an experiment"),
+    ("topology_root=/nowhere", "topology_root=/nowhere: needs dry_run=true"),
+    ("experiment=schema", "experiment.name: needs a value; set it, or choose an experiment"),
     # what Hydra cannot read or compose
-    ("foo", "foo: cannot be read; write key=value"),
-    ("experiment.test.seed=[1", "experiment.test.seed=[1: cannot be read; write key=value"),
-    ("experiment.vit_configs[-1].depth=1", "experiment.vit_configs[-1].depth=1: cannot be read"),
+    ("foo", "foo: cannot be parsed; write key=value"),
+    ("experiment.test.seed=[1", "experiment.test.seed=[1: cannot be parsed; write key=value"),
+    ("experiment.vit_configs[-1].depth=1", "experiment.vit_configs[-1].depth=1: cannot be parsed"),
     ("experiment=null", "experiment=null: Config group override must be a string"),
     ("~experiment.vit_configs[0]", "~experiment.vit_configs.0: "),
-    ("~experiment.test.seed", "experiment.test.seed: a setting cannot be removed; give it"),
+    ("~experiment.test.seed", "experiment.test.seed: a setting cannot be removed; set it"),
     (
         "experiment.test.num_samples=8,16",
         "experiment.test.num_samples=8,16: several values; add -m for a sweep",
@@ -310,8 +310,8 @@ def test_the_cpu_machine_says_what_it_lacks(runner: Runner) -> None:
 
     assert (out.code, out.studies) == (2, [])
     assert out.error == (
-        "experiment.hardware.gpu_ids=[0,1]: no GPU 0: this machine has no usable GPU; use null, "
-        "then the CPU runs"
+        "experiment.hardware.gpu_ids=[0,1]: no GPU 0: this machine has no usable GPU; use null "
+        "to measure the CPU"
     )
     assert runner("experiment.hardware.numa_nodes=0,2", "-m", machine=laptop()).code == 2
 
@@ -411,7 +411,7 @@ def test_a_sweep_cannot_be_resumed_as_a_whole(runner: Runner, tmp_path: Path) ->
     assert "resume one of them: 0, 1" in runner("resume_from=sweep").error
     swept = runner("-m", "resume_from=sweep/0")
     assert (swept.code, swept.studies) == (2, [])
-    assert swept.error == "resume_from=sweep/0: resumes one study, not a sweep; drop -m"
+    assert swept.error == "resume_from=sweep/0: resumes one study, not a sweep; remove -m"
 
 
 # --- sweeps

@@ -12,7 +12,7 @@ import pytest
 
 from numa_bench.config.docs import render_markdown
 from numa_bench.config.schema import RunnerConfig, TestConfig, ViTConfig
-from numa_bench.config.settings import help_text, list_keys, list_settings
+from numa_bench.config.settings import format_help, list_keys, list_settings
 from tests.conftest import PROJECT
 
 LEAVES = list(list_settings(RunnerConfig))
@@ -42,13 +42,13 @@ def test_every_setting_is_documented(leaf: object) -> None:
 
 def test_a_models_own_test_settings_are_keys_but_not_told_twice() -> None:
     keys = list_keys(RunnerConfig)
-    told = {leaf.key for leaf in LEAVES}
+    documented = {leaf.key for leaf in LEAVES}
 
     own = {f"experiment.vit_configs[].{f.name}" for f in fields(TestConfig)}
     assert len(set(keys)) == len(keys)
-    assert set(keys) == told | own
-    assert not told & own
-    assert "experiment.vit_configs[].depth" in told
+    assert set(keys) == documented | own
+    assert not documented & own
+    assert "experiment.vit_configs[].depth" in documented
 
 
 def test_a_model_has_every_test_setting_and_leaves_it_open() -> None:
@@ -70,7 +70,7 @@ def test_types_and_defaults_are_those_of_the_classes() -> None:
 
 
 def test_the_help_text_fits_a_terminal_and_survives_hydras_template() -> None:
-    shown = Template(help_text(RunnerConfig)).substitute()
+    shown = Template(format_help(RunnerConfig)).substitute()
 
     assert max(map(len, shown.splitlines())) <= 100
     words = " ".join(shown.split())

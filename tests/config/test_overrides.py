@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from numa_bench.config.overrides import rewrite_command_line, to_dotted_key, touched_models
+from numa_bench.config.overrides import find_touched_models, rewrite_command_line, to_dotted_key
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_the_completion_line_is_rewritten_except_the_word_being_typed(
     ],
 )
 def test_which_models_the_command_line_touches(overrides: list[str], wanted: Any) -> None:
-    assert touched_models(overrides) == wanted
+    assert find_touched_models(overrides) == wanted

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from numa_bench.machine.environment import (
+    collect_kernel_settings,
     describe_environment,
-    environment_id,
-    git_commit,
-    kernel_settings,
+    hash_environment,
+    read_git_commit,
 )
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from tests.fake_sysfs import write
@@ -43,7 +43,7 @@ def test_variables_that_change_results_are_kept_and_secrets_are_not(tmp_path: Pa
 
 def test_the_id_follows_what_changes_results(tmp_path: Path) -> None:
     one = describe(tmp_path, OMP_NUM_THREADS="4")
-    assert environment_id(one) == one["id"]
+    assert hash_environment(one) == one["id"]
     assert describe(tmp_path, OMP_NUM_THREADS="4", HOME="/x")["id"] == one["id"]
     assert describe(tmp_path, OMP_NUM_THREADS="8")["id"] != one["id"]
 
@@ -59,7 +59,7 @@ def test_the_id_does_not_follow_the_command(
 @pytest.mark.parametrize(("text", "value"), [("always [madvise] never", "madvise"), ("1", "1")])
 def test_kernel_settings_are_the_chosen_words(text: str, value: str, tmp_path: Path) -> None:
     write(tmp_path, "sys/kernel/mm/transparent_hugepage/enabled", text)
-    assert kernel_settings(tmp_path) == {"transparent_hugepages": value}
+    assert collect_kernel_settings(tmp_path) == {"transparent_hugepages": value}
 
 
 def test_gpus_are_named_by_uuid(tmp_path: Path) -> None:
@@ -71,13 +71,13 @@ def test_the_commit_says_when_the_tree_was_changed(tmp_path: Path) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
 
-    assert git_commit(tmp_path) is None
+    assert read_git_commit(tmp_path) is None
     git("init")
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-m", "one")
-    clean = git_commit(tmp_path)
+    clean = read_git_commit(tmp_path)
     assert clean
     assert not clean.endswith("-dirty")
     (tmp_path / "a").write_text("2")
-    assert git_commit(tmp_path) == f"{clean}-dirty"
+    assert read_git_commit(tmp_path) == f"{clean}-dirty"

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from numa_bench.errors import MachineError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import (
+    discover_topology,
     format_cpu_list,
-    live_topology,
     parse_cpu_list,
     read_topology,
-    visible_gpus,
+    select_visible_gpus,
 )
 from tests.conftest import PROJECT
 from tests.fake_sysfs import (
@@ -50,7 +50,7 @@ def only(rows: list[dict[str, object]], keys: str) -> list[dict[str, object]]:
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "numa_bench.machine.topology", *arguments],
+        [sys.executable, "-m", "numa_bench.topology", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -187,7 +187,7 @@ def test_last_level_caches_are_summed_once_each(tmp_path: Path) -> None:
     assert read_topology(tmp_path).nodes[0].llc_bytes == (16 + 16 + 2) * 2**20 + 32 * 2**10
 
 
-def test_llc_is_unknown_when_one_cache_is_not_told(tmp_path: Path) -> None:
+def test_llc_is_unknown_when_one_cache_is_not_reported(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0-1", llc_kb=None)])
     write_cache(tmp_path, 0, 3, 3, "Unified", 8 * 1024, "0")
     write_cache(tmp_path, 1, 3, 3, "Unified", 8 * 1024, "1")
@@ -294,7 +294,7 @@ def test_root_that_is_no_tree(tmp_path: Path) -> None:
         with pytest.raises(MachineError, match="has no sys/ directory"):
             read_topology(root)
     (tmp_path / "sys").mkdir()
-    with pytest.raises(MachineError, match="no NUMA node and no CPU"):
+    with pytest.raises(MachineError, match="no NUMA nodes and no CPUs"):
         read_topology(tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_nvml_gpus_are_joined_to_their_nodes(as_bytes: bool, tmp_path: Path) -> 
     root = eight_gpu_server(tmp_path)
     nvml = FakeNvml(eight_gpus(), as_bytes=as_bytes)
 
-    topology = live_topology(root, nvml)
+    topology = discover_topology(root, nvml)
 
     expected = [
         Gpu(i, gpu.address, "0x10de", "0x2330", i // 4, "NVIDIA H100 80GB HBM3", gpu.uuid)
@@ -323,7 +323,7 @@ def test_nvml_counts_only_its_own_gpus(tmp_path: Path) -> None:
     nvidia = FakeGpu("0000:c1:00.0", numa_node=0)
     build_tree(tmp_path, [FakeNode(0, "0")], [FakeGpu("0000:03:00.0", vendor="0x1a03"), nvidia])
 
-    topology = live_topology(tmp_path, FakeNvml([nvidia]))
+    topology = discover_topology(tmp_path, FakeNvml([nvidia]))
 
     assert [(gpu.index, gpu.pci_address) for gpu in topology.gpus] == [(0, "0000:c1:00.0")]
 
@@ -335,7 +335,7 @@ def test_domain_of_any_width_finds_its_device(address: str, tmp_path: Path) -> N
     gpu = FakeGpu(address, numa_node=1)
     build_tree(tmp_path, [FakeNode(0, "0"), FakeNode(1, "1")], [gpu])
 
-    (found,) = live_topology(tmp_path, FakeNvml([gpu])).gpus
+    (found,) = discover_topology(tmp_path, FakeNvml([gpu])).gpus
 
     assert (found.pci_address, found.numa_node) == (address, 1)
 
@@ -343,7 +343,7 @@ def test_domain_of_any_width_finds_its_device(address: str, tmp_path: Path) -> N
 def test_gpu_that_sysfs_does_not_show_has_an_unknown_node(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0")])
 
-    topology = live_topology(tmp_path, FakeNvml([FakeGpu("0000:3b:00.0")]))
+    topology = discover_topology(tmp_path, FakeNvml([FakeGpu("0000:3b:00.0")]))
 
     (gpu,) = topology.gpus
     assert (gpu.numa_node, gpu.vendor, gpu.device) == (-1, "0x10de", "0x2330")
@@ -354,7 +354,7 @@ def test_no_driver_is_a_note(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0")], [FakeGpu("0000:3b:00.0")])
     nvml = FakeNvml(init_error="Driver Not Loaded")
 
-    topology = live_topology(tmp_path, nvml)
+    topology = discover_topology(tmp_path, nvml)
 
     assert topology.gpus == ()
     assert "Driver Not Loaded" in topology.notes[0]
@@ -365,7 +365,7 @@ def test_no_module_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     build_tree(tmp_path, [FakeNode(0, "0")])
     monkeypatch.setitem(sys.modules, "pynvml", None)  # import then raises ModuleNotFoundError
 
-    topology = live_topology(tmp_path)
+    topology = discover_topology(tmp_path)
 
     assert topology.gpus == ()
     assert "pynvml" in topology.notes[0]
@@ -375,7 +375,7 @@ def test_driver_without_gpus_is_a_note(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0")])
     nvml = FakeNvml([])
 
-    topology = live_topology(tmp_path, nvml)
+    topology = discover_topology(tmp_path, nvml)
 
     assert topology.gpus == ()
     assert "finds none" in topology.notes[0]
@@ -385,7 +385,7 @@ def test_driver_without_gpus_is_a_note(tmp_path: Path) -> None:
 def test_lost_gpu_is_a_note_and_the_others_keep_their_index(tmp_path: Path) -> None:
     nvml = FakeNvml(eight_gpus(), lost=[1])
 
-    topology = live_topology(eight_gpu_server(tmp_path), nvml)
+    topology = discover_topology(eight_gpu_server(tmp_path), nvml)
 
     assert [gpu.index for gpu in topology.gpus] == [0, 2, 3, 4, 5, 6, 7]
     (note,) = topology.notes
@@ -404,7 +404,7 @@ def test_nvml_is_shut_down_when_counting_fails(
 
     monkeypatch.setattr(nvml, "nvmlDeviceGetCount", fail)
 
-    topology = live_topology(eight_gpu_server(tmp_path), nvml)
+    topology = discover_topology(eight_gpu_server(tmp_path), nvml)
 
     assert topology.gpus == ()
     assert "Unknown Error" in topology.notes[0]
@@ -417,7 +417,7 @@ def test_nvml_is_shut_down_when_counting_fails(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Topology:
     root = eight_gpu_server(tmp_path_factory.mktemp("server"))
-    return live_topology(root, FakeNvml(eight_gpus()))
+    return discover_topology(root, FakeNvml(eight_gpus()))
 
 
 @pytest.mark.parametrize(
@@ -444,18 +444,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Topology:
     ],
 )
 def test_visible_gpus(value: str | None, indices: list[int], server: Topology) -> None:
-    assert [gpu.index for gpu in visible_gpus(server, value)] == indices
+    assert [gpu.index for gpu in select_visible_gpus(server, value)] == indices
 
 
 def test_full_uuid_is_visible(server: Topology) -> None:
     uuids = [gpu.uuid for gpu in (server.gpus[6], server.gpus[1])]
-    assert [gpu.index for gpu in visible_gpus(server, ",".join(map(str, uuids)))] == [6, 1]
+    assert [gpu.index for gpu in select_visible_gpus(server, ",".join(map(str, uuids)))] == [6, 1]
 
 
 def test_index_means_the_gpu_of_that_index_also_after_a_lost_one(tmp_path: Path) -> None:
-    topology = live_topology(eight_gpu_server(tmp_path), FakeNvml(eight_gpus(), lost=[1]))
+    topology = discover_topology(eight_gpu_server(tmp_path), FakeNvml(eight_gpus(), lost=[1]))
 
-    assert [gpu.index for gpu in visible_gpus(topology, "2,1,3")] == [2]
+    assert [gpu.index for gpu in select_visible_gpus(topology, "2,1,3")] == [2]
 
 
 # --- CPU lists
@@ -570,11 +570,11 @@ def test_program_prints_notes(tmp_path: Path) -> None:
     done = run_program("--root", str(tmp_path))
 
     assert done.returncode == 0
-    assert "note: the kernel tells of no NUMA nodes" in done.stdout
+    assert "note: the kernel reports no NUMA nodes" in done.stdout
     assert "GPUs: none" in done.stdout
 
 
-def test_program_tells_an_error_in_one_line(tmp_path: Path) -> None:
+def test_program_prints_an_error_in_one_line(tmp_path: Path) -> None:
     done = run_program("--root", str(tmp_path))
 
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,10 +1,10 @@
-"""A process as a worker is, but without torch: it says where its CPUs, policy and pages are.
+"""A process like a worker, but without torch: reports where its CPUs, policy and pages are.
 
     numactl ... python -m tests.numa.probe '{"placement": {...}, "mb": 32, ...}'
 
-What `machine.page_placement` says stands beside what others say of the same process: the kernel's
-numa_maps, sched_getcpu(3) of every thread, and `numactl --show` of a child, which inherits both
-affinity and policy. The answer is one JSON object on stdout.
+It reports what `machine.page_placement` finds, with other sources on the same process: the
+kernel's numa_maps, sched_getcpu(3) of every thread, and `numactl --show` in a child, which inherits
+affinity and policy. The report is one JSON object on stdout.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def main(order: Order) -> Report:
 
 
 class _Thread(threading.Thread):
-    """Lives until told, and knows the CPU it ran on."""
+    """Runs until it is stopped, and records the CPU it ran on."""
 
     def __init__(self, done: threading.Event, cpus: tuple[int, ...] | None) -> None:
         super().__init__(daemon=True)
@@ -150,7 +150,7 @@ def _numa_call(name: str, *arguments: Any) -> None:
 
 
 def _mask(node: int) -> tuple[Any, Any]:
-    """The node as a mask, and the mask's bits (the kernel reads one bit less than it is told)."""
+    """The node as a mask, and the number of bits to pass (the kernel reads one bit less)."""
     words = node // 64 + 1
     mask = (ctypes.c_ulong * words)()
     mask[node // 64] = 1 << node % 64

@@ -1,4 +1,4 @@
-"""The node of a display device, as the topology command tells it."""
+"""The node of a display device, as the topology command reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.numa.machine import Machine, run_cli
 
 @pytest.fixture(scope="module")
 def gpus(machine: Machine) -> list[dict[str, Any]]:  # noqa: ARG001 - skips where it does
-    done = run_cli("-m", "numa_bench.machine.topology", "--json", "--root", "/")
+    done = run_cli("-m", "numa_bench.topology", "--json", "--root", "/")
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)["gpus"]
     if not found:

@@ -1,4 +1,4 @@
-"""What a machine cannot do is told: before the run, or in its record."""
+"""What a machine cannot do is reported, before the run or in its record."""
 
 from __future__ import annotations
 

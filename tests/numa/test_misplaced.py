@@ -52,7 +52,7 @@ def test_not_bound_at_all(machine: Machine) -> None:
 
 @pytest.mark.parametrize("policy", ["preferred", "interleave"])
 def test_a_policy_other_than_asked_for(machine: Machine, policy: str) -> None:
-    """Pages alone do not tell: under preferred they may spill anywhere."""
+    """Pages alone prove nothing: under preferred they may spill anywhere."""
     node, other = machine.whole.id, machine.other_memory.id
     asked = placed(machine, numa_nodes=node, memory_nodes=[node], memory_policy=policy)
     given = replace(asked, memory_nodes=(other,))

@@ -65,7 +65,7 @@ def test_worker_on_a_node_without_memory(machine: Machine, tmp_path: Path) -> No
 
 
 def test_misplaced_worker_is_invalid(machine: Machine, tmp_path: Path) -> None:
-    """A worker whose spec says another node than numactl was told: measured, kept, not believed."""
+    """Spec and numactl arguments name different nodes: the record is kept, as invalid."""
     node, other = machine.whole.id, machine.other_memory.id
     asked = placed(machine, numa_nodes=node, memory_nodes="same")
     given = placed(machine, numa_nodes=node, memory_nodes=other)

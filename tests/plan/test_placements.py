@@ -253,7 +253,7 @@ def test_same_memory_needs_bound_cpus() -> None:
     error = refused(server(), 0, numa_nodes="unbound", memory_nodes="same")
 
     assert error.key == "experiment.hardware.memory_nodes"
-    assert "needs bound CPUs" in error.fix
+    assert "relative to the CPU node, which numa_nodes=unbound lacks" in error.fix
 
 
 # --- nodes that lack CPUs or memory

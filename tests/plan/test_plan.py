@@ -24,11 +24,11 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.plan import (
     Plan,
     build_plan,
-    estimate_s,
+    estimate_run_s,
+    make_run_id_prefix,
     resolve_devices,
     resolve_test,
     resolve_vit,
-    run_id_prefix,
 )
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
@@ -117,28 +117,28 @@ def test_max_gpus(most: int, wanted: list[int]) -> None:
             None,
             {"gpu_ids": [0, 8]},
             "experiment.hardware.gpu_ids=[0,8]: no GPU 8: this machine has GPU 0, 1, 2, 3, 4, 5, "
-            "6, 7; name one of those, or use null for all",
+            "6, 7; use one of these, or null for all",
         ),
         (
             server(),
             server().gpus[1:3],
             {"gpu_ids": 0},
             "experiment.hardware.gpu_ids=0: no GPU 0: this machine has GPU 1, 2 (6 more hidden by "
-            "CUDA_VISIBLE_DEVICES); name one of those, or use null for all",
+            "CUDA_VISIBLE_DEVICES); use one of these, or null for all",
         ),
         (
             server(),
             (),
             {"gpu_ids": 0},
             "experiment.hardware.gpu_ids=0: no GPU 0: this process sees no GPU (8 more hidden by "
-            "CUDA_VISIBLE_DEVICES); use null, then the CPU runs",
+            "CUDA_VISIBLE_DEVICES); use null to measure the CPU",
         ),
         (
             laptop(),
             None,
             {"gpu_ids": "0-1"},
-            "experiment.hardware.gpu_ids=0-1: no GPU 0: this machine has no usable GPU; use null, "
-            "then the CPU runs",
+            "experiment.hardware.gpu_ids=0-1: no GPU 0: this machine has no usable GPU; use null "
+            "to measure the CPU",
         ),
         (
             server(),
@@ -162,14 +162,14 @@ def test_max_gpus(most: int, wanted: list[int]) -> None:
             server(),
             None,
             {"gpu_ids": [0, 0]},
-            "experiment.hardware.gpu_ids=[0,0]: names a GPU twice; for more runs use "
+            "experiment.hardware.gpu_ids=[0,0]: lists a GPU twice; for more runs use "
             "experiment.repeats",
         ),
         (
             server(),
             None,
             {"gpu_ids": [0, "GPU-0a000000"]},
-            "experiment.hardware.gpu_ids=[0,GPU-0a000000]: names a GPU twice",
+            "experiment.hardware.gpu_ids=[0,GPU-0a000000]: lists a GPU twice",
         ),
     ],
 )
@@ -230,7 +230,7 @@ def test_the_pool_is_twice_the_largest_cache(llc_mib: int | None, wanted: int) -
     assert pool * 1e6 >= 2 * (llc_mib or 0) * 2**20
 
 
-def test_a_given_pool_size_stands() -> None:
+def test_an_explicit_pool_size_is_kept() -> None:
     assert resolve_test(TestConfig(memory_size_mb=7), server(), gpu=True).memory_size_mb == 7
 
 
@@ -286,7 +286,7 @@ VIT = VitSpec("vit32x6x512", 32, 6, 512, 8, 64, 2048)
     ],
 )
 def test_the_readable_part_of_a_run_id(spec: RunSpec, wanted: str) -> None:
-    assert run_id_prefix(spec) == wanted
+    assert make_run_id_prefix(spec) == wanted
 
 
 def test_a_run_id_is_prefix_repeat_and_hash() -> None:
@@ -370,7 +370,7 @@ def test_two_runs_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     found: dict[RunSpec, str] = {}
     monkeypatch.setattr(RunSpec, "cell_hash", lambda self: found.setdefault(self, next(hashes)))
 
-    with pytest.raises(ConfigError, match="two different runs got this id"):
+    with pytest.raises(ConfigError, match="two different runs have this id"):
         planned(laptop(), replace(SMALL, name="a"), replace(SMALL, name="b"))
 
 
@@ -534,7 +534,7 @@ def test_the_estimate_counts_what_takes_time() -> None:
 def test_a_no_op_is_not_compiled_in_the_estimate() -> None:
     no_op = make_spec(vit=VitSpec("no-op", 32, 0, 0, 0, 0, 0), compile_model=True)
 
-    assert estimate_s(no_op) < estimate_s(make_spec(compile_model=True))
+    assert estimate_run_s(no_op) < estimate_run_s(make_spec(compile_model=True))
 
 
 def test_planning_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.profiling.hiding import REFUSED, can_hide, exposed_secrets, wrap_argv
+from numa_bench.profiling.hiding import REFUSED, can_hide, find_exposed_secrets, wrap_argv
 from tests.conftest import PROJECT
 from tests.fake_worker import wait_until
 
@@ -69,7 +69,7 @@ def test_a_command_that_is_not_there_is_told() -> None:
 
 @pytest.mark.usefixtures("neighbour")
 def test_names_that_look_like_secrets_are_found_by_name_alone() -> None:
-    found = exposed_secrets()
+    found = find_exposed_secrets()
 
     assert "HF_TOKEN" in found
     assert "LANG" not in found
@@ -82,7 +82,7 @@ def test_this_process_counts_too_and_so_do_credentials_in_a_uri(tmp_path: Path) 
     own.mkdir()
     (own / "environ").write_bytes(b"MLFLOW_TRACKING_URI=https://u:p@host\0URL=https://host\0")
 
-    assert exposed_secrets(tmp_path) == ["MLFLOW_TRACKING_URI"]
+    assert find_exposed_secrets(tmp_path) == ["MLFLOW_TRACKING_URI"]
 
 
 def test_a_process_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_a_process_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "18" / "environ").write_bytes(b"A_SECRET=1\0B=2\0")
     (tmp_path / "self").mkdir()
 
-    assert exposed_secrets(tmp_path) == ["A_SECRET"]
+    assert find_exposed_secrets(tmp_path) == ["A_SECRET"]

@@ -169,10 +169,10 @@ def test_a_report_holds_no_secret(study: Path) -> None:
 
 
 def test_the_summary_says_which_nsys_it_was(study: Path) -> None:
-    told = read_json(study / "experiment_summary.json")["profiler"]
+    profiler = read_json(study / "experiment_summary.json")["profiler"]
 
-    assert told["kind"] == "nsys"
-    assert told["version"] == nsys.read_version(str(NSYS))
+    assert profiler["kind"] == "nsys"
+    assert profiler["version"] == nsys.read_version(str(NSYS))
 
 
 def test_a_whole_run_can_be_recorded(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_session_lost_twice_fails_the_run_with_a_way_out(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("fake")
 def test_an_nsys_that_writes_nothing_does_not_fail_what_was_measured(tmp_path: Path) -> None:
-    """It runs the worker, which is what stands after --output, and then breaks."""
+    """Runs the worker (the arguments after --output) and then fails."""
     broken = script(
         tmp_path / "nsys",
         'while [ "${1#--output=}" = "$1" ]; do shift; done; shift; "$@"; exit 1',
@@ -309,7 +309,7 @@ def test_an_export_that_fails_is_in_the_record(tmp_path: Path) -> None:
 
     assert record["nsys_sqlite"] is None
     assert (tmp_path / "s" / record["nsys_report"]).is_file()
-    assert "could not be exported: nsys export ended with 3: no room" in record["warnings"][-1]
+    assert "could not be exported: nsys export exited with 3: no room" in record["warnings"][-1]
 
 
 def test_a_worker_under_nsys_dies_with_a_runner_that_is_killed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which profiler a study uses, how it is started, and how its end is told from the worker's."""
+"""Profiler selection, its command line, and its exit as distinct from the worker's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from numa_bench.config.schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
 from numa_bench.profiling.nsys import NsysError
-from numa_bench.profiling.profilers import Profiler, find_profiler, nsys_argv, nsys_environment
+from numa_bench.profiling.profilers import (
+    Profiler,
+    build_nsys_argv,
+    build_nsys_environment,
+    find_profiler,
+)
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.outcome import worker_outcome
@@ -89,7 +94,7 @@ def test_secrets_of_other_processes_are_not_recorded_unasked(
 ) -> None:
     """nsys keeps every environment that it may read; a container may forbid hiding them."""
     monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: False)
-    monkeypatch.setattr("numa_bench.profiling.profilers.exposed_secrets", lambda: ["HF_TOKEN"])
+    monkeypatch.setattr("numa_bench.profiling.profilers.find_exposed_secrets", lambda: ["HF_TOKEN"])
 
     unasked, by_name = (
         find_profiler(ProfilerConfig(kind=k), probe=False) for k in ("auto", "nsys")
@@ -103,7 +108,7 @@ def test_secrets_of_other_processes_are_not_recorded_unasked(
 def test_hiding_stands_before_nsys() -> None:
     hidden = replace(NSYS, hidden=True)
 
-    argv = nsys_argv(hidden, SPEC, Path("r"))
+    argv = build_nsys_argv(hidden, SPEC, Path("r"))
 
     assert argv[1:5] == ["-m", "numa_bench.profiling.hiding", "/opt/nsys", "profile"]
 
@@ -123,7 +128,7 @@ def test_nsys_stands_before_numactl_so_that_it_is_not_bound_itself() -> None:
 
 
 def test_traps_of_nsys_are_avoided() -> None:
-    argv = nsys_argv(NSYS, SPEC, Path("/a%b/r.nsys-rep"))
+    argv = build_nsys_argv(NSYS, SPEC, Path("/a%b/r.nsys-rep"))
 
     assert {
         *("--trace=cuda,nvtx", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true"),
@@ -132,7 +137,7 @@ def test_traps_of_nsys_are_avoided() -> None:
 
 
 def test_the_window_begins_with_a_range_or_with_cudas_profiler_api() -> None:
-    on_cpu, on_gpu = (nsys_argv(NSYS, spec, Path("r")) for spec in (SPEC, CUDA))
+    on_cpu, on_gpu = (build_nsys_argv(NSYS, spec, Path("r")) for spec in (SPEC, CUDA))
 
     assert "--capture-range=nvtx" in on_cpu
     assert "--nvtx-capture=profiled window" in on_cpu
@@ -141,7 +146,7 @@ def test_the_window_begins_with_a_range_or_with_cudas_profiler_api() -> None:
 
 def test_a_whole_run_has_no_capture_range() -> None:
     whole = Profiler("nsys", replace(CONFIG, capture="run"), executable="nsys")
-    argv = nsys_argv(whole, replace(SPEC, profile=whole.to_spec()), Path("r"))
+    argv = build_nsys_argv(whole, replace(SPEC, profile=whole.to_spec()), Path("r"))
 
     assert not [word for word in argv if word.startswith("--capture-range")]
 
@@ -159,7 +164,7 @@ def test_a_profiled_run_gets_no_secret() -> None:
         "TMPDIR": "/shared",
     }
 
-    env = nsys_environment(caller, ["MINE"], Path("/private"))
+    env = build_nsys_environment(caller, ["MINE"], Path("/private"))
 
     assert env == {
         "PATH": "/bin",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.machine.sensors import GpuSensors, SystemSensors, throttle_names
+from numa_bench.machine.sensors import GpuSensors, SystemSensors, decode_throttle_reasons
 from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner import monitor as module
 from numa_bench.runner.monitor import Monitor, summarise_readings
@@ -158,7 +158,7 @@ def test_the_summary_is_of_the_window() -> None:
 
 def test_throttle_masks_are_joined_not_compared() -> None:
     found = summarise_readings([{"throttle_reasons": 4.0}, {"throttle_reasons": 32.0}])
-    assert throttle_names(int(found["throttle_reasons"]["max"])) == [
+    assert decode_throttle_reasons(int(found["throttle_reasons"]["max"])) == [
         "power cap",
         "thermal (software)",
     ]

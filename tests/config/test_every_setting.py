@@ -1,0 +1,206 @@
+"""Every setting has an effect: a key that nothing reads fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from numa_bench.config import schema as cfg
+from numa_bench.config.schema import RunnerConfig, TestConfig
+from numa_bench.config.settings import list_keys
+from numa_bench.plan.plan import Plan
+from numa_bench.records import TestSpec
+from tests.config.observer import Observer
+from tests.machines import laptop
+
+Plans = Callable[..., Plan]
+Composes = Callable[..., DictConfig]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another valid value of a setting, and what must differ with it."""
+
+    overrides: tuple[str, ...]
+    effect: str = "runs"
+
+
+def change(*overrides: str, effect: str = "runs") -> Change:
+    return Change(overrides, effect)
+
+
+#: Two values of every test setting, neither being the default: the experiment's and a model's own.
+TEST_VALUES: dict[str, tuple[Any, Any]] = {
+    "num_samples": (100, 200),
+    "min_timed_s": (0.5, 0.6),
+    "min_warmup_s": (0.5, 0.6),
+    "attention": ("sdpa", "explicit"),
+    "cuda_graph": (True, False),
+    "time_budget_s": (1.5, 2.5),
+    "batch_size": (4, 2),
+    "image_size": (256, 320),
+    "channels": (1, 4),
+    "pipeline_depth": (1, 4),
+    "memory_size_mb": (300, 400),
+    "warmup_samples": (10, 20),
+    "warmup_budget_s": (1.0, 2.0),
+    "precision": ("bf16", "fp16"),
+    "compile_model": (True, False),
+    "compile_mode": ("max-autotune", "reduce-overhead"),
+    "cpu_threads": (1, 2),
+    "seed": (1, 2),
+    "timeout_s": (60.0, 70.0),
+}
+
+
+FIRST = "experiment.vit_configs[0]"
+CHANGES: dict[str, Change] = {
+    "experiment.name": change("experiment.name=other", effect="directory"),
+    "experiment.vit_configs[].name": change(f"{FIRST}.name=other"),
+    "experiment.vit_configs[].patch_size": change(f"{FIRST}.patch_size=16"),
+    "experiment.vit_configs[].depth": change(f"{FIRST}.depth=3"),
+    "experiment.vit_configs[].dim": change(f"{FIRST}.dim=384"),
+    "experiment.vit_configs[].heads": change(f"{FIRST}.heads=4"),
+    "experiment.vit_configs[].dim_head": change(f"{FIRST}.dim_head=32"),
+    "experiment.vit_configs[].mlp_dim": change(f"{FIRST}.mlp_dim=1000"),
+    **{
+        f"experiment.vit_configs[].{name}": change(f"{FIRST}.{name}={str(first).lower()}")
+        for name, (first, _) in TEST_VALUES.items()
+    },
+    **{
+        f"experiment.test.{name}": change(f"experiment.test.{name}={str(first).lower()}")
+        for name, (first, _) in TEST_VALUES.items()
+    },
+    "experiment.hardware.device": change("experiment.hardware.device=cpu"),
+    "experiment.hardware.gpu_ids": change("experiment.hardware.gpu_ids=[1]"),
+    "experiment.hardware.numa_nodes": change("experiment.hardware.numa_nodes=local"),
+    "experiment.hardware.memory_nodes": change("experiment.hardware.memory_nodes=remote"),
+    "experiment.hardware.memory_policy": change("experiment.hardware.memory_policy=preferred"),
+    "experiment.repeats": change("experiment.repeats=3"),
+    "experiment.order": change("experiment.order=sequential"),
+    "experiment.order_seed": change("experiment.order_seed=1"),
+    "experiment.monitor_interval_s": change("experiment.monitor_interval_s=0.5", effect="monitor"),
+    "experiment.max_gpus": change("experiment.max_gpus=2"),
+    "output.root": change("output.root=elsewhere", effect="directory"),
+    "output.progress": change("output.progress=bar", effect="shown"),
+    "output.log_level": change("output.log_level=ERROR", effect="shown"),
+    "output.error_lines": change("output.error_lines=1", effect="error"),
+    "output.grace_s": change("output.grace_s=77", effect="grace"),
+    "profiler.kind": change("profiler.kind=none", effect="profile"),
+    "profiler.executable": change("profiler.executable=other", effect="profile"),
+    "profiler.capture": change("profiler.capture=run", effect="profile"),
+    "profiler.batches": change("profiler.batches=5", effect="profile"),
+    "profiler.budget_s": change("profiler.budget_s=0.5", effect="profile"),
+    "profiler.trace": change("profiler.trace=[nvtx]", effect="profile"),
+    "profiler.sample": change("profiler.sample=process-tree", effect="profile"),
+    "profiler.cpuctxsw": change("profiler.cpuctxsw=process-tree", effect="profile"),
+    "profiler.extra_args": change("profiler.extra_args=['--nic-metrics=true']", effect="profile"),
+    "profiler.env": change("profiler.env=[MINE]", effect="profile"),
+    "profiler.export": change("profiler.export=false", effect="exports"),
+    **{
+        f"tracking.{key}": change(f"tracking.{key}={value}", effect="trackers")
+        for key, value in {
+            "mlflow.enabled": "false",
+            "mlflow.uri": "http://127.0.0.1:1",
+            "mlflow.experiment": "other",
+            "wandb.enabled": "true",
+            "wandb.project": "other",
+            "wandb.entity": "team",
+            "wandb.mode": "disabled",
+            "tensorboard.enabled": "true",
+            "required": "true",
+            "timeout_s": "3",
+            "series_points": "7",
+            "max_file_mb": "7",
+        }.items()
+    },
+    "dry_run": change("dry_run=true", effect="started"),
+    "debug": change("debug=true", effect="directory"),
+    "resume_from": change("resume_from={study}", effect="directory"),
+    "topology_root": change("topology_root={tree}", "dry_run=true"),
+}
+
+
+def test_every_setting_has_another_value_to_try() -> None:
+    """A new setting must be entered above, with what it changes."""
+    assert set(CHANGES) == set(list_keys(RunnerConfig))
+    assert set(TEST_VALUES) == {f.name for f in fields(TestConfig)} == set(cfg.OVERRIDABLE)
+    assert set(TEST_VALUES) == {f.name for f in fields(TestSpec)}
+
+
+@pytest.fixture
+def observe(
+    compose_node: Composes,
+    runner: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Observer:
+    """An observer in an empty directory."""
+    return Observer(compose_node, runner, monkeypatch, capsys, tmp_path)
+
+
+@pytest.mark.parametrize("effect", sorted({wanted.effect for wanted in CHANGES.values()}))
+def test_what_is_observed_does_not_change_by_itself(observe: Observer, effect: str) -> None:
+    assert observe((), effect) == observe((), effect)
+
+
+@pytest.mark.parametrize("key", sorted(CHANGES))
+def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str) -> None:
+    """A key that nothing reads would leave everything as it was."""
+    wanted = CHANGES[key]
+
+    assert observe(wanted.overrides, wanted.effect) != observe((), wanted.effect)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ((), "outputs/numa_study/NOW"),
+        (("output.root=/data/x", "experiment.name=mine"), "/data/x/mine/NOW"),
+        (("debug=true",), "outputs/debug"),
+        (("dry_run=true",), "outputs/dry_run"),
+        (("dry_run=true", "debug=true"), "outputs/dry_run"),
+        (("resume_from={study}",), "{tmp}/study"),
+    ],
+)
+def test_where_a_study_goes(
+    observe: Observer, tmp_path: Path, overrides: tuple[str, ...], wanted: str
+) -> None:
+    assert observe(overrides, "directory") == wanted.format(tmp=tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(TEST_VALUES))
+def test_a_models_own_setting_wins_over_the_experiments(plan: Plans, name: str) -> None:
+    everyones, own = TEST_VALUES[name]
+
+    cells = plan(
+        laptop(),
+        "experiment=scaling_study",
+        f"experiment.test.{name}={str(everyones).lower()}",
+        f"experiment.vit_configs[1].{name}={str(own).lower()}",
+    ).cells
+
+    values = [getattr(cell.test, name) for cell in cells]
+    assert values == [own if index == 1 else everyones for index in range(8)]
+
+
+def test_debug_makes_a_study_small(plan: Plans) -> None:
+    """Few samples and one repeat, whatever the models say for themselves."""
+    planned = plan(
+        laptop(),
+        "debug=true",
+        "experiment=scaling_study",
+        "experiment.repeats=5",
+        f"{FIRST}.num_samples=9000",
+        f"{FIRST}.time_budget_s=600",
+    )
+
+    assert len(planned.runs) == len(planned.cells) == 8
+    assert max(run.test.num_samples for run in planned.runs) <= 8
+    assert max(run.test.time_budget_s for run in planned.runs) <= 1
