@@ -28,8 +28,10 @@ from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling import nsys
 from tests.machines import laptop
 
+# Workers of xdist inherit this process's environment, in which NSYS is replaced below.
+os.environ.setdefault("TESTS_NSYS", os.environ.get("NSYS") or "nsys")
 #: nsys as a user of this machine would get it; None where there is none.
-NSYS = nsys.find_nsys(os.environ.get("NSYS", "nsys"))
+NSYS = nsys.find_nsys(os.environ["TESTS_NSYS"])
 # Only the tests of the profiler run anything under it.
 os.environ["NSYS"] = "/no/nsys/here"
 PROJECT = Path(__file__).resolve().parent.parent
