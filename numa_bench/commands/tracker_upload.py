@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from numa_bench.jsonio import read_object
-from numa_bench.versions import PROJECT
+from numa_bench.versions import import_variables
 
 #: What a study keeps of its trackers (numa_bench/tracking/sync.py).
 STATE = "tracking.json"
@@ -24,11 +24,10 @@ def upload_report(study: Path, directory: Path) -> str | None:
         return None
     files = [directory / "report.html", *sorted((directory / "plots").glob("*.png"))]
     argv = [sys.executable, "-m", "numa_bench.tracking", "attach", str(study), *map(str, files)]
-    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         done = subprocess.run(
             argv,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, **import_variables(os.environ)},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -101,17 +101,25 @@ def kernel_settings(root: Path) -> dict[str, str]:
 
 
 def git_commit(project: Path) -> str | None:
-    """The commit of the source tree, with "-dirty" when tracked files differ; None outside git."""
+    """The commit of the source tree, with "-dirty" when tracked files differ.
+
+    None outside git, and when `project` is a folder inside a repository: an installed package in
+    somebody's checkout is not what that repository's commit describes.
+    """
     try:
-        described = subprocess.run(
-            ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        if _read_git(project, "rev-parse", "--show-prefix") != "":
+            return None
+        return _read_git(project, "describe", "--always", "--dirty", "--abbrev=12")
     except OSError:
         return None
-    return described.stdout.strip() or None
+
+
+def _read_git(project: Path, *words: str) -> str | None:
+    """What a git command prints; None when it fails. Raises OSError without git."""
+    done = subprocess.run(
+        ["git", "-C", str(project), *words], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _driver_versions() -> tuple[str | None, str | None]:

@@ -15,10 +15,10 @@ from numa_bench.errors import NumaBenchError
 from numa_bench.versions import PROJECT
 
 INSTALL = (
-    "install it with tools/install_nsys.sh (Debian), or NVIDIA's nsight-systems-cli "
+    "install it with tools/install_nsys.sh of a checkout (Debian), or NVIDIA's nsight-systems-cli "
     "(https://developer.nvidia.com/nsight-systems)"
 )
-#: Where tools/install_nsys.sh puts it.
+#: Where tools/install_nsys.sh puts it, in a checkout.
 OWN = PROJECT / ".nsys" / "usr" / "bin" / "nsys"
 EXPORT_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 60.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from numa_bench.records import RUN_TOKEN, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command
 from numa_bench.store import RunPaths
-from numa_bench.versions import PROJECT
+from numa_bench.versions import import_variables
 
 #: What hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
@@ -60,8 +59,7 @@ def worker_command(
 def worker_environment(spec: RunSpec, environ: Mapping[str, str], token: str) -> dict[str, str]:
     """The caller's environment, plus what makes this run see its one GPU and a cold compiler."""
     env = {name: value for name, value in environ.items() if name not in _RUNNERS_OWN}
-    path = [str(PROJECT), *filter(None, [env.get("PYTHONPATH")])]
-    env.update({RUN_TOKEN: token, "PYTHONPATH": os.pathsep.join(path)})
+    env.update({RUN_TOKEN: token, **import_variables(env)})
     if spec.device.kind == "cuda":
         # The UUID is the one name that does not depend on CUDA_DEVICE_ORDER.
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
