@@ -183,7 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     from numa_bench.machine.environment import describe_environment
 
-    found = {
+    found: dict[str, Any] = {
         "environment": describe_environment(PROJECT),
         "cores": psutil.cpu_count(),
         "load_before": os.getloadavg(),

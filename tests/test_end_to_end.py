@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from numa_bench.records import METRICS
+from numa_bench.metric_registry import METRICS
 from tests.conftest import PROJECT
 
 TINY = [

@@ -57,7 +57,7 @@ def analysis_room_of(module: str) -> str:
 @cache
 def imported_anywhere(path: Path) -> frozenset[str]:
     """Everything that a file imports at any place: inside functions and for types too."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

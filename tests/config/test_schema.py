@@ -41,6 +41,7 @@ from numa_bench.tracking.factory import make_trackers
 from tests.conftest import PROJECT, without_hydra
 from tests.fake_sysfs import FakeNode, build_tree
 from tests.machines import laptop, server
+from tests.specs import overridden
 
 EXPERIMENTS = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
 MACHINES = {"laptop": laptop, "server": server}
@@ -375,8 +376,8 @@ def test_a_made_up_machine_is_for_dry_runs_only() -> None:
         ViTConfig(depth=0),
         ViTConfig(patch_size=224),
         ViTConfig(patch_size=7),
-        ViTConfig(image_size=256, patch_size=64),
-        ViTConfig(warmup_samples=0, warmup_budget_s=0.0),
+        ViTConfig(patch_size=64, **overridden(image_size=256)),
+        ViTConfig(**overridden(warmup_samples=0, warmup_budget_s=0.0)),
         ViTConfig(name="vit_tiny-16.v2"),
     ],
 )

@@ -19,11 +19,12 @@ import pytest
 
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import METRICS, JsonDict, Status
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import JsonDict, Status
 from numa_bench.runner.attempt import read_last_lines
-from numa_bench.runner.command import PROJECT
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
+from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GO,
     LIMIT_S,
@@ -491,7 +492,7 @@ def test_statuses_of_the_table_are_all_there_are() -> None:
     ],
 )
 def test_the_resume_command_can_be_pasted(name: str, word: str) -> None:
-    from numa_bench.runner.study import resume_command
+    from numa_bench.runner.resume import resume_command
 
     command = resume_command(Path(name))
     assert command.split(" ", 2)[2] == word

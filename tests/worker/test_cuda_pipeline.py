@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ pytestmark = [
 ]
 VIT = VitSpec("medium", 32, 4, 256, 4, 64, 1024)
 SHAPE = (4, 3, 64, 64)
+FILES = worker.Files(Path("unused"))
 
 
 def make_pool() -> SamplePool:
@@ -66,13 +69,15 @@ def test_stage_times_are_positive_and_ordered() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 def test_a_run_passes_in_every_precision(precision: str) -> None:
-    result = worker._guarded(make_spec(vit=VIT, kind="cuda", precision=precision, batch_size=8))
+    result = worker._guarded(
+        make_spec(vit=VIT, kind="cuda", precision=precision, batch_size=8), FILES
+    )
     assert (result.status, result.error) == ("passed", None)
     assert result.metrics["peak_device_memory_mb"]
 
 
 def test_a_no_op_run_passes() -> None:
-    result = worker._guarded(make_spec(vit=NO_OP, kind="cuda"))
+    result = worker._guarded(make_spec(vit=NO_OP, kind="cuda"), FILES)
     assert (result.status, result.error) == ("passed", None)
 
 
@@ -80,7 +85,7 @@ def test_a_no_op_run_passes() -> None:
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
 def test_compiled_runs_pass(mode: str) -> None:
     spec = make_spec(vit=VIT, kind="cuda", compile_model=True, compile_mode=mode, num_samples=64)
-    result = worker._guarded(spec)
+    result = worker._guarded(spec, FILES)
     assert (result.status, result.error) == ("passed", None)
     assert result.metrics["compile_s"]
 

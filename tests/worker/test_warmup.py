@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from numa_bench.worker.buffers import HostBuffer
 from numa_bench.worker.pipeline import Window
+from numa_bench.worker.recorder import NO_MARKS, Marks
 from numa_bench.worker.warmup import has_settled, warm_up
 
 
@@ -15,9 +18,9 @@ class ScriptedPipeline:
 
     def __init__(self, times_ms: Iterator[float]) -> None:
         self.times_ms = times_ms
-        self.host_buffers = []  # type: ignore[var-annotated]
+        self.host_buffers: list[HostBuffer] = []
 
-    def run(self, batches: int, budget_s: float) -> Window:
+    def run(self, batches: int, budget_s: float, marks: Marks = NO_MARKS) -> Window:  # noqa: ARG002
         window = Window()
         for _ in range(batches):
             time = next(self.times_ms)
@@ -27,7 +30,7 @@ class ScriptedPipeline:
                 break
         return window
 
-    def last_output(self) -> None:
+    def last_output(self) -> torch.Tensor:
         raise NotImplementedError
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from numa_bench.records import METRICS, Placement, RunResult, RunSpec
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import Placement, RunResult, RunSpec
 from numa_bench.worker import __main__ as worker
 from tests.conftest import PROJECT
 from tests.specs import NO_OP, make_spec

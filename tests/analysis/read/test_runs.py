@@ -272,7 +272,7 @@ def test_what_did_not_pass_is_listed_with_its_reason_and_in_no_statistic(tmp_pat
     runs = load_runs(tmp_path)
     assert excluded_counts(runs) == {s.value: 1 for s in bad.values()}
     out = excluded_table(runs)
-    assert "illegal memory access" in out.set_index("status").loc["failed", "error"]
+    assert "illegal memory access" in str(out.set_index("status").loc["failed", "error"])
     assert out["stderr_log"].str.startswith("logs/").all()
     assert cell_table(runs)["n"].sum() == 56
 

@@ -54,9 +54,13 @@ class Seen:
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.told.append(message.text))
         self.page.on("pageerror", lambda error: self.told.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.told.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", self._dismiss)
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri(), wait_until="load")
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.told.append(dialog.message)
+        dialog.dismiss()
 
     def column(self, label: str) -> list[str]:
         """The texts of a column of the runs that are shown."""
