@@ -38,6 +38,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for `-n auto`: every CPU this one may use, but 2 at least and 8 at most.
+
+    Some tests wait more than they compute, and each process loads torch.
+    """
+    return min(max(len(os.sched_getaffinity(0)), 2), 8)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command line ended, what it printed, and the plans it would have run."""
