@@ -34,6 +34,8 @@ os.environ.setdefault("TESTS_NSYS", os.environ.get("NSYS") or "nsys")
 NSYS = nsys.find_nsys(os.environ["TESTS_NSYS"])
 # Only the tests of the profiler run anything under it.
 os.environ["NSYS"] = "/no/nsys/here"
+# Under coverage OmegaConf chains its errors in another way (omegaconf/_utils.py, _raise).
+os.environ["OC_CAUSE"] = "0"
 PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
 

@@ -224,6 +224,7 @@ def test_the_workers_sources_name_nothing_of_the_runner() -> None:
         assert named <= allowed.get(module, set()), f"{module} imports {named}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
@@ -238,6 +239,7 @@ def test_importing_a_module_loads_no_more_than_it_needs(module: str, unwanted: s
     assert reached(loaded_by(module), unwanted) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -300,6 +302,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 def test_importing_probes_nothing() -> None:
     """No process, no file, no library, no directory is opened by a module of ours."""
     assert json.loads(load(_AUDIT, str(PACKAGE), *MODULES)) == []

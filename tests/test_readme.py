@@ -35,6 +35,7 @@ def test_the_two_commands_set_up_everything() -> None:
     assert gate.rstrip().endswith(".venv/bin/python -m pytest -n auto --cov")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed")
 @pytest.mark.parametrize(
     "command", [c for c in RUNNER if "resume_from" not in c and "profiler=nsys" not in c]

@@ -15,6 +15,8 @@ from numa_bench.analysis.settings import AnalysisConfig
 from tests.conftest import PROJECT
 from tests.fake_scenarios import write_kind
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("analyze")]
+
 APP = PROJECT / "analysis" / "analyze.py"
 
 

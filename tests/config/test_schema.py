@@ -71,6 +71,7 @@ def test_the_experiments_of_the_specification_are_shipped() -> None:
     } <= set(EXPERIMENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_validates_and_plans(
@@ -425,6 +426,7 @@ def test_uuids_and_words_are_read() -> None:
 # --- from Hydra's node to the configuration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override", ["+typo=1", "+experiment.typo=1", "++experiment.test.typo=1", "+output.typo=1"]
 )
@@ -843,11 +845,13 @@ def observe(
     return Observer(compose_node, runner, monkeypatch, capsys, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", sorted({wanted.effect for wanted in CHANGES.values()}))
 def test_what_is_observed_does_not_change_by_itself(observe: Observer, effect: str) -> None:
     assert observe((), effect) == observe((), effect)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(CHANGES))
 def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str) -> None:
     """A key that nothing reads would leave everything as it was."""

@@ -78,6 +78,7 @@ def records_in(directory: Path) -> list[JsonDict]:
     return found
 
 
+@pytest.mark.slow
 def test_every_ending_becomes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_lies_on_another_or_outside(kind: str) -> None:
     for stem, (_, figure) in drawn(kind).items():

@@ -198,6 +198,7 @@ def test_a_study_that_is_still_running_is_used_as_far_as_it_is(tmp_path: Path) -
     assert loaded.studies[0].planned == 60
 
 
+@pytest.mark.slow
 def test_filters_keep_what_they_name(tmp_path: Path) -> None:
     first = replace(numa_study(server8()), raw=0)
     write_study(tmp_path, first)
@@ -227,6 +228,7 @@ def test_an_empty_selection_is_an_empty_table_with_its_columns(study: Path) -> N
     assert difference_table(loaded).empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

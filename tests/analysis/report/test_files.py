@@ -91,6 +91,7 @@ def test_tables_can_be_read_again() -> None:
     assert warned.tolist() == ["throttled: power cap (in up to 3 readings)", "spread: spans 14%"]
 
 
+@pytest.mark.slow
 def test_pictures_stand_beside_the_page_in_both_formats() -> None:
     report = reported("one_gpu", pictures=True)
 
@@ -106,6 +107,7 @@ def test_pictures_stand_beside_the_page_in_both_formats() -> None:
     assert all(image["alt"] and image["src"].startswith("data:image/") for image in images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one_gpu", "hostile"])
 def test_the_page_needs_nothing_else(kind: str) -> None:
     report = reported(kind, pictures=True)

@@ -167,6 +167,7 @@ def test_latency_is_judged_too_and_longer_is_above_one(tmp_path: Path) -> None:
     assert "longer" in change_text(table.loc["vit32x0"].to_dict())
 
 
+@pytest.mark.slow
 def test_every_remote_node_is_compared_by_itself(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, replace(numa_study(server8(), noise=QUIET)))
     table = effect_table(runs)
@@ -280,6 +281,7 @@ def test_local_without_a_valid_run_is_said(tmp_path: Path) -> None:
     assert {v.kind for v in found} == {"no_verdict"}
 
 
+@pytest.mark.slow
 def test_an_answer_for_each_group(tmp_path: Path) -> None:
     first = replace(numa_study(one_gpu(), noise=QUIET), raw=0)
     write_study(tmp_path, first)
@@ -294,6 +296,7 @@ def test_an_answer_for_each_group(tmp_path: Path) -> None:
 # --- two studies -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("speedup", "limit", "regressed"),
     [
