@@ -54,7 +54,7 @@ def main() -> None:
     }
 
     def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+        return np.asarray(np.mean(a, axis=axis) - np.mean(b, axis=axis))
 
     test = permutation_test(
         (found["a"], found["b"]), difference, vectorized=True, n_resamples=9999, rng=0

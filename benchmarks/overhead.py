@@ -96,9 +96,9 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
 
     from numa_bench.config.schema import ViTConfig
     from numa_bench.plan.plan import resolve_vit
-    from numa_bench.worker.buffers import SamplePool
+    from numa_bench.worker.buffers import BatchRing, SamplePool
     from numa_bench.worker.models import build_model
-    from numa_bench.worker.pipeline import CpuPipeline
+    from numa_bench.worker.pipeline import CpuPipeline, Limits
     from numa_bench.workload import input_shape, output_shape
     from tests.specs import make_spec
 
@@ -106,7 +106,8 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     spec = make_spec(vit=vit, batch_size=8, image_size=224)
     model = build_model(spec, torch.device("cpu"))
     pool = SamplePool(input_shape(spec), torch.float32, nbytes=256_000_000, seed=0)
-    pipeline = CpuPipeline(model, pool, output_shape(spec), depth=2)
+    outputs = BatchRing(output_shape(spec), torch.float32, nbytes=256_000_000, least=2)
+    pipeline = CpuPipeline(model, pool, outputs, depth=2)
     source, target = torch.empty(input_shape(spec)), torch.empty(output_shape(spec))
 
     def bare() -> None:
@@ -122,12 +123,12 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
             step()
         return time.perf_counter() - begin
 
-    pipeline.run(10, 5.0)
-    batches = max(10, int(seconds * 10 / pipeline.run(10, 10.0).wall_s))
+    pipeline.run(Limits(10, budget_s=5.0))
+    batches = max(10, int(seconds * 10 / pipeline.run(Limits(10, budget_s=10.0)).wall_s))
     ratios: dict[str, list[float]] = {"bare": [], "copies": []}
     for _ in range(repeats):
         before = {"bare": timed(bare), "copies": timed(copies)}
-        ours = pipeline.run(batches, 1e9).wall_s
+        ours = pipeline.run(Limits(batches)).wall_s
         after = {"copies": timed(copies), "bare": timed(bare)}
         for name, values in ratios.items():
             values.append((before[name] + after[name]) / 2 / ours)
@@ -183,7 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     from numa_bench.machine.environment import describe_environment
 
-    found = {
+    found: dict[str, Any] = {
         "environment": describe_environment(PROJECT),
         "cores": psutil.cpu_count(),
         "load_before": os.getloadavg(),

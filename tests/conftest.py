@@ -28,12 +28,24 @@ from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling import nsys
 from tests.machines import laptop
 
+# Workers of xdist inherit this process's environment, in which NSYS is replaced below.
+os.environ.setdefault("TESTS_NSYS", os.environ.get("NSYS") or "nsys")
 #: nsys as a user of this machine would get it; None where there is none.
-NSYS = nsys.find_nsys(os.environ.get("NSYS", "nsys"))
+NSYS = nsys.find_nsys(os.environ["TESTS_NSYS"])
 # Only the tests of the profiler run anything under it.
 os.environ["NSYS"] = "/no/nsys/here"
+# Under coverage OmegaConf chains its errors in another way (omegaconf/_utils.py, _raise).
+os.environ["OC_CAUSE"] = "0"
 PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for `-n auto`: every CPU this one may use, but 2 at least and 8 at most.
+
+    Some tests wait more than they compute, and each process loads torch.
+    """
+    return min(max(len(os.sched_getaffinity(0)), 2), 8)
 
 
 @dataclass(frozen=True)

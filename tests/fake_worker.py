@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest import mock
 
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import NumaNode, Topology
@@ -304,7 +305,8 @@ def drive(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN if args.nohup else signal.SIG_DFL)
     names = model_names(len(args.behaviours))
-    attempt.worker_command = fake_command(dict(zip(names, args.behaviours, strict=True)))
+    command = fake_command(dict(zip(names, args.behaviours, strict=True)))
+    mock.patch.object(attempt, "worker_command", command).start()
     plan = make_plan(names, grace_s=args.grace_s)
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from numa_bench.records import METRICS
+from numa_bench.metric_registry import METRICS
 from tests.conftest import PROJECT
 
 TINY = [
@@ -29,6 +29,7 @@ TINY = [
 ]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("end_to_end"),
     pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed"),
 ]
 

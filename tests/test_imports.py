@@ -59,7 +59,7 @@ def analysis_room_of(module: str) -> str:
 @cache
 def imported_anywhere(path: Path) -> frozenset[str]:
     """Everything that a file imports at any place: inside functions and for types too."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -241,6 +241,7 @@ def test_the_workers_sources_name_nothing_of_the_runner() -> None:
         assert named == set(), f"{module} imports {named}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
@@ -255,6 +256,7 @@ def test_importing_a_module_loads_no_more_than_it_needs(module: str, unwanted: s
     assert reached(loaded_by(module), unwanted) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -317,6 +319,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 def test_importing_probes_nothing() -> None:
     """No process, no file, no library, no directory is opened by a module of ours."""
     assert json.loads(load(_AUDIT, str(PACKAGE), *MODULES)) == []

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from numa_bench.machine import page_placement as placement
+from numa_bench.machine.sysfs import parse_cpu_list
 from numa_bench.records import Placement
 from numa_bench.worker.buffers import HostBuffer
 
@@ -41,7 +42,7 @@ def test_every_page_of_a_touched_buffer_is_found() -> None:
 
 def test_own_cpus_and_policy_are_told() -> None:
     seen = placement.observe_placement([])
-    allowed = placement.parse_cpu_list(seen["cpus_allowed"])
+    allowed = parse_cpu_list(seen["cpus_allowed"])
     assert set(allowed) == os.sched_getaffinity(0)
     assert seen["thread_cpus_allowed"]
     assert seen["policy"] in (*placement._MODES, None)

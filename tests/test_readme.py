@@ -35,13 +35,14 @@ def test_the_two_commands_set_up_everything() -> None:
     setups = [command for command in COMMANDS if command.startswith("./setup.sh")]
     assert setups == [
         "./setup.sh && .venv/bin/python hydra_experiment_runner.py experiment=quick_test",
-        "./setup.sh --dev && .venv/bin/python -m pytest",
+        "./setup.sh --dev && .venv/bin/python -m pytest -n auto",
     ]
     gate = (PROJECT / ".ci" / "run").read_text()
     assert "./setup.sh --dev" in gate
-    assert gate.rstrip().endswith(".venv/bin/python -m pytest")
+    assert gate.rstrip().endswith(".venv/bin/python -m pytest -n auto --cov")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed")
 @pytest.mark.parametrize(
     "command", [c for c in RUNNER if "resume_from" not in c and "profiler=nsys" not in c]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from numa_bench.jsonio import read_object
 from numa_bench.study_files import TRACKING
-from numa_bench.versions import PROJECT
+from numa_bench.versions import import_variables
 
 TIMEOUT_S = 120.0
 
@@ -23,11 +23,10 @@ def upload_report(study: Path, directory: Path) -> str | None:
         return None
     files = [directory / "report.html", *sorted((directory / "plots").glob("*.png"))]
     argv = [sys.executable, "-m", "numa_bench.tracking", "attach", str(study), *map(str, files)]
-    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         done = subprocess.run(
             argv,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, **import_variables(os.environ)},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

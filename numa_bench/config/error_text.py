@@ -35,9 +35,12 @@ _NO_VALUE = "needs a value; set it, or choose an experiment that does"
 
 def find_own_error(error: BaseException | None) -> NumaBenchError | None:
     """The NumaBenchError in the chain of exceptions that Hydra or OmegaConf raised, or None."""
-    while error is not None:
+    seen: set[int] = set()
+    # OmegaConf makes an error its own cause where a debugger or coverage traces (_utils._raise).
+    while error is not None and id(error) not in seen:
         if isinstance(error, NumaBenchError):
             return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
 

@@ -104,17 +104,25 @@ def collect_kernel_settings(root: Path) -> dict[str, str]:
 
 
 def read_git_commit(project: Path) -> str | None:
-    """The commit of the source tree, with "-dirty" if tracked files differ; None outside git."""
+    """The commit of the source tree, with "-dirty" if tracked files differ.
+
+    None outside git, and if `project` is a folder inside a repository: the commit of a repository
+    does not describe a package that happens to be installed inside it.
+    """
     try:
-        described = subprocess.run(
-            ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        if _read_git(project, "rev-parse", "--show-prefix") != "":
+            return None
+        return _read_git(project, "describe", "--always", "--dirty", "--abbrev=12")
     except OSError:
         return None
-    return described.stdout.strip() or None
+
+
+def _read_git(project: Path, *words: str) -> str | None:
+    """The output of a git command, or None if it fails. Raises OSError without git."""
+    done = subprocess.run(
+        ["git", "-C", str(project), *words], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _driver_versions() -> tuple[str | None, str | None]:

@@ -15,10 +15,10 @@ from numa_bench.errors import NumaBenchError
 from numa_bench.versions import PROJECT
 
 INSTALL = (
-    "install it with tools/install_nsys.sh (Debian), or NVIDIA's nsight-systems-cli "
+    "install it with tools/install_nsys.sh of a checkout (Debian), or NVIDIA's nsight-systems-cli "
     "(https://developer.nvidia.com/nsight-systems)"
 )
-#: Where tools/install_nsys.sh installs it.
+#: Where tools/install_nsys.sh installs it, in a checkout.
 OWN = PROJECT / ".nsys" / "usr" / "bin" / "nsys"
 #: Generous limits against a hanging nsys: a report of the default window exports in seconds, and a
 #: probe takes one or two.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command
 from numa_bench.study_files import RunPaths
-from numa_bench.versions import PROJECT
+from numa_bench.versions import import_variables
 
 #: Variables that hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
@@ -70,7 +69,7 @@ def worker_environment(spec: RunSpec, environ: Mapping[str, str], token: str) ->
 def gpu_environment(device: DeviceSpec, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment for a Python process of ours that sees this device alone."""
     env = {name: value for name, value in environ.items() if name not in _RUNNERS_OWN}
-    env["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [env.get("PYTHONPATH")])])
+    env.update(import_variables(env))
     if device.kind == "cuda":
         # The UUID is the one name that does not depend on CUDA_DEVICE_ORDER.
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"

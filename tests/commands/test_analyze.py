@@ -19,6 +19,8 @@ from tests.conftest import PROJECT
 from tests.fake_scenarios import numa_study, one_gpu, write_kind
 from tests.fake_study import write_study
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("analyze")]
+
 APP = PROJECT / "analysis" / "analyze.py"
 
 

@@ -93,6 +93,7 @@ DOCUMENTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", DOCUMENTED)
 def test_documented_command_lines_work_verbatim(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path, line: str
@@ -475,6 +476,7 @@ def test_a_wrong_type_in_a_sweep_is_told_before_any_job(runner: Runner) -> None:
     assert out.error == "experiment.test.seed=abc: expected int, for example 0"
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_over_experiments_keep_apart(runner: Runner, tmp_path: Path) -> None:
     out = runner("-m", "experiment=quick_test,pipeline_study", "experiment.repeats=1,2")
 

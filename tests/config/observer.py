@@ -24,7 +24,8 @@ from numa_bench.runner.command import worker_command
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.process import Command, Ended
 from numa_bench.runner.study import run_study
-from numa_bench.store import RESULTS, StudyStore
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RESULTS
 from numa_bench.tracking.factory import make_trackers
 from tests.conftest import without_hydra
 from tests.fake_sysfs import FakeNode, build_tree

@@ -145,11 +145,13 @@ def observe(
     return Observer(compose_node, runner, monkeypatch, capsys, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", sorted({wanted.effect for wanted in CHANGES.values()}))
 def test_what_is_observed_does_not_change_by_itself(observe: Observer, effect: str) -> None:
     assert observe((), effect) == observe((), effect)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(CHANGES))
 def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str) -> None:
     """A key that nothing reads would leave everything as it was."""

@@ -40,6 +40,7 @@ def test_the_experiments_of_the_specification_are_shipped() -> None:
     } <= set(EXPERIMENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_validates_and_plans(

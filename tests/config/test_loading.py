@@ -13,7 +13,7 @@ from numa_bench.config.loading import discover_machine, save_resolved
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError, UnknownKeyError
 from numa_bench.plan.plan import Plan
-from numa_bench.store import RESOLVED_CONFIG
+from numa_bench.study_files import RESOLVED_CONFIG
 from tests.fake_sysfs import FakeNode, build_tree
 from tests.machines import server
 
@@ -22,6 +22,7 @@ Loads = Callable[..., RunnerConfig]
 Composes = Callable[..., DictConfig]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override", ["+typo=1", "+experiment.typo=1", "++experiment.test.typo=1", "+output.typo=1"]
 )

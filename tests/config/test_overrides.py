@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
+from numa_bench.config.error_text import find_own_error
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line, to_dotted_key
+from numa_bench.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,7 @@ KEYS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     prefix=st.sampled_from(["", "+", "++"]),
     parts=KEYS,
@@ -184,3 +187,11 @@ def test_the_completion_line_is_rewritten_except_the_word_being_typed(
 )
 def test_which_models_the_command_line_touches(overrides: list[str], wanted: Any) -> None:
     assert find_touched_models(overrides) == wanted
+
+
+def test_an_error_that_causes_itself_ends_the_search() -> None:
+    theirs, own = ValueError("theirs"), ConfigError("a.b", "1", "use 2")
+    theirs.__cause__ = theirs
+    assert find_own_error(theirs) is None
+    own.__cause__ = theirs
+    assert find_own_error(own) is own

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.plan.plan import Plan
-from numa_bench.store import RESOLVED_CONFIG, RESULTS
+from numa_bench.study_files import RESOLVED_CONFIG, RESULTS
 from tests.config.observer import study_with
 from tests.machines import laptop
 

@@ -18,6 +18,7 @@ from numa_bench.config.schema import (
 )
 from numa_bench.config.validation import check_experiment, parse_id_list, validate_config
 from numa_bench.errors import ConfigError
+from tests.specs import overridden
 
 
 def experiment(**changes: Any) -> ExperimentConfig:
@@ -181,8 +182,8 @@ def test_a_made_up_machine_is_for_dry_runs_only() -> None:
         ViTConfig(depth=0),
         ViTConfig(patch_size=224),
         ViTConfig(patch_size=7),
-        ViTConfig(image_size=256, patch_size=64),
-        ViTConfig(warmup_samples=0, warmup_budget_s=0.0),
+        ViTConfig(patch_size=64, **overridden(image_size=256)),
+        ViTConfig(**overridden(warmup_samples=0, warmup_budget_s=0.0)),
         ViTConfig(name="vit_tiny-16.v2"),
     ],
 )

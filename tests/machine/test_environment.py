@@ -81,3 +81,16 @@ def test_the_commit_says_when_the_tree_was_changed(tmp_path: Path) -> None:
     assert not clean.endswith("-dirty")
     (tmp_path / "a").write_text("2")
     assert read_git_commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_an_installed_package_has_no_commit_of_the_repository_around_it(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", tmp_path], check=True, capture_output=True)
+    installed = tmp_path / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "a").write_text("1")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for words in (["add", "."], ["commit", "-m", "one"]):
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    assert read_git_commit(tmp_path)
+    assert read_git_commit(installed) is None

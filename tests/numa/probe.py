@@ -20,6 +20,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from numa_bench.machine import page_placement as placement
 from numa_bench.records import Placement
@@ -163,11 +164,8 @@ def _without_move_pages(buffers: list[tuple[int, int]]) -> dict[str, Any]:
     def forbidden(*_: object) -> list[int]:
         raise PermissionError(1, "move_pages")
 
-    honest, placement._move_pages = placement._move_pages, forbidden
-    try:
+    with mock.patch.object(placement, "_move_pages", forbidden):
         return placement.observe_placement(buffers)
-    finally:
-        placement._move_pages = honest
 
 
 def _maps(buffer: Buffer) -> tuple[str, dict[str, int]]:

@@ -243,7 +243,7 @@ def test_a_laptop_has_one_placement() -> None:
 
 @pytest.mark.parametrize("key", ["numa_nodes", "memory_nodes"])
 def test_nothing_is_remote_on_one_node(key: str) -> None:
-    error = refused(laptop(), **{key: "remote"})
+    error = refused(laptop(), None, **{key: "remote"})
 
     assert error.key == f"experiment.hardware.{key}"
     assert "node 0 is the only one" in error.fix

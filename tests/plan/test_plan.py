@@ -21,18 +21,18 @@ from numa_bench.config.schema import (
 )
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.devices import resolve_devices
 from numa_bench.plan.plan import (
     Plan,
     build_plan,
     estimate_run_s,
     make_run_id_prefix,
-    resolve_devices,
     resolve_test,
     resolve_vit,
 )
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
-from tests.specs import make_spec
+from tests.specs import make_spec, overridden
 
 SMALL = ViTConfig(depth=2, dim=128)
 LARGE = ViTConfig(depth=6, dim=512)
@@ -382,7 +382,7 @@ def test_two_runs_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ([SMALL, SMALL], {}, "experiment.vit_configs"),
         ([SMALL, replace(SMALL, heads=2)], {}, "experiment.vit_configs"),
-        ([SMALL, replace(SMALL, num_samples="auto")], {}, "experiment.vit_configs"),
+        ([SMALL, replace(SMALL, **overridden(num_samples="auto"))], {}, "experiment.vit_configs"),
         ([ViTConfig(depth=0), ViTConfig(depth=0, dim=64)], {}, "experiment.vit_configs"),
         ([SMALL], {"numa_nodes": [0, 0]}, "experiment.hardware.numa_nodes"),
         ([SMALL], {"numa_nodes": ["local", 0], "gpu_ids": 0}, "experiment.hardware.numa_nodes"),
@@ -404,9 +404,9 @@ def test_duplicates_are_refused(vits: list[ViTConfig], changes: dict[str, Any], 
     "other",
     [
         replace(SMALL, name="again"),
-        replace(SMALL, seed=1),
+        replace(SMALL, **overridden(seed=1)),
         replace(SMALL, mlp_dim=100),
-        replace(SMALL, compile_model=True),
+        replace(SMALL, **overridden(compile_model=True)),
     ],
 )
 def test_models_that_differ_in_anything_are_two(other: ViTConfig) -> None:

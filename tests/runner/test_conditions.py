@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conditions, "_load", list)
 
 
-def bound(node: int, **test: int) -> RunSpec:
+def bound(node: int, **test: Any) -> RunSpec:
     return make_spec(placement=Placement(node, (node,), "bind", "local"), **test)
 
 

@@ -21,10 +21,11 @@ import pytest
 from numa_bench.jsonio import read_json
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner import process as executor
-from numa_bench.runner.command import PROJECT, Command, worker_environment
+from numa_bench.runner.command import worker_environment
 from numa_bench.runner.interrupts import Interrupts
-from numa_bench.runner.process import Ended, run_process
+from numa_bench.runner.process import Command, Ended, run_process
 from numa_bench.store import StudyStore
+from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GOT_SIGTERM,
     LIMIT_S,
@@ -50,7 +51,7 @@ class Bench:
         self.spec = make_spec()
         self.paths = StudyStore(root).prepare_run(self.spec)
 
-    def run(self, behaviour: str, **limits: float) -> Ended:
+    def run(self, behaviour: str, **limits: Any) -> Ended:
         return self.run_argv(fake_argv(behaviour, self.paths), **limits)
 
     def run_argv(

@@ -19,12 +19,13 @@ import pytest
 
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import METRICS, JsonDict, Status
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import JsonDict, Status
 from numa_bench.runner.attempt import read_last_lines
-from numa_bench.runner.command import PROJECT
 from numa_bench.runner.resume import resume_command
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
+from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GO,
     LIMIT_S,
@@ -78,6 +79,7 @@ def records_in(directory: Path) -> list[JsonDict]:
     return found
 
 
+@pytest.mark.slow
 def test_every_ending_becomes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.machine.topology import live_topology
+from numa_bench.machine.topology import discover_topology
 from tests.conftest import PROJECT
 from tests.simulation import machine as machines
 from tests.simulation.machine import Binding, dual_socket_4_gpus, dual_socket_8_gpus
@@ -73,7 +73,7 @@ def gpus_by_matrix(text: str) -> list[Counter[int]]:
 
 def test_the_tree_and_nvml_are_those_of_the_machine(tmp_path: Path) -> None:
     machine = dual_socket_8_gpus()
-    topology = live_topology(machine.write_tree(tmp_path), machine.nvml())
+    topology = discover_topology(machine.write_tree(tmp_path), machine.nvml())
 
     assert [gpu.numa_node for gpu in topology.gpus] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [gpu.uuid for gpu in topology.gpus] == [gpu.uuid for gpu in machine.gpus]

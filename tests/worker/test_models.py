@@ -58,6 +58,7 @@ def test_precision_is_the_dtype(precision: str, dtype: torch.dtype) -> None:
     assert not model.training
 
 
+@pytest.mark.slow
 def test_torchvision_is_never_imported() -> None:
     code = (
         "import sys, torch\n"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from numa_bench.worker.pipeline import Limits, Window
+from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.pipeline import Limits, StageTimes, Window
 from numa_bench.worker.recorder import NO_MARKS, Marks
 from numa_bench.worker.warmup import has_settled, warm_up
 
@@ -14,9 +16,11 @@ from numa_bench.worker.warmup import has_settled, warm_up
 class ScriptedPipeline:
     """A pipeline whose batches take the given times; a window ends when its budget is spent."""
 
+    pool: SamplePool
+
     def __init__(self, times_ms: Iterator[float]) -> None:
         self.times_ms = times_ms
-        self.host_buffers = []  # type: ignore[var-annotated]
+        self.host_buffers: list[HostBuffer] = []
 
     def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:  # noqa: ARG002
         window = Window()
@@ -29,7 +33,10 @@ class ScriptedPipeline:
                 break
         return window
 
-    def last_output(self) -> None:
+    def time_stages(self) -> StageTimes | None:
+        return None
+
+    def last_output(self) -> torch.Tensor:
         raise NotImplementedError
 
 

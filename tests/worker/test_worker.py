@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from numa_bench.records import METRICS, Placement, RunResult, RunSpec
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import Placement, RunResult, RunSpec
 from numa_bench.worker import __main__ as worker
 from tests.conftest import PROJECT
 from tests.specs import NO_OP, make_spec
@@ -42,6 +43,7 @@ def measured(spec: RunSpec) -> RunResult:
     return worker.run_spec(spec, worker.Files(Path("unused")))
 
 
+@pytest.mark.slow
 def test_a_run_measures_every_cpu_metric(tmp_path: Path) -> None:
     done, result = run_worker(tmp_path, make_spec())
     assert done.returncode == 0, done.stderr
@@ -87,6 +89,7 @@ def test_the_time_budget_bounds_the_window() -> None:
     assert result.metrics["measured_samples"] < 10_000_000  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_an_exception_is_a_failed_result_and_exit_code_1(tmp_path: Path) -> None:
     broken = make_spec(image_size=65)  # not divisible by the patch: vit-pytorch refuses
     done, result = run_worker(tmp_path, broken)
@@ -175,6 +178,7 @@ def test_compile_time_is_recorded_apart(tmp_path: Path) -> None:
     assert any("CUDA graphs" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_a_compiler_that_is_switched_off_fails_the_run(tmp_path: Path) -> None:
     done, result = run_worker(tmp_path, make_spec(compile_model=True), TORCHDYNAMO_DISABLE="1")
     assert done.returncode == 1
@@ -183,6 +187,7 @@ def test_a_compiler_that_is_switched_off_fails_the_run(tmp_path: Path) -> None:
     assert "TORCHDYNAMO_DISABLE" in result.error
 
 
+@pytest.mark.slow
 def test_a_failing_compiler_fails_the_run(tmp_path: Path) -> None:
     broken = make_spec(compile_model=True)
     done, result = run_worker(

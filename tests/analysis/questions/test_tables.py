@@ -155,5 +155,5 @@ def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path
     local = table[table["placement"] == "local"]
     assert local["h2d_gb_per_s"].to_numpy() == pytest.approx(50, rel=0.05)
     assert table["h2d_share"].between(0.5, 0.9).all()
-    unknown = runs.drop(columns=[c for c in runs if c.startswith("monitor_pcie")])
+    unknown = runs.drop(columns=[c for c in runs if str(c).startswith("monitor_pcie")])
     assert tabulate_bandwidth(unknown)["link_gb_per_s"].isna().all()

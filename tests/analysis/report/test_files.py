@@ -93,6 +93,7 @@ def test_tables_can_be_read_again() -> None:
     assert warned.tolist() == ["throttled: power cap (in up to 3 readings)", "spread: spans 14%"]
 
 
+@pytest.mark.slow
 def test_pictures_are_written_in_both_formats() -> None:
     report = reported("one_gpu", pictures=True)
 
@@ -108,6 +109,7 @@ def test_pictures_are_written_in_both_formats() -> None:
     assert all(image["alt"] and image["src"].startswith("data:image/") for image in images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one_gpu", "hostile"])
 def test_the_page_needs_nothing_else(kind: str) -> None:
     report = reported(kind, pictures=True)

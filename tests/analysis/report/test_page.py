@@ -15,7 +15,10 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH"),
+]
 
 #: Pairs of blocks of text or pictures that overlap although neither contains the other.
 _OVERLAPS = """() => {
@@ -54,11 +57,13 @@ class Seen:
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.on(
-            "dialog", lambda dialog: (self.messages.append(dialog.message), dialog.dismiss())
-        )
+        self.page.on("dialog", self._dismiss)
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri(), wait_until="load")
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.messages.append(dialog.message)
+        dialog.dismiss()
 
     def column(self, label: str) -> list[str]:
         """The texts of a column of the runs that are shown."""

@@ -15,6 +15,8 @@ from numa_bench.analysis.stats.contrasts import compute_repeats
 from tests.fake_families import CLEAN, Design, judge, outcome, simulate
 from tests.fake_pipeline import Noise
 
+pytestmark = pytest.mark.slow
+
 REAL = Design(settings=6, placements=2, repeats=5)
 STUDIES = 120
 
