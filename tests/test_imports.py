@@ -235,7 +235,7 @@ def test_the_worker_and_all_it_imports_know_nothing_of_the_runner() -> None:
 
 
 def test_the_workers_sources_name_nothing_of_the_runner() -> None:
-    """Also where an import stands in a function that no test happens to call."""
+    """Also where an import is in a function that no test happens to call."""
     for module in closure("numa_bench.worker.__main__"):
         named = reached(set(imported_anywhere(MODULES[module])), NOT_IN_WORKER)
         assert named == set(), f"{module} imports {named}"

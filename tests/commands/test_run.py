@@ -1,4 +1,4 @@
-"""hydra_experiment_runner.py as people type it: what works, what is refused and how it is told.
+"""hydra_experiment_runner.py as people type it: what works, what is refused, and its messages.
 
 Most command lines run inside this process (fixture `runner`); those of the documentation run
 verbatim in a shell.
@@ -117,7 +117,7 @@ def test_this_machine_is_planned_without_any_setting(
 def test_an_unquoted_sweep_works_from_another_directory(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:
-    """conf/ lies beside the program; outputs go where the user is."""
+    """conf/ is beside the program; outputs go where the user is."""
     out = shell(
         f"cd {tmp_path} && python {RUNNER} -m experiment=quick_test "
         f"experiment.vit_configs[1].depth=3,4 dry_run=true topology_root={tree}"
@@ -281,13 +281,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("argument", "told"), REFUSED, ids=[a for a, _ in REFUSED])
+@pytest.mark.parametrize(("argument", "expected"), REFUSED, ids=[a for a, _ in REFUSED])
 def test_a_mistake_is_told_in_one_line_and_nothing_runs(
-    runner: Runner, tmp_path: Path, argument: str, told: str
+    runner: Runner, tmp_path: Path, argument: str, expected: str
 ) -> None:
     out = runner(argument, machine=server())
 
-    assert out.error.startswith(told)
+    assert out.error.startswith(expected)
     assert (out.code, out.stdout, out.studies) == (2, "", [])
     assert not list(tmp_path.rglob("results.json"))
 
