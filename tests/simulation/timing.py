@@ -151,7 +151,7 @@ class TimingRuntime:
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         """See `CudaRuntime.copy`. Raises MachineError for host memory that is not registered."""
-        inwards = target.data_ptr() in self._memory.contents
+        inwards = self.is_on_device(target)
         self._host.require(source if inwards else target)
         self._do(self._copy, target, source, self._current[-1], inwards)
 
@@ -234,6 +234,10 @@ class TimingRuntime:
     def record_event(self, event: TimedEvent, stream: TimedStream | None) -> None:
         """Submit an event to a stream (None: the current one)."""
         self._do(self._record, event, stream or self._current[-1])
+
+    def is_on_device(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor is memory of the device."""
+        return tensor.data_ptr() in self._memory.contents
 
     def has_happened(self, stamp: Stamp) -> bool:
         """Whether a recording was reached by now."""
