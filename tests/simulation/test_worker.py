@@ -104,3 +104,21 @@ def test_a_run_says_that_its_machine_is_simulated(simulate: Simulate) -> None:
 
     assert "simulated: a simulated machine, its times are made up" in simulated.warnings
     assert not [w for w in real.warnings if w.startswith("simulated: ")]
+
+
+@pytest.mark.parametrize("depth", [2, 8])
+def test_warm_up_runs_through_every_slot(simulate: Simulate, depth: int) -> None:
+    simulate(dual_socket_4_gpus(**SLOW))
+    spec = make_spec(vit=NO_OP, kind="cuda", pipeline_depth=depth, **BATCH)
+    result = run(spec)
+
+    # Two blocks, of one batch for each slot at least, settle on a device without noise.
+    assert result.warmup["batches"] == 2 * max(3, depth)
+
+
+def test_peak_memory_is_that_of_the_pipeline(simulate: Simulate) -> None:
+    """Not of the plain forward pass that the output is compared with."""
+    simulate(dual_socket_4_gpus(**SLOW))
+    result = run(make_spec(vit=NO_OP, kind="cuda", pipeline_depth=3, **BATCH))
+
+    assert result.metrics["peak_device_memory_mb"] == pytest.approx(3 * BATCH_MS)
