@@ -56,6 +56,36 @@ class TimedStream:
         self.queue.append((_COPY, submitted, direction, seconds))
 
 
+class TimedEvent:
+    """An event of the virtual clock."""
+
+    def __init__(
+        self,
+        record: Callable[[TimedEvent, TimedStream | None], None],
+        has_happened: Callable[[Stamp], bool],
+    ) -> None:
+        self._record, self._has_happened = record, has_happened
+        self.stamp: Stamp | None = None
+
+    def record(self, stream: TimedStream | None = None) -> None:
+        """See `Event.record`."""
+        self._record(self, stream)
+
+    def query(self) -> bool:
+        """See `Event.query`."""
+        return self.stamp is None or self._has_happened(self.stamp)
+
+    def elapsed_time(self, end_event: TimedEvent) -> float:
+        """See `Event.elapsed_time`. Raises RuntimeError where one of them has not happened."""
+        return (end_event.time() - self.time()) * 1e3
+
+    def time(self) -> float:
+        """Seconds of the virtual clock. Raises RuntimeError when it has not happened."""
+        if self.stamp is None or self.stamp.time is None:
+            raise RuntimeError("device not ready: the event has not happened; synchronise first")
+        return self.stamp.time
+
+
 class _Copy:
     """A copy that runs: `left` seconds if it were alone."""
 
@@ -84,13 +114,20 @@ class Engines:
 
     def drain(self) -> float:
         """Work out all that was submitted; when its last operation ended, in seconds."""
+        self.advance(math.inf)
+        assert not any(stream.queue for stream in self.streams), "a wait for what never happens"
+        return max(stream.ready for stream in self.streams)
+
+    def advance(self, until: float) -> None:
+        """Work out what happened until this moment of the host's clock.
+
+        Whatever is submitted later begins later, so it changes nothing of it.
+        """
         while True:
             while any([self._advance(stream) for stream in self.streams if stream.queue]):
                 pass
-            if not self._next_copy_event():
+            if not self._next_copy_event(until):
                 break
-        assert not any(stream.queue for stream in self.streams), "a wait for what never happens"
-        return max(stream.ready for stream in self.streams)
 
     def _advance(self, stream: TimedStream) -> bool:
         """Work off what can be known now, up to the first copy; whether there was any."""
@@ -113,8 +150,8 @@ class Engines:
             moved = True
         return moved
 
-    def _next_copy_event(self) -> bool:
-        """Go to the next beginning or end of a copy; False where there is none to come.
+    def _next_copy_event(self, until: float) -> bool:
+        """Go to the next beginning or end of a copy; False where there is none by then.
 
         Whatever is still unknown depends on a copy that runs or waits, so nothing earlier is
         missed.
@@ -129,7 +166,7 @@ class Engines:
                 moment, stream = self._next_start(direction)
             if moment < when:
                 when, which, start = moment, direction, stream
-        if when == math.inf:
+        if when == math.inf or when > until:
             return False
         for running in self._running:
             if running is not None:
