@@ -95,6 +95,14 @@ class BatchRing:
         """The batch that `next_batch` returned last."""
         return self._rows[self._next - 1]
 
+    def position(self) -> int:
+        """Where the ring is now, for `move_to`."""
+        return self._next
+
+    def move_to(self, position: int) -> None:
+        """Go on as from an earlier `position`."""
+        self._next = position
+
     def first_batch(self) -> torch.Tensor:
         """Batch 0; does not advance the ring."""
         return self._rows[0]

@@ -32,6 +32,9 @@ LEAST_BATCHES = 3
 #: Most batches of a window with timing events of their own. 4096 give a 99th percentile from 41
 #: values; more would only add driver calls.
 MOST_TIMED = 4096
+#: A window that has to last some time gets so many times the batches that the window before says,
+#: because batches may be faster now. Warm-up is over when they differ by 5 % at most (warmup.py).
+SPARE = 1.05
 #: Stage times that run alone: how many of each, and how many in one go. The driver queues about
 #: a thousand launches, so a model with hundreds of kernels is held one forward pass at a time.
 ALONE_REPEATS = 24
@@ -112,7 +115,6 @@ class CudaPipeline:
             submitted = runtime.host_time()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
-        self._batch_s = wall_s / batches
         window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
         first = timed[0].h2d_start
         for e in timed:
@@ -123,6 +125,7 @@ class CudaPipeline:
                 e.d2h_start.elapsed_time(e.d2h_end),
                 e.h2d_start.elapsed_time(e.d2h_end),
             )
+        self._batch_s = _time_per_batch(window)
         return window
 
     def time_stages(self) -> StageTimes:
@@ -173,7 +176,7 @@ class CudaPipeline:
         batches = max(1, limits.batches)
         if not self._batch_s:
             return batches
-        batches = max(batches, math.ceil(limits.least_s / self._batch_s))
+        batches = max(batches, math.ceil(SPARE * limits.least_s / self._batch_s))
         if limits.budget_s < batches * self._batch_s:
             batches = min(batches, max(LEAST_BATCHES, int(limits.budget_s / self._batch_s)))
         return batches
@@ -261,3 +264,15 @@ class CudaPipeline:
             held = held and not late
             times += [start.elapsed_time(end) for start, end in pairs]
         return times, held
+
+
+def _time_per_batch(window: Window) -> float:
+    """Seconds that one more batch takes.
+
+    The wall time of few batches is also that of the first one, which nothing overlaps. Three stages
+    in a row last as long as two batches more at most.
+    """
+    if window.batches == 1:
+        return window.wall_s
+    later = (window.wall_s - window.latency[0] / 1e3) / (window.batches - 1)
+    return max(later, window.wall_s / (window.batches + 2))

@@ -37,6 +37,7 @@ class GraphPipeline(CudaPipeline):
         self._stream = runtime.new_stream()
         self._steps = depth * math.ceil(min(pool.batches, MOST_STEPS) / depth)
         self._replay: Callable[[], None] | None = None
+        self._end = (0, 0)
         self._pairs: list[tuple[Event, Event]] = []
 
     def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
@@ -65,6 +66,7 @@ class GraphPipeline(CudaPipeline):
             submitted = runtime.host_time()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
+        self._move_to_end()
         batches = replays * self._steps
         self._batch_s = wall_s / batches
         window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
@@ -76,6 +78,13 @@ class GraphPipeline(CudaPipeline):
 
     def _run_eagerly(self, limits: Limits) -> Window:
         return super().run(limits)
+
+    def _move_to_end(self) -> None:
+        """Put pool and outputs where a replay leaves them: it always uses the captured batches,
+        and eager ones may have run since."""
+        of_pool, of_outputs = self._end
+        self.pool.move_to(of_pool)
+        self._outputs.move_to(of_outputs)
 
     def _capture(self) -> Callable[[], None]:
         """Capture the steps: three streams that fork from one and join it again."""
@@ -97,6 +106,7 @@ class GraphPipeline(CudaPipeline):
                     self._stream.wait_event(event)
 
         replay = self._runtime.capture_graph(submit, self._stream)
+        self._end = self.pool.position(), self._outputs.position()
         for slot in slots:  # nor events of inside it after it
             slot.input_free = slot.output_free = None
         return replay

@@ -183,8 +183,14 @@ class CpuPipeline:
 
 @contextlib.contextmanager
 def quiet_collector() -> Iterator[None]:
-    """Keep the garbage collector out of a window: a full collection takes milliseconds."""
-    enabled = gc.isenabled()
+    """Keep the garbage collector out of a window: a full collection takes a tenth of a second.
+
+    Where it is off already, nothing changes: windows inside such a block follow each other without
+    a collection in between, in which the device would idle.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -192,5 +198,4 @@ def quiet_collector() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-        if enabled:
-            gc.enable()
+        gc.enable()

@@ -6,7 +6,7 @@ import math
 import statistics
 
 from numa_bench.records import JsonDict
-from numa_bench.worker.pipeline import Limits, Pipeline, Window
+from numa_bench.worker.pipeline import Limits, Pipeline, Window, quiet_collector
 
 #: Warm-up has settled when the median stage time of a block is within this of the block before:
 #: above the spread of batch times on a quiet machine (benchmarks/results), below the change that
@@ -39,13 +39,14 @@ def warm_up(
     done = Window()
     medians: list[float] = []
     settled = False
-    while not settled and done.wall_s < budget_s:
-        window = pipeline.run(Limits(block, budget_s - done.wall_s, block_s))
-        done.extend(window)
-        if window.batches >= block:
-            medians.append(statistics.median(window.busy_ms()))
-        enough = done.batches * batch_size >= least_samples and done.wall_s >= least_s
-        settled = enough and has_settled(medians)
+    with quiet_collector():
+        while not settled and done.wall_s < budget_s:
+            window = pipeline.run(Limits(block, budget_s - done.wall_s, block_s))
+            done.extend(window)
+            if window.batches >= block:
+                medians.append(statistics.median(window.busy_ms()))
+            enough = done.batches * batch_size >= least_samples and done.wall_s >= least_s
+            settled = enough and has_settled(medians)
     return done, {
         "rule": RULE,
         "settled": settled,

@@ -84,13 +84,20 @@ class Engines:
 
     def drain(self) -> float:
         """Work out all that was submitted; when its last operation ended, in seconds."""
+        self.advance(math.inf)
+        assert not any(stream.queue for stream in self.streams), "a wait for what never happens"
+        return max(stream.ready for stream in self.streams)
+
+    def advance(self, until: float) -> None:
+        """Work out what happened until this moment of the host's clock.
+
+        Whatever is submitted later begins later, so it changes nothing of it.
+        """
         while True:
             while any([self._advance(stream) for stream in self.streams if stream.queue]):
                 pass
-            if not self._next_copy_event():
+            if not self._next_copy_event(until):
                 break
-        assert not any(stream.queue for stream in self.streams), "a wait for what never happens"
-        return max(stream.ready for stream in self.streams)
 
     def _advance(self, stream: TimedStream) -> bool:
         """Work off what can be known now, up to the first copy; whether there was any."""
@@ -113,8 +120,8 @@ class Engines:
             moved = True
         return moved
 
-    def _next_copy_event(self) -> bool:
-        """Go to the next beginning or end of a copy; False where there is none to come.
+    def _next_copy_event(self, until: float) -> bool:
+        """Go to the next beginning or end of a copy; False where there is none by then.
 
         Whatever is still unknown depends on a copy that runs or waits, so nothing earlier is
         missed.
@@ -129,7 +136,7 @@ class Engines:
                 moment, stream = self._next_start(direction)
             if moment < when:
                 when, which, start = moment, direction, stream
-        if when == math.inf:
+        if when == math.inf or when > until:
             return False
         for running in self._running:
             if running is not None:

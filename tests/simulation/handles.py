@@ -43,12 +43,16 @@ class OrderedEvent:
         """See `Event.record`."""
         self.point = self._runtime.record_point(stream)
 
+    def query(self) -> bool:
+        """See `Event.query`. The host takes no order from it, so it hides no missing wait."""
+        return all(operation.step is not None for operation in self.point)
+
     def elapsed_time(self, end_event: OrderedEvent) -> float:
-        """Operations that the device ran in between, a millisecond each.
+        """Operations that the device ran in between, a microsecond each.
 
         Raises RuntimeError where one of the two has not happened.
         """
-        return float(end_event.step() - self.step())
+        return (end_event.step() - self.step()) * 1e-3
 
     def step(self) -> int:
         """When it happened. Raises RuntimeError when it has not."""

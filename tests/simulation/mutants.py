@@ -1,67 +1,96 @@
-"""Seven defects that a pipeline may have, put into the device that it runs on.
+"""Defects put into the source of the product's pipelines, one at a time.
 
-A pipeline that waits correctly, on a device that forgets one kind of wait, behaves like a pipeline
-that lacks it. A wait is known by what it protects: the operation that waits, and the one that it
-waits for.
+`LOST_WAITS` are the seven that a device could show: four waits that are missing, and memory that is
+given away early in three ways. `LOST_CAPTURES` are those of the CUDA graph's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from unittest import mock
 
-import torch
+from numa_bench.worker import cuda_pipeline, graph_pipeline
+from tests.simulation.pipelines import Classes
 
-from tests.simulation.ordering import OrderingRuntime
-from tests.simulation.races import Operation
-
-
-class WithoutWait(OrderingRuntime):
-    """An operation of kind `waiter` does not wait for one of kind `awaited`."""
-
-    def __init__(self, waiter: str, awaited: str, seed: int = 0) -> None:
-        super().__init__(seed)
-        self._dropped = (waiter, awaited)
-        self.dropped = 0
-
-    def keep_wait(self, awaited: Operation, kind: str) -> Operation | None:
-        """See `OrderingRuntime.keep_wait`."""
-        if (kind, awaited.kind) != self._dropped:
-            return awaited
-        self.dropped += 1
-        return None
+_PRODUCT = (cuda_pipeline, graph_pipeline)
 
 
-class EarlyInputRelease(OrderingRuntime):
-    """A no-op's input counts as free when its compute stage has ended, not its copy to the host."""
+@dataclass(frozen=True)
+class Mutant:
+    """One place of the source, and what is there instead.
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed)
-        self._computed: dict[str, Operation] = {}
+    `output` is the kind of output that shows the defect ("no-op", "fresh" or "graph"), `race` the
+    two kinds of operation that race: the one submitted first comes first.
+    """
 
-    def keep_wait(self, awaited: Operation, kind: str) -> Operation | None:
-        """See `OrderingRuntime.keep_wait`."""
-        if (kind, awaited.kind) == ("H2D", "D2H"):
-            return self._computed[awaited.name.replace("D2H", "compute")]
-        if awaited.kind == "compute":
-            self._computed[awaited.name] = awaited
-        return awaited
+    old: str
+    new: str
+    output: str
+    race: tuple[str, str]
 
 
-class WithoutClone(OrderingRuntime):
-    """The static output itself is copied to the host."""
+LOST_WAITS = {
+    "H2D does not wait until its input is free": Mutant(
+        "h2d.wait_event(slot.input_free)", "pass", "fresh", ("compute", "H2D")
+    ),
+    "compute does not wait for its input": Mutant(
+        "compute.wait_event(event.h2d_end)", "pass", "fresh", ("H2D", "compute")
+    ),
+    "compute does not wait until its output is free": Mutant(
+        "compute.wait_event(slot.output_free)", "pass", "fresh", ("D2H", "compute")
+    ),
+    "D2H does not wait for the output": Mutant(
+        "d2h.wait_event(event.compute_end)", "pass", "fresh", ("compute", "D2H")
+    ),
+    "a no-op's input is released early": Mutant(
+        "serial = no_op or ", "serial = ", "no-op", ("D2H", "H2D")
+    ),
+    "the static output is not cloned": Mutant(
+        "return self._runtime.clone(output) if self.static_output else output",
+        "return output",
+        "graph",
+        ("D2H", "compute"),
+    ),
+    "the output is released early": Mutant(
+        "slot.output = output\n", "pass\n", "fresh", ("D2H", "compute")
+    ),
+}
+#: Name -> source, what is there instead, and what CUDA says to the capture.
+LOST_CAPTURES = {
+    "the streams do not fork from the captured one": (
+        "                stream.wait_event(fork)\n",
+        "                pass\n",
+        "H2D on a stream that is not part of the capture",
+    ),
+    "the last copies are not joined": (
+        "(slot.events.h2d_end, slot.events.compute_end, slot.events.d2h_end)",
+        "(slot.events.h2d_end, slot.events.compute_end)",
+        "capture has unjoined work: D2H",
+    ),
+    "events of before the capture are waited for": (
+        "slot.input_free = slot.output_free = slot.output = None\n",
+        "slot.output = None\n",
+        "dependency created on uncaptured work",
+    ),
+}
 
-    def clone(self, tensor: torch.Tensor) -> torch.Tensor:
-        """See `CudaRuntime.clone`."""
-        return tensor
 
+def build_mutants(old: str, new: str) -> Classes:
+    """The product's pipelines with `old`, which occurs once in their source, replaced.
 
-class EarlyOutputRelease(OrderingRuntime):
-    """Nobody keeps the output: its memory is free for the next batch as soon as it is submitted."""
-
-    def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
-        """See `CudaRuntime.call_model`."""
-        output = super().call_model(model, batch)
-        region = self.memory.find(output)
-        assert region is not None
-        return region.tensor  # the same bytes, without a lease
+    Raises LookupError where it does not: the product has changed, and the mutant has to follow.
+    """
+    sources = {module.__name__: inspect.getsource(module) for module in _PRODUCT}
+    count = sum(source.count(old) for source in sources.values())
+    if count != 1 or old == new:
+        raise LookupError(f"{old!r} occurs {count} times in {', '.join(sources)}, not once")
+    # The graph pipeline's import finds the mutant of its base class.
+    with mock.patch.dict(sys.modules):
+        for name, source in sources.items():
+            module = sys.modules[name] = ModuleType(name)
+            exec(compile(source.replace(old, new), f"mutant of {name}", "exec"), vars(module))
+        cuda, graph = (sys.modules[name] for name in sources)
+    return Classes(cuda.CudaPipeline, graph.GraphPipeline)

@@ -26,8 +26,7 @@ from tests.simulation.capture import Capture
 from tests.simulation.handles import OrderedEvent, OrderedStream, StaticOutputModel
 from tests.simulation.memory import MemoryMap, Region
 from tests.simulation.races import Clock, Operation, Race, RaceDetector, join
-
-Run = Callable[[], None]
+from tests.simulation.schedule import Run, Schedule
 
 
 class OrderingRuntime:
@@ -43,7 +42,7 @@ class OrderingRuntime:
         self._default = OrderedStream(self, 0)
         self._streams = [self._default]
         self._current = [self._default]
-        self._queue: list[tuple[Operation, Run]] = []
+        self._schedule = Schedule()
         self._counts: dict[str, int] = defaultdict(int)
         self._host: Clock = {}
         self._steps = 0
@@ -82,12 +81,16 @@ class OrderingRuntime:
     def synchronize(self) -> None:
         """See `CudaRuntime.synchronize`."""
         self._refuse_capture("synchronising")
-        while self._queue:
+        while self._schedule:
             self._run_one()
         for stream in self._streams:
             self._host = join(self._host, *(end.clock for end in stream.ends()))
         # How far the device lags behind the host until the next time: anything from all to none.
         self._eagerness = self._random.choice((0.0, 0.3, 0.6, 1.0))
+
+    def hold_stream(self, seconds: float) -> None:  # noqa: ARG002 - there is no time here
+        """See `CudaRuntime.hold_stream`. It holds for as long as the order of operations has it."""
+        self._submit("hold", [], [], lambda: None)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """See `CudaRuntime.empty`."""
@@ -185,10 +188,6 @@ class OrderingRuntime:
         """A microsecond for each operation that ran."""
         return self._steps * 1e-6
 
-    def keep_wait(self, awaited: Operation, _kind: str) -> Operation | None:
-        """What an operation of this kind waits for in place of `awaited`; mutants override it."""
-        return awaited
-
     def add_wait(self, stream: OrderedStream, event: OrderedEvent) -> None:
         """What the next operation on a stream waits for."""
         capture = self._capture
@@ -223,11 +222,9 @@ class OrderingRuntime:
         stream = self._current[-1]
         if self._capture is not None:
             return self._capture.add(stream, kind, reads, writes, run)
-        kept = (self.keep_wait(awaited, kind) for awaited in stream.pending)
-        waits = [*([stream.tail] if stream.tail else []), *(wait for wait in kept if wait)]
-        operation = self._enqueue(kind, stream, waits, reads, writes, run)
+        operation = self._enqueue(kind, stream, stream.ends(), reads, writes, run)
         stream.tail, stream.pending = operation, []
-        while self._queue and self._random.random() < self._eagerness:
+        while self._schedule and self._random.random() < self._eagerness:
             self._run_one()
         return operation
 
@@ -243,7 +240,7 @@ class OrderingRuntime:
         operation = Operation(f"{kind} {self._counts[kind]}", kind, lane, waits, reads, writes)
         self._counts[kind] += 1
         self._detector.add(operation, self._host)
-        self._queue.append((operation, run))
+        self._schedule.add(operation, run)
         return operation
 
     def _replay(self, capture: Capture) -> None:
@@ -254,8 +251,7 @@ class OrderingRuntime:
         made: dict[Operation, Operation] = {}
         for node in capture.nodes:
             operation, run = node
-            kept = (self.keep_wait(made[earlier], operation.kind) for earlier in operation.waits)
-            waits = [start, *(wait for wait in kept if wait)]
+            waits = [start, *(made[earlier] for earlier in operation.waits)]
             lane = (capture.number, operation.lane)
             made[operation] = self._enqueue(
                 operation.kind, lane, waits, operation.reads, operation.writes, run
@@ -276,18 +272,13 @@ class OrderingRuntime:
 
     def _run_one(self) -> None:
         """Run one of the operations that nothing holds back."""
-        ready = [
-            place
-            for place, (operation, _) in enumerate(self._queue)
-            if all(earlier.step is not None for earlier in operation.waits)
-        ]
-        extremes = (ready[0], ready[-1], self._random.choice(ready))
-        operation, run = self._queue.pop(self._random.choice(extremes))
+        operation, run = self._schedule.pop(self._random)
         with torch.inference_mode():
             run()
         self._steps += 1
         operation.step = self._steps
         operation.waits = []  # a long run keeps no chain of all its operations
+        self._schedule.release_followers(operation)
 
 
 def void(_: object) -> None:

@@ -1,66 +1,67 @@
-"""The worker's pipeline on a simulated device, with a small pool of its own."""
+"""The worker's pipelines on a simulated device, with small buffers of their own."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 
-from numa_bench.worker import cuda_pipeline
-from tests.simulation.minimal_pipeline import MinimalPipeline
+from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.cuda_pipeline import CudaPipeline
+from numa_bench.worker.graph_pipeline import GraphPipeline
+from numa_bench.worker.pipeline import Model
 
-#: Whether the worker's pipeline goes through `CudaRuntime`.
-USES_RUNTIME = "runtime" in inspect.signature(cuda_pipeline.CudaPipeline).parameters
+
+class Classes(NamedTuple):
+    """A `CudaPipeline` and the `GraphPipeline` that is derived from it."""
+
+    cuda: type[CudaPipeline]
+    graph: type[GraphPipeline]
 
 
-class Pool:
-    """As `SamplePool`: batches in registered host memory, read round-robin."""
+PRODUCT = Classes(CudaPipeline, GraphPipeline)
+#: Batches of a pool, and of a ring where the depth does not ask for more.
+BATCHES = 5
+
+
+class RecordingPool(SamplePool):
+    """Registered host samples that note which of them were given out."""
 
     def __init__(
-        self,
-        runtime: Any,
-        shape: tuple[int, ...],
-        batches: int = 5,
-        dtype: torch.dtype = torch.float32,
+        self, runtime: Any, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
     ) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.tensor = torch.randn((batches, *shape), generator=generator).to(dtype)
-        self.batches = batches
-        self.nbytes = self.tensor.numel() * self.tensor.element_size()
-        self.address = self.tensor.data_ptr()
-        runtime.register_host(self.address, self.nbytes)
-        self.buffer = self
-        self.taken = 0
-
-    def batch(self, index: int) -> torch.Tensor:
-        """The batch that is given out after `index` others."""
-        return self.tensor[index % self.batches]
+        nbytes = BATCHES * math.prod(shape) * dtype.itemsize
+        super().__init__(shape, dtype, nbytes=nbytes, seed=0, registrar=runtime)
+        self.given: list[torch.Tensor] = []
 
     def next_batch(self) -> torch.Tensor:
-        """The next batch."""
-        self.taken += 1
-        return self.last_batch()
+        """See `BatchRing.next_batch`."""
+        self.given.append(super().next_batch())
+        return self.given[-1]
 
-    def last_batch(self) -> torch.Tensor:
-        """The batch that `next_batch` gave last."""
-        return self.batch(self.taken - 1)
 
-    def first_batch(self) -> torch.Tensor:
-        """Batch 0."""
-        return self.tensor[0]
+def make_ring(runtime: Any, model: Model, pool: SamplePool, depth: int) -> BatchRing:
+    """Registered host memory for a model's outputs."""
+    output = model(pool.first_batch().clone())
+    nbytes = BATCHES * output.numel() * output.element_size()
+    return BatchRing(
+        tuple(output.shape), output.dtype, nbytes=nbytes, least=max(2, depth), registrar=runtime
+    )
 
 
 def make_pipeline(
     runtime: Any,
-    model: Callable[[torch.Tensor], torch.Tensor],
-    pool: Any,
+    model: Model,
+    pool: SamplePool,
     depth: int,
     *,
     static_output: bool = False,
-) -> Any:
-    """The product's pipeline over a runtime, or the same written here where it uses none yet."""
-    out_shape = tuple(model(pool.first_batch().clone()).shape)
-    made: Any = cuda_pipeline.CudaPipeline if USES_RUNTIME else MinimalPipeline
-    return made(model, pool, out_shape, depth, runtime, static_output=static_output)
+    graph: bool = False,
+    classes: Classes = PRODUCT,
+) -> CudaPipeline:
+    """A pipeline over a runtime: the product's, or a mutant of it."""
+    outputs = make_ring(runtime, model, pool, depth)
+    if graph:
+        return classes.graph(model, pool, outputs, depth, runtime)
+    return classes.cuda(model, pool, outputs, depth, runtime, static_output=static_output)

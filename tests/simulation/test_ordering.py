@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from numa_bench.errors import MachineError
+from numa_bench.worker import cuda_pipeline
+from numa_bench.worker.cuda_pipeline import CudaPipeline
+from numa_bench.worker.pipeline import Limits
 from tests.simulation.handles import StaticOutputModel
-from tests.simulation.mutants import (
-    EarlyInputRelease,
-    EarlyOutputRelease,
-    WithoutClone,
-    WithoutWait,
-)
+from tests.simulation.mutants import LOST_CAPTURES, LOST_WAITS, build_mutants
 from tests.simulation.ordering import OrderingRuntime
-from tests.simulation.pipelines import Pool, make_pipeline
+from tests.simulation.pipelines import PRODUCT, Classes, RecordingPool, make_pipeline
 
 SHAPE = (2, 3, 4)
-SEEDS = range(4)
+SEEDS = range(8)
+DEPTHS = range(1, 9)
+#: Batches in one graph by depth: the pool's five, rounded up to whole rounds of the slots.
+STEPS = {1: 5, 2: 6, 3: 6, 4: 8, 5: 5, 6: 6, 7: 7, 8: 8}
 
 
 def double(batch: torch.Tensor) -> torch.Tensor:
@@ -34,25 +33,48 @@ def no_op(batch: torch.Tensor) -> torch.Tensor:
 MODELS = {"no-op": no_op, "fresh": double, "graph": double}
 
 
-def run(runtime: OrderingRuntime, kind: str, depth: int) -> int:
-    """Batches through the pipeline in several windows; how many outputs were wrong."""
+def make(
+    runtime: OrderingRuntime, kind: str, depth: int, *, graph: bool = False, classes: Classes
+) -> tuple[CudaPipeline, RecordingPool]:
+    """A pipeline whose model has this kind of output."""
     model = StaticOutputModel(double) if kind == "graph" else MODELS[kind]
-    pool = Pool(runtime, SHAPE)
-    pipeline = make_pipeline(runtime, model, pool, depth, static_output=kind == "graph")
-    wrong = 0
+    pool = RecordingPool(runtime, SHAPE)
+    static = kind == "graph"
+    made = make_pipeline(
+        runtime, model, pool, depth, static_output=static, graph=graph, classes=classes
+    )
+    return made, pool
+
+
+def run(runtime: OrderingRuntime, kind: str, depth: int, classes: Classes = PRODUCT) -> int:
+    """Batches through the pipeline in several windows; how many outputs were wrong."""
+    pipeline, pool = make(runtime, kind, depth, classes=classes)
     for batches in (1, 3, 20):
-        first = pool.taken
-        runtime.delivered.clear()
-        pipeline.run(batches, 1e9)
-        expected = [MODELS[kind](pool.batch(first + index)) for index in range(batches)]
-        assert len(runtime.delivered) == batches
-        pairs = zip(runtime.delivered, expected, strict=True)
-        wrong += sum(not torch.equal(output, right) for output, right in pairs)
-    return wrong
+        pipeline.run(Limits(batches))
+    assert len(runtime.delivered) == 24
+    return count_wrong(runtime.delivered, pool.given, kind)
+
+
+def replay(runtime: OrderingRuntime, kind: str, depth: int, classes: Classes = PRODUCT) -> int:
+    """Batches through the captured pipeline; how many outputs were wrong."""
+    pipeline, pool = make(runtime, kind, depth, graph=True, classes=classes)
+    windows = [pipeline.run(Limits(batches)) for batches in (1, 20)]
+    replayed = sum(window.batches for window in windows)
+    eager, captured = pool.given[: -STEPS[depth]], pool.given[-STEPS[depth] :]
+    assert replayed % len(captured) == 0
+    expected = [*eager, *captured * (replayed // len(captured))]
+    assert len(runtime.delivered) == len(expected)
+    return count_wrong(runtime.delivered, expected, kind)
+
+
+def count_wrong(outputs: list[torch.Tensor], inputs: list[torch.Tensor], kind: str) -> int:
+    """How many of the outputs are not the model's."""
+    pairs = zip(outputs, inputs, strict=True)
+    return sum(not torch.equal(output, MODELS[kind](source)) for output, source in pairs)
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("depth", range(1, 9))
+@pytest.mark.parametrize("depth", DEPTHS)
 def test_the_pipeline_is_right_in_every_order(depth: int, kind: str) -> None:
     for seed in SEEDS:
         runtime = OrderingRuntime(seed)
@@ -61,59 +83,97 @@ def test_the_pipeline_is_right_in_every_order(depth: int, kind: str) -> None:
         assert [str(race) for race in runtime.races] == []
 
 
-def mutants() -> dict[str, tuple[Callable[[int], OrderingRuntime], str, str, str]]:
-    """Name -> the device with the defect, the kind of output, and the two kinds that race."""
-    return {
-        "H2D does not wait until its input is free": (
-            lambda seed: WithoutWait("H2D", "compute", seed),
-            "fresh",
-            "compute",
-            "H2D",
-        ),
-        "compute does not wait for its input": (
-            lambda seed: WithoutWait("compute", "H2D", seed),
-            "fresh",
-            "H2D",
-            "compute",
-        ),
-        "compute does not wait until its output is free": (
-            lambda seed: WithoutWait("compute", "D2H", seed),
-            "fresh",
-            "D2H",
-            "compute",
-        ),
-        "D2H does not wait for the output": (
-            lambda seed: WithoutWait("D2H", "compute", seed),
-            "fresh",
-            "compute",
-            "D2H",
-        ),
-        "a no-op's input is released early": (EarlyInputRelease, "no-op", "D2H", "H2D"),
-        "the static output is not cloned": (WithoutClone, "graph", "D2H", "compute"),
-        "the output is released early": (EarlyOutputRelease, "fresh", "D2H", "compute"),
-    }
+@pytest.mark.parametrize("kind", ["no-op", "fresh"])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_replayed_pipeline_is_right_in_every_order(depth: int, kind: str) -> None:
+    for seed in SEEDS:
+        runtime = OrderingRuntime(seed)
+
+        assert replay(runtime, kind, depth) == 0
+        assert [str(race) for race in runtime.races] == []
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8])
+def test_a_window_that_times_a_sample_of_its_batches_is_right_too(
+    depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_pipeline, "MOST_TIMED", 4)
+    for seed in SEEDS:
+        runtime = OrderingRuntime(seed)
+        pipeline, pool = make(runtime, "fresh", depth, classes=PRODUCT)
+
+        assert [pipeline.run(Limits(batches)).stride for batches in (20, 3, 9)] == [5, 1, 3]
+        assert count_wrong(runtime.delivered, pool.given, "fresh") == 0
+        assert runtime.races == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "graph"), [*((kind, False) for kind in MODELS), ("no-op", True), ("fresh", True)]
+)
+def test_stages_by_themselves_race_with_nothing(kind: str, graph: bool) -> None:
+    for seed in SEEDS:
+        runtime = OrderingRuntime(seed)
+        # With seven slots the ring of outputs is longer than the pool.
+        pipeline, pool = make(runtime, kind, 7, graph=graph, classes=PRODUCT)
+        for _ in range(2):
+            pipeline.run(Limits(8))
+            assert torch.equal(pipeline.last_output(), MODELS[kind](pool.last_batch()))
+            pipeline.time_stages()
+            assert torch.equal(pipeline.last_output(), MODELS[kind](pool.last_batch()))
+        assert [str(race) for race in runtime.races] == []
 
 
 @pytest.mark.parametrize("depth", [2, 3, 8])
-@pytest.mark.parametrize("name", mutants())
+@pytest.mark.parametrize("name", LOST_WAITS)
 def test_every_defect_is_caught_and_named(name: str, depth: int) -> None:
-    make, kind, first, second = mutants()[name]
+    mutant = LOST_WAITS[name]
+    classes = build_mutants(mutant.old, mutant.new)
     for seed in SEEDS:
-        runtime = make(seed)
-        run(runtime, kind, depth)
+        runtime = OrderingRuntime(seed)
+        run(runtime, mutant.output, depth, classes)
 
-        pairs = {(race.first.split()[0], race.second.split()[0]) for race in runtime.races}
-        assert pairs == {(first, second)}
+        assert racing_kinds(runtime) == {mutant.race}
         race = runtime.races[0]
         assert f"missing is a wait of {race.second} for the end of {race.first}" in str(race)
 
 
-@pytest.mark.parametrize("name", mutants())
+@pytest.mark.parametrize("name", [name for name, m in LOST_WAITS.items() if m.output != "graph"])
+def test_every_defect_is_caught_in_a_replay(name: str) -> None:
+    mutant = LOST_WAITS[name]
+    classes = build_mutants(mutant.old, mutant.new)
+    for seed in SEEDS:
+        runtime = OrderingRuntime(seed)
+        replay(runtime, mutant.output, 2, classes)
+
+        assert racing_kinds(runtime) == {mutant.race}
+
+
+@pytest.mark.parametrize("name", LOST_WAITS)
 def test_every_defect_shows_in_an_output_too(name: str) -> None:
     """The queue really runs in an order that a defect allows: values go wrong, not only clocks."""
-    make, kind, _, __ = mutants()[name]
+    mutant = LOST_WAITS[name]
+    classes = build_mutants(mutant.old, mutant.new)
 
-    assert sum(run(make(seed), kind, 2) for seed in range(12)) > 0
+    assert sum(run(OrderingRuntime(seed), mutant.output, 2, classes) for seed in range(12)) > 0
+
+
+@pytest.mark.parametrize("name", LOST_CAPTURES)
+def test_a_capture_that_is_not_closed_is_refused(name: str) -> None:
+    old, new, message = LOST_CAPTURES[name]
+
+    with pytest.raises(RuntimeError, match=message):
+        replay(OrderingRuntime(), "fresh", 2, build_mutants(old, new))
+
+
+def test_a_mutant_that_changes_nothing_is_refused() -> None:
+    for old in ("no such line", "slot.output"):
+        with pytest.raises(LookupError, match="not once"):
+            build_mutants(old, "pass")
+
+
+def racing_kinds(runtime: OrderingRuntime) -> set[tuple[str, str]]:
+    """The kinds of operation that race, the one submitted first first."""
+    return {(race.first.split()[0], race.second.split()[0]) for race in runtime.races}
 
 
 def test_freed_memory_goes_to_the_stream_that_owns_it() -> None:
@@ -153,13 +213,15 @@ def test_a_copy_of_memory_that_is_not_registered_is_refused() -> None:
 def test_an_event_that_has_not_happened_has_no_time() -> None:
     runtime = OrderingRuntime()
     stream, event = runtime.new_stream(), runtime.new_event()
-    source = Pool(runtime, (4,)).first_batch()
+    pool = RecordingPool(runtime, (4,))
     with runtime.use_stream(stream):
-        runtime.copy(runtime.empty((4,), torch.float32), source)
+        runtime.copy(runtime.empty((4,), torch.float32), pool.first_batch())
     event.record(stream)
+    assert not event.query()
     with pytest.raises(RuntimeError, match="synchronise first"):
         event.elapsed_time(event)
     runtime.synchronize()
+    assert event.query()
     assert event.elapsed_time(event) == 0
 
 
@@ -170,9 +232,11 @@ def test_synchronous_copies_bring_values_in_and_out() -> None:
     assert runtime.races == []
 
 
-def graph_step(runtime: OrderingRuntime, *, join: bool = True) -> tuple[list[bool], list[str]]:
+def graph_step(
+    runtime: OrderingRuntime, *, fork_late: bool = True, join: bool = True
+) -> tuple[list[bool], list[str]]:
     """A whole step as a graph that forks to a copy stream; whether outputs were right, races."""
-    pool, target = Pool(runtime, SHAPE, batches=1), torch.zeros(2, 5)
+    pool, target = RecordingPool(runtime, SHAPE), torch.zeros(2, 5)
     runtime.register_host(target.data_ptr(), target.numel() * 4)
     main, side = runtime.new_stream(), runtime.new_stream()
     device_input = runtime.empty(SHAPE, torch.float32)
@@ -180,8 +244,11 @@ def graph_step(runtime: OrderingRuntime, *, join: bool = True) -> tuple[list[boo
 
     def submit() -> None:
         runtime.copy(device_input, pool.first_batch())
+        if not fork_late:
+            fork.record(main)
         output = runtime.call_model(double, device_input)
-        fork.record(main)
+        if fork_late:
+            fork.record(main)
         side.wait_event(fork)
         with runtime.use_stream(side):
             runtime.copy(target, output)
@@ -193,7 +260,7 @@ def graph_step(runtime: OrderingRuntime, *, join: bool = True) -> tuple[list[boo
     right = []
     for value in range(6):
         runtime.synchronize()
-        pool.tensor.fill_(value)
+        pool.first_batch().fill_(value)
         with runtime.use_stream(main):
             replay()
             replay()
@@ -208,7 +275,7 @@ def test_a_captured_step_replays_in_order() -> None:
 
 
 def test_a_wait_that_a_captured_step_lacks_is_named() -> None:
-    _, races = graph_step(WithoutWait("D2H", "compute"))
+    _, races = graph_step(OrderingRuntime(), fork_late=False)
 
     assert any("D2H 0 reads device block" in race for race in races)
 

@@ -64,6 +64,10 @@ class TimedEvent:
         """See `Event.record`."""
         self._runtime.record_event(self, stream)
 
+    def query(self) -> bool:
+        """See `Event.query`."""
+        return self.stamp is None or self._runtime.has_happened(self.stamp)
+
     def elapsed_time(self, end_event: TimedEvent) -> float:
         """See `Event.elapsed_time`. Raises RuntimeError where one of them has not happened."""
         return (end_event.time() - self.time()) * 1e3
@@ -137,13 +141,17 @@ class TimingRuntime:
             target.copy_(self._models.evaluate(content))
             self._delivered = None
 
+    def hold_stream(self, seconds: float) -> None:
+        """See `CudaRuntime.hold_stream`. One kernel that lasts exactly so long."""
+        self._do(self._hold, seconds, self._current[-1])
+
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """See `CudaRuntime.empty`. Memory that is never touched costs the real host nothing."""
         return self._memory.allocate(tuple(shape), dtype)
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         """See `CudaRuntime.copy`. Raises MachineError for host memory that is not registered."""
-        inwards = target.data_ptr() in self._memory.contents
+        inwards = self.is_on_device(target)
         self._host.require(source if inwards else target)
         self._do(self._copy, target, source, self._current[-1], inwards)
 
@@ -227,6 +235,15 @@ class TimingRuntime:
         """Submit an event to a stream (None: the current one)."""
         self._do(self._record, event, stream or self._current[-1])
 
+    def is_on_device(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor is memory of the device."""
+        return tensor.data_ptr() in self._memory.contents
+
+    def has_happened(self, stamp: Stamp) -> bool:
+        """Whether a recording was reached by now."""
+        self._engines.advance(self._now)
+        return stamp.time is not None and stamp.time <= self._now
+
     def _wait_event(self, stream: TimedStream, event: TimedEvent) -> None:
         self._do(self._wait, stream, event)
 
@@ -250,6 +267,10 @@ class TimingRuntime:
         self._pay(self.links.event_s)
         if event.stamp is not None:
             stream.add_wait(event.stamp)
+
+    def _hold(self, seconds: float, stream: TimedStream) -> None:
+        self._pay(self.links.launch_s)
+        stream.add_kernel(self._now, seconds)
 
     def _copy(
         self, target: torch.Tensor, source: torch.Tensor, stream: TimedStream, inwards: bool
