@@ -7,24 +7,20 @@ fix. Pure: nothing here inspects the machine.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from numa_bench.config import schema as cfg
+from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import (
     ExperimentConfig,
-    OutputConfig,
-    ProfilerConfig,
     RunnerConfig,
     TestConfig,
-    TrackingConfig,
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
-from numa_bench.redaction import has_credentials, is_secret, redact_credentials
 
 NODE_WORDS = ("all", "local", "remote", "unbound")
 MEMORY_WORDS = ("all", "local", "remote", "same")
@@ -42,14 +38,13 @@ _AT_LEAST_ONE = (
     "cpu_threads",
 )
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def validate_config(config: RunnerConfig) -> None:
     """Raise ConfigError for the first setting that cannot be used."""
-    _check_output(config.output)
-    _check_profiler(config.profiler)
-    _check_tracking(config.tracking)
+    check_output(config.output)
+    check_profiler(config.profiler)
+    check_tracking(config.tracking)
     check_experiment(config.experiment)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
@@ -165,25 +160,6 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
         )
 
 
-def check_at_least(key: str, value: float, least: int) -> None:
-    """Raise ConfigError if `value` is below `least` or NaN."""
-    if not value >= least:
-        raise ConfigError(key, value, f"must be at least {least}")
-
-
-def check_seconds(key: str, value: float) -> None:
-    """Raise ConfigError unless `value` is finite and not negative; JSON has no infinity."""
-    check_at_least(key, value, 0)
-    if math.isinf(value):
-        raise ConfigError(key, value, "must be finite; use a large number of seconds")
-
-
-def check_one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError if `value` is not among `choices`."""
-    if value not in choices:
-        raise ConfigError(key, value, f"unknown; use one of {', '.join(choices)}")
-
-
 def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
     """Parse a list of numbers and words in any of the accepted notations.
 
@@ -228,77 +204,3 @@ def _parts(key: str, value: Any) -> list[Any]:
     if isinstance(value, int):
         return [value]
     raise ConfigError(key, value, "use a number, a list such as [0,1], or null")
-
-
-def _check_output(output: OutputConfig) -> None:
-    check_one_of("output.progress", output.progress, cfg.PROGRESS)
-    check_one_of("output.log_level", output.log_level, cfg.LOG_LEVELS)
-    check_at_least("output.error_lines", output.error_lines, 0)
-    check_seconds("output.grace_s", output.grace_s)
-    check_root(output.root)
-
-
-def _check_profiler(profiler: ProfilerConfig) -> None:
-    check_one_of("profiler.kind", profiler.kind, cfg.PROFILERS)
-    check_one_of("profiler.capture", profiler.capture, cfg.CAPTURES)
-    if profiler.kind == "torch" and profiler.capture == "run":
-        raise ConfigError(
-            "profiler.capture", "run", "torch.profiler can only record a window; use profiler=nsys"
-        )
-    check_at_least("profiler.batches", profiler.batches, 1)
-    if not profiler.budget_s > 0:
-        raise ConfigError("profiler.budget_s", profiler.budget_s, "must be greater than 0")
-    check_seconds("profiler.budget_s", profiler.budget_s)
-    if not profiler.trace:
-        raise ConfigError("profiler.trace", [], "must not be empty; use at least nvtx")
-    if profiler.capture == "window" and "nvtx" not in profiler.trace:
-        raise ConfigError(
-            "profiler.trace",
-            profiler.trace,
-            "must include nvtx, which marks the profiled window; add it",
-        )
-    for name in profiler.env:
-        if is_secret(name):
-            raise ConfigError(
-                "profiler.env",
-                name,
-                "looks like a secret, and reports contain the environment; remove it",
-            )
-
-
-def _check_tracking(tracking: TrackingConfig) -> None:
-    if not tracking.timeout_s > 0:
-        raise ConfigError("tracking.timeout_s", tracking.timeout_s, "must be greater than 0")
-    check_seconds("tracking.timeout_s", tracking.timeout_s)
-    check_at_least("tracking.series_points", tracking.series_points, 0)
-    check_at_least("tracking.max_file_mb", tracking.max_file_mb, 0)
-    if tracking.wandb.mode is not None:
-        check_one_of("tracking.wandb.mode", tracking.wandb.mode, cfg.WANDB_MODES)
-    check_uri(tracking.mlflow.uri)
-
-
-def check_uri(uri: str | None) -> None:
-    """Raise ConfigError if a URI contains credentials, because settings are written to files."""
-    if uri and has_credentials(uri):
-        raise ConfigError(
-            "tracking.mlflow.uri",
-            redact_credentials(uri),
-            "contains a user name or password, and settings are stored in files; use the variables "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI",
-        )
-
-
-def check_root(root: str) -> None:
-    """Raise ConfigError if the output directory is empty: studies would be written below /."""
-    if not root.strip():
-        raise ConfigError("output.root", "''", "must not be empty; set a directory")
-
-
-def check_name(key: str, name: str) -> None:
-    """Raise ConfigError unless a name is safe as the name of a directory."""
-    if not _NAME.fullmatch(name) or len(name) > 80:
-        raise ConfigError(
-            key,
-            name,
-            "use letters, digits, '.', '_' and '-', at most 80, starting with a letter or digit",
-        )

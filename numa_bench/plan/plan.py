@@ -8,15 +8,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from numa_bench.config.schema import (
-    ExperimentConfig,
-    OutputConfig,
-    ProfilerConfig,
-    RunnerConfig,
-    TestConfig,
-    TrackingConfig,
-    ViTConfig,
-)
+from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
+from numa_bench.config.schema import ExperimentConfig, RunnerConfig, TestConfig, ViTConfig
 from numa_bench.config.validation import merge_test_settings
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology

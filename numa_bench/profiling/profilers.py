@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench.config.schema import ProfilerConfig
+from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
 from numa_bench.profiling.hiding import can_hide, find_exposed_secrets, wrap_argv

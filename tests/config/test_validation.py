@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from numa_bench.config.output_schema import OutputConfig
 from numa_bench.config.schema import (
     ExperimentConfig,
     HardwareConfig,
-    OutputConfig,
     RunnerConfig,
     TestConfig,
     ViTConfig,
