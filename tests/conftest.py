@@ -23,10 +23,13 @@ from numa_bench.config import hydra_app
 from numa_bench.config.loading import load_config
 from numa_bench.config.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling import nsys
 from tests.machines import laptop
+from tests.simulation.machine import SimulatedMachine
+from tests.simulation.numactl_shim import BINDING
 
 # Workers of xdist inherit this process's environment, in which NSYS is replaced below.
 os.environ.setdefault("TESTS_NSYS", os.environ.get("NSYS") or "nsys")
@@ -119,6 +122,25 @@ def plan(load: Callable[..., RunnerConfig]) -> Callable[..., Plan]:
         return build_plan(load(*overrides), machine, machine.gpus, touched)
 
     return planned
+
+
+@pytest.fixture
+def simulate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[SimulatedMachine], None]]:
+    """Put a simulated machine in place of this one, here and in processes that are started."""
+
+    def installed(machine: SimulatedMachine) -> None:
+        directory = tmp_path / "machine"
+        directory.mkdir()
+        for name, value in machine.install(directory).items():
+            monkeypatch.setenv(name, value)
+        for name in ("CUDA_VISIBLE_DEVICES", BINDING):
+            monkeypatch.delenv(name, raising=False)
+        current_backend.cache_clear()
+
+    yield installed
+    current_backend.cache_clear()
 
 
 def without_hydra(node: DictConfig) -> DictConfig:

@@ -33,7 +33,7 @@ class Device:
         runtime = self.runtime
         if runtime is None:
             return model
-        return lambda batch: runtime.to_host(model(runtime.to_device(batch)))
+        return lambda batch: runtime.to_host(runtime.call_model(model, runtime.to_device(batch)))
 
 
 def prepare_device(spec: RunSpec) -> Device:
@@ -46,17 +46,19 @@ def prepare_device(spec: RunSpec) -> Device:
     threads = spec.test.cpu_threads or allowed
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if spec.test.precision == "tf32" else "highest")
+    backend = current_backend()
     warnings: tuple[str, ...] = ()
+    if backend.simulated:
+        warnings += (f"simulated: {backend.simulated}",)
     if threads > allowed:
-        warnings = (f"threads: {threads} on {allowed} CPUs, they take turns",)
+        warnings += (f"threads: {threads} on {allowed} CPUs, they take turns",)
     if spec.device.kind == "cpu":
         if spec.test.precision == "tf32":
             raise Waived("tf32 is a GPU format; use precision=fp32 on the CPU")
         if spec.test.cuda_graph:
             raise Waived("cuda_graph needs a GPU")
         return Device(torch.device("cpu"), warnings=warnings)
-    make_runtime = current_backend().cuda_runtime or TorchCuda
-    runtime: CudaRuntime = make_runtime()
+    runtime: CudaRuntime = (backend.cuda_runtime or TorchCuda)()
     found = runtime.properties()
     if spec.device.gpu_uuid not in (None, found.uuid):
         raise RuntimeError(f"asked for GPU {spec.device.gpu_uuid}, torch sees {found.uuid}")

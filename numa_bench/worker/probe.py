@@ -27,7 +27,8 @@ def probe_gpu() -> dict[str, Any]:
         found = runtime.properties()
         answer |= {"uuid": found.uuid, "name": found.name}
         ones = runtime.to_device(torch.ones(4))
-        total = float(runtime.to_host(ones + ones).sum())
+        twos = runtime.call_model(lambda tensor: tensor + tensor, ones)
+        total = float(runtime.to_host(twos).sum())
         runtime.synchronize()
         if total != 8.0:
             answer["error"] = f"1 + 1 on the GPU gave {total / 4}"

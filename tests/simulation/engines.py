@@ -56,6 +56,36 @@ class TimedStream:
         self.queue.append((_COPY, submitted, direction, seconds))
 
 
+class TimedEvent:
+    """An event of the virtual clock."""
+
+    def __init__(
+        self,
+        record: Callable[[TimedEvent, TimedStream | None], None],
+        has_happened: Callable[[Stamp], bool],
+    ) -> None:
+        self._record, self._has_happened = record, has_happened
+        self.stamp: Stamp | None = None
+
+    def record(self, stream: TimedStream | None = None) -> None:
+        """See `Event.record`."""
+        self._record(self, stream)
+
+    def query(self) -> bool:
+        """See `Event.query`."""
+        return self.stamp is None or self._has_happened(self.stamp)
+
+    def elapsed_time(self, end_event: TimedEvent) -> float:
+        """See `Event.elapsed_time`. Raises RuntimeError where one of them has not happened."""
+        return (end_event.time() - self.time()) * 1e3
+
+    def time(self) -> float:
+        """Seconds of the virtual clock. Raises RuntimeError when it has not happened."""
+        if self.stamp is None or self.stamp.time is None:
+            raise RuntimeError("device not ready: the event has not happened; synchronise first")
+        return self.stamp.time
+
+
 class _Copy:
     """A copy that runs: `left` seconds if it were alone."""
 

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from numa_bench.machine.backend import VARIABLE, Backend
 from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
+from tests.simulation.links import LinkModel, Links
 from tests.simulation.numactl_shim import BINDING, MACHINE
 
 if TYPE_CHECKING:
-    from tests.simulation.timing import Links, TimingRuntime
+    from tests.simulation.timing import TimingRuntime
 
 BACKEND = "tests.simulation.machine:backend"
 _SHIM = Path(__file__).with_name("numactl_shim.py")
@@ -52,34 +53,6 @@ class SimulatedGpu:
     address: str
     uuid: str
     name: str = "NVIDIA H100 80GB HBM3"
-
-
-@dataclass(frozen=True)
-class LinkModel:
-    """What copies, launches and arithmetic cost. Factors apply to what crosses the sockets.
-
-    `remote_link`: bandwidth of a copy whose memory is on the other socket, of that on its own;
-    `remote_host`: host cost of a submission from a CPU of the other socket, of that from its own.
-    `duplex_gb_per_s` bounds both directions of one GPU together, `socket_gb_per_s` all that one
-    process moves between the sockets. `noise` is the standard deviation of an operation's time,
-    `run_noise` that of a whole process, both relative.
-    """
-
-    h2d_gb_per_s: float = 50.0
-    d2h_gb_per_s: float = 48.0
-    latency_us: float = 3.0
-    duplex_gb_per_s: float = 90.0
-    socket_gb_per_s: float = 60.0
-    remote_link: float = 1.0
-    remote_host: float = 1.0
-    same_socket_link: float = 1.0
-    tflop_per_s: float = 40.0
-    kernel_us: float = 2.0
-    launch_us: float = 4.0
-    submit_us: float = 2.0
-    event_us: float = 0.3
-    noise: float = 0.01
-    run_noise: float = 0.002
 
 
 @dataclass(frozen=True)
@@ -129,8 +102,6 @@ class SimulatedMachine:
 
     def links(self, gpu: SimulatedGpu, cpu_node: int, memory_nodes: Sequence[int]) -> Links:
         """What a process bound there sees of its GPU."""
-        from tests.simulation.timing import Links
-
         link = self.link
         factors = [self._link_factor(gpu.node, node) for node in memory_nodes]
         # Pages alternate between the nodes, so times add up, not rates.

@@ -11,20 +11,12 @@ from numa_bench.worker.cuda_pipeline import CudaPipeline
 from numa_bench.worker.models import build_model
 from numa_bench.worker.pipeline import Limits, Model, Window
 from numa_bench.workload import output_shape, vit_flop
+from tests.simulation.links import Links
 from tests.simulation.model_cost import measure_cost
 from tests.simulation.pipelines import RecordingPool, make_pipeline
-from tests.simulation.timing import Links, TimingRuntime
+from tests.simulation.timing import TimingRuntime
+from tests.simulation.workloads import SHAPE, US, matmul
 from tests.specs import make_spec
-
-#: A batch of 1e6 bytes: 20 us at 50 GB/s.
-SHAPE = (10, 25_000)
-WEIGHT = torch.ones(25_000, 250)
-US = 1e-6
-
-
-def matmul(batch: torch.Tensor) -> torch.Tensor:
-    """One kernel of 2 x 10 x 25000 x 250 = 0.125 GFLOP; its output takes 0.2 us."""
-    return batch @ WEIGHT
 
 
 def run(

@@ -27,13 +27,18 @@ class HostRanges:
         del self._ranges[address]
         self._known.clear()
 
+    def holds(self, tensor: torch.Tensor) -> bool:
+        """Whether a host tensor is in registered memory."""
+        address = tensor.data_ptr()
+        end = address + tensor.numel() * tensor.element_size()
+        return any(at <= address and end <= at + n for at, n in self._ranges.items())
+
     def require(self, tensor: torch.Tensor) -> None:
         """Raise MachineError where a host tensor is not in registered memory."""
         address = tensor.data_ptr()
         if address in self._known:
             return
-        end = address + tensor.numel() * tensor.element_size()
-        if not any(at <= address and end <= at + n for at, n in self._ranges.items()):
+        if not self.holds(tensor):
             raise MachineError("a copy of host memory that is not registered is not asynchronous")
         self._known.add(address)
 

@@ -15,68 +15,19 @@ import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
 from numa_bench.worker.cuda_runtime import DeviceProperties
-from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedStream
+from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedEvent, TimedStream
+from tests.simulation.links import Links
 from tests.simulation.model_cost import Content, ModelCost, ModelRunner
 from tests.simulation.timed_memory import DeviceMemory, HostRanges
 
 #: Values of noise made once and used in turn; a prime, so that stages do not fall into step.
 _NOISE_VALUES = 4093
-
-
-@dataclass(frozen=True)
-class Links:
-    """What one process sees of its GPU: rates in bytes and FLOP per second, costs in seconds.
-
-    `both_bytes_per_s` bounds copies in both directions together. `launch_s` is the host's cost of
-    one kernel, `submit_s` of one copy or graph launch, `event_s` of recording or waiting for one
-    event. A kernel takes `kernel_s` at least. `noise` and `run_noise` are relative standard
-    deviations, of one operation and of all operations of a process.
-    """
-
-    h2d_bytes_per_s: float = 50e9
-    d2h_bytes_per_s: float = 50e9
-    both_bytes_per_s: float = float("inf")
-    latency_s: float = 0.0
-    flop_per_s: float = 40e12
-    kernel_s: float = 0.0
-    launch_s: float = 0.0
-    submit_s: float = 0.0
-    event_s: float = 0.0
-    noise: float = 0.0
-    run_noise: float = 0.0
-
-
-class TimedEvent:
-    """An event of the virtual clock."""
-
-    def __init__(self, runtime: TimingRuntime) -> None:
-        self._runtime = runtime
-        self.stamp: Stamp | None = None
-
-    def record(self, stream: TimedStream | None = None) -> None:
-        """See `Event.record`."""
-        self._runtime.record_event(self, stream)
-
-    def query(self) -> bool:
-        """See `Event.query`."""
-        return self.stamp is None or self._runtime.has_happened(self.stamp)
-
-    def elapsed_time(self, end_event: TimedEvent) -> float:
-        """See `Event.elapsed_time`. Raises RuntimeError where one of them has not happened."""
-        return (end_event.time() - self.time()) * 1e3
-
-    def time(self) -> float:
-        """Seconds of the virtual clock. Raises RuntimeError when it has not happened."""
-        if self.stamp is None or self.stamp.time is None:
-            raise RuntimeError("device not ready: the event has not happened; synchronise first")
-        return self.stamp.time
 
 
 class TimingRuntime:
@@ -120,7 +71,7 @@ class TimingRuntime:
 
     def new_event(self) -> TimedEvent:
         """See `CudaRuntime.new_event`."""
-        return TimedEvent(self)
+        return TimedEvent(self.record_event, self.has_happened)
 
     @contextlib.contextmanager
     def use_stream(self, stream: TimedStream) -> Iterator[None]:
@@ -234,6 +185,10 @@ class TimingRuntime:
     def record_event(self, event: TimedEvent, stream: TimedStream | None) -> None:
         """Submit an event to a stream (None: the current one)."""
         self._do(self._record, event, stream or self._current[-1])
+
+    def is_pinned(self, tensor: torch.Tensor) -> bool:
+        """Whether a host tensor is in registered memory."""
+        return self._host.holds(tensor)
 
     def is_on_device(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor is memory of the device."""

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from numa_bench.machine import page_placement
+from numa_bench.machine.backend import current_backend
 from numa_bench.records import RunResult, RunSpec, VitSpec
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
 from numa_bench.worker.cuda_pipeline import MOST_TIMED, CudaPipeline
 from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
 from numa_bench.worker.pipeline import Limits, Model
+from tests.simulation.machine import SimulatedMachine, dual_socket_4_gpus
+from tests.simulation.timing import TimingRuntime
 from tests.specs import NO_OP, make_spec
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
-]
 VIT = VitSpec("medium", 32, 4, 256, 4, 64, 1024)
 SHAPE = (4, 3, 64, 64)
 
 
+REAL = pytest.param(
+    "real",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
+    ],
+)
+
+
+@pytest.fixture(autouse=True, params=[REAL, "simulated"])
+def device(
+    request: pytest.FixtureRequest,
+    simulate: Callable[[SimulatedMachine], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """The GPU of this machine, or that of a simulated one."""
+    if request.param == "simulated":
+        simulate(dual_socket_4_gpus())
+        # Graphs are really captured from the model; code for a GPU that is not there is not made.
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    return str(request.param)
+
+
 @pytest.fixture
 def runtime() -> CudaRuntime:
-    return TorchCuda()
+    """The device's runtime, as the worker gets it."""
+    made: CudaRuntime = (current_backend().cuda_runtime or TorchCuda)()
+    return made
+
+
+def is_pinned(runtime: CudaRuntime, tensor: torch.Tensor) -> bool:
+    """Whether the device knows the memory as page-locked."""
+    if isinstance(runtime, TimingRuntime):
+        return runtime.is_pinned(tensor)
+    return tensor.is_pinned()
 
 
 def make_pipeline(
@@ -41,8 +74,9 @@ def run(spec: RunSpec) -> RunResult:
     return worker.run_spec(spec, worker.Files(Path("unused")))
 
 
-def test_registered_memory_is_pinned_for_torch(runtime: CudaRuntime) -> None:
-    assert HostBuffer((1 << 20,), torch.uint8, runtime).tensor.is_pinned()
+def test_registered_memory_is_pinned(runtime: CudaRuntime) -> None:
+    assert is_pinned(runtime, HostBuffer((1 << 20,), torch.uint8, runtime).tensor)
+    assert not is_pinned(runtime, HostBuffer((1 << 20,), torch.uint8).tensor)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -103,6 +137,13 @@ def test_a_run_passes_in_every_precision(precision: str) -> None:
 def test_a_no_op_run_passes() -> None:
     result = run(make_spec(vit=NO_OP, kind="cuda"))
     assert (result.status, result.error) == ("passed", None)
+
+
+@pytest.mark.parametrize("vit", [NO_OP, VIT])
+def test_a_run_that_replays_graphs_passes(vit: VitSpec) -> None:
+    result = run(make_spec(vit=vit, kind="cuda", cuda_graph=True, num_samples=64))
+    assert (result.status, result.error) == ("passed", None)
+    assert result.samples["replay_ms"]
 
 
 @pytest.mark.slow
