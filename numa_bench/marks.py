@@ -18,6 +18,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "simulated": Kind("X", "the machine was simulated; the figures are not a measurement"),
     "throttled": Kind("T", "the GPU lowered its clocks; check cooling and power limits"),
     "foreign_gpu": Kind("G", "another process used the GPU; measure alone"),
     "foreign_cpu": Kind("C", "other processes used the measured CPUs; measure on an idle machine"),

@@ -24,6 +24,8 @@ from tests.fake_scenarios import HOSTILE, desktop, experiment, models, one_gpu, 
 from tests.fake_study import Scenario, again, write_study
 from tests.machines import laptop, with_memory_only_node
 
+#: What the environment of a simulated machine says of itself.
+SIMULATED = "a simulated machine, its times are made up"
 TWO = ((32, 0, 512), (32, 6, 512))
 
 
@@ -100,6 +102,7 @@ KINDS: dict[str, Callable[[], list[Scenario]]] = {
         _setting("resolution_study", "image_size", (256, 1024)),
         _setting("pipeline_study", "pipeline_depth", (1, 4)),
     ],
+    "simulated": lambda: [replace(study, changes={"simulated": SIMULATED}) for study in _one_gpu()],
     "hostile": _hostile,
     "before_after": _before_after,
 }

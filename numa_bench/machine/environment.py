@@ -63,9 +63,10 @@ def describe_environment(
     """The hardware and software that a study runs on. What cannot be determined is null or absent.
 
     `project` is the source tree whose commit is recorded; `root` is the parent of sys/ and proc/
-    (None: the root of the backend).
+    (None: the root of the backend). `simulated`, there only on a simulated machine, says so.
     """
-    root = current_backend().root if root is None else root
+    backend = current_backend()
+    root = backend.root if root is None else root
     variables = os.environ if environ is None else environ
     driver, cuda = _driver_versions()
     environment: JsonDict = {
@@ -86,6 +87,8 @@ def describe_environment(
         "variables": result_variables(variables),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+    if backend.simulated:
+        environment["simulated"] = backend.simulated
     environment["id"] = hash_environment(environment)
     return environment
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import MachineError
+from numa_bench.machine.backend import current_backend
 from numa_bench.profiling import nsys
 from numa_bench.profiling.hiding import can_hide, find_exposed_secrets, wrap_argv
 from numa_bench.records import PROFILED_WINDOW, RUN_TOKEN, ProfileSpec, RunSpec
@@ -61,6 +62,8 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
     if config.kind in ("torch", "none"):
         return Profiler(config.kind, config)
     try:
+        if current_backend().simulated:
+            raise nsys.NsysError("a simulated machine does nothing that nsys could record")
         executable = nsys.find_nsys(config.executable)
         if executable is None:
             raise nsys.NsysError(f"{config.executable} was not found; {nsys.INSTALL}")

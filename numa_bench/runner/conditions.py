@@ -37,8 +37,13 @@ def check_conditions(
 
     `root` and `nvml` default to those of the backend.
     """
-    root = current_backend().root if root is None else root
-    found = [*_cpu_clock(root), *_swap(), *_load(), *node_memory(runs, topology)]
+    backend = current_backend()
+    root = backend.root if root is None else root
+    found = [*_cpu_clock(root), *node_memory(runs, topology)]
+    if backend.simulated:  # swap and load are those of the machine that simulates
+        found.insert(0, f"nothing here is a measurement: {backend.simulated}")
+    else:
+        found += [*_swap(), *_load()]
     uuids = dict.fromkeys(run.device.gpu_uuid for run in runs if run.device.gpu_uuid)
     if uuids:
         found += _gpus([uuid for uuid in uuids if uuid], nvml)

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from numa_bench.jsonio import read_json, write_json
+from numa_bench.machine.backend import current_backend
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
 from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
@@ -124,10 +125,12 @@ class Monitor:
         _move_away(self._spec.placement.cpus)
         pid = self._worker_pid(pid)
         begin = time.thread_time()
-        system = SystemSensors(self._spec.placement.cpus, pid)
+        # A simulated machine has no CPUs or memory to watch; those here only simulate it.
+        simulated = current_backend().simulated is not None
+        system = None if simulated else SystemSensors(self._spec.placement.cpus, pid)
         with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
             while not self._stop.is_set():
-                reading = system.read()
+                reading = {} if system is None else system.read()
                 if gpu is not None:
                     reading.update(gpu.read())
                 self.times.append(time.monotonic())

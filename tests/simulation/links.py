@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+#: FLOP of the largest forward pass that is really computed, a tenth of a second on one core.
+EVALUATE_FLOP = 2e10
+
+
 @dataclass(frozen=True)
 class LinkModel:
     """What copies, launches and arithmetic cost. Factors apply to what crosses the sockets.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from numa_bench.machine.backend import VARIABLE, Backend
 from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
-from tests.simulation.links import LinkModel, Links
+from tests.simulation.links import EVALUATE_FLOP, LinkModel, Links
 from tests.simulation.numactl_shim import BINDING, MACHINE
 
 if TYPE_CHECKING:
@@ -47,22 +47,27 @@ class SimulatedNode:
 
 @dataclass(frozen=True)
 class SimulatedGpu:
-    """A GPU at a PCI address, attached to a node."""
+    """A GPU at a PCI address, attached to a node. `remote_link`: see LinkModel, of this GPU alone."""
 
     node: int
     address: str
     uuid: str
     name: str = "NVIDIA H100 80GB HBM3"
+    remote_link: float | None = None
 
 
 @dataclass(frozen=True)
 class SimulatedMachine:
-    """The whole machine. `seed` makes its noise; each run gets noise of its own from it."""
+    """The whole machine. `seed` makes its noise; each run gets noise of its own from it.
+
+    Forward passes of more than `evaluate_flop` are not computed (`model_cost.ModelRunner`).
+    """
 
     nodes: tuple[SimulatedNode, ...]
     gpus: tuple[SimulatedGpu, ...]
     link: LinkModel = LinkModel()
     seed: int = 0
+    evaluate_flop: float = EVALUATE_FLOP
 
     def socket(self, node_id: int) -> int:
         """The socket of a node. Raises KeyError."""
@@ -103,7 +108,7 @@ class SimulatedMachine:
     def links(self, gpu: SimulatedGpu, cpu_node: int, memory_nodes: Sequence[int]) -> Links:
         """What a process bound there sees of its GPU."""
         link = self.link
-        factors = [self._link_factor(gpu.node, node) for node in memory_nodes]
+        factors = [self._link_factor(gpu, node) for node in memory_nodes]
         # Pages alternate between the nodes, so times add up, not rates.
         factor = len(factors) / sum(1 / f for f in factors)
         crosses = any(self.socket(node) != self.socket(gpu.node) for node in memory_nodes)
@@ -124,11 +129,12 @@ class SimulatedMachine:
             run_noise=link.run_noise,
         )
 
-    def _link_factor(self, gpu_node: int, memory_node: int) -> float:
-        if gpu_node == memory_node:
+    def _link_factor(self, gpu: SimulatedGpu, memory_node: int) -> float:
+        if gpu.node == memory_node:
             return 1.0
-        near = self.socket(gpu_node) == self.socket(memory_node)
-        return self.link.same_socket_link if near else self.link.remote_link
+        if self.socket(gpu.node) == self.socket(memory_node):
+            return self.link.same_socket_link
+        return self.link.remote_link if gpu.remote_link is None else gpu.remote_link
 
     def install(self, directory: Path) -> dict[str, str]:
         """Write the machine into `directory`; return the variables that put it in place."""
@@ -198,6 +204,7 @@ def read_machine() -> tuple[SimulatedMachine, Path]:
         gpus=tuple(SimulatedGpu(**gpu) for gpu in stored["gpus"]),
         link=LinkModel(**stored["link"]),
         seed=stored["seed"],
+        evaluate_flop=stored["evaluate_flop"],
     )
     return machine, Path(stored["root"])
 
@@ -225,7 +232,13 @@ def make_runtime(machine: SimulatedMachine) -> TimingRuntime:
     binding = current_binding()
     cpu_node = _home_node(machine) if binding.cpu_node is None else binding.cpu_node
     links = machine.links(gpu, cpu_node, binding.memory_nodes or (cpu_node,))
-    return TimingRuntime(links, gpu.name, gpu.uuid, seed=f"{machine.seed}/{_run_name()}")
+    return TimingRuntime(
+        links,
+        gpu.name,
+        gpu.uuid,
+        seed=f"{machine.seed}/{_run_name()}",
+        evaluate_flop=machine.evaluate_flop,
+    )
 
 
 def locate_pages(machine: SimulatedMachine, buffers: Sequence[tuple[int, int]]) -> Counter[int]:
@@ -263,16 +276,19 @@ def _run_name() -> str:
 
 def dual_socket_8_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, two GPUs on each node. `link` overrides fields of LinkModel."""
-    return _dual_socket(8, link)
+    return make_dual_socket(8, **link)
 
 
 def dual_socket_4_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, one GPU on each node. `link` overrides fields of LinkModel."""
-    return _dual_socket(4, link)
+    return make_dual_socket(4, **link)
 
 
-def _dual_socket(gpus: int, link: dict[str, float]) -> SimulatedMachine:
-    nodes = tuple(SimulatedNode(n, n // 2, f"{4 * n}-{4 * n + 3}") for n in range(4))
+def make_dual_socket(gpus: int, node_count: int = 4, **link: float) -> SimulatedMachine:
+    """Two sockets with half of the nodes and GPUs each. `link` overrides fields of LinkModel."""
+    nodes = tuple(
+        SimulatedNode(n, 2 * n // node_count, f"{4 * n}-{4 * n + 3}") for n in range(node_count)
+    )
     return SimulatedMachine(
         nodes,
         tuple(

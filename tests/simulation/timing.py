@@ -22,7 +22,7 @@ import torch
 
 from numa_bench.worker.cuda_runtime import DeviceProperties
 from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedEvent, TimedStream
-from tests.simulation.links import Links
+from tests.simulation.links import EVALUATE_FLOP, Links
 from tests.simulation.model_cost import Content, ModelCost, ModelRunner
 from tests.simulation.timed_memory import DeviceMemory, HostRanges
 
@@ -43,7 +43,7 @@ class TimingRuntime:
         uuid: str = "GPU-timing",
         *,
         seed: object = 0,
-        evaluate_flop: float = 2e10,
+        evaluate_flop: float = EVALUATE_FLOP,
     ) -> None:
         self.device = torch.device("cpu")
         self.links = links

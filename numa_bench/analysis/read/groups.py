@@ -99,6 +99,17 @@ def excluded_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def describe_simulations(frame: pd.DataFrame) -> list[str]:
+    """One sentence for each kind of simulated machine among the runs; empty for measurements."""
+    if "env_simulated" not in frame:
+        return []
+    counts = frame["env_simulated"].value_counts()
+    return [
+        f"Not a measurement: {count} of {len(frame)} runs are of {reason}."
+        for reason, count in counts.items()
+    ]
+
+
 def count_excluded(frame: pd.DataFrame) -> dict[str, int]:
     """How many runs of each status are not in the statistics."""
     counts = excluded_table(frame)["status"].value_counts()

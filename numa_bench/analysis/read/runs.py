@@ -59,6 +59,7 @@ _ENVIRONMENT = {
     "env_nvidia_driver": "nvidia_driver",
     "env_python": "python",
     "env_git_commit": "git_commit",
+    "env_simulated": "simulated",
 }
 #: Settings that may differ between models but are not varied by a study.
 _QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report import page as report_page
 from numa_bench.analysis.report.blocks import Picture
 from numa_bench.analysis.report.figures import draw_figures
@@ -118,6 +119,7 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "name": analysis.name,
         "created": analysis.created,
         "command": analysis.command,
+        "simulated": describe_simulations(analysis.loaded.frame),
         "target": analysis.target,
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],

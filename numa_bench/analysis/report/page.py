@@ -12,6 +12,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.registry import load_questions
+from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
@@ -33,6 +34,7 @@ KIND_SIGNS = {
     "no_verdict": ("–", "no verdict"),
     "regression": ("↓", "regression"),
     "compared": ("⇄", "two studies compared"),
+    "simulated": ("!", "simulated machine"),
 }
 
 
@@ -58,8 +60,11 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:
-    """The top of the page: the comparison if there is one, then each group's verdict."""
-    headlines = []
+    """The top of the page: that the machine is simulated, the comparison, each group's verdict."""
+    headlines = [
+        Headline("simulated", *KIND_SIGNS["simulated"], text, ())
+        for text in describe_simulations(analysis.loaded.frame)
+    ]
     if analysis.comparison is not None:
         kind = "regression" if analysis.comparison.regressed else "compared"
         headlines.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))

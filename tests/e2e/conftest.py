@@ -1,0 +1,36 @@
+"""What whole studies share: a program line in this process, and the analysis of what it left."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from tests.e2e import in_process
+
+Line = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Line]:
+    """Run a command line of the README in this process, workers included, in an empty directory."""
+    in_process.install(monkeypatch)
+    # A full collection before each window takes a tenth of a second in this process.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield lambda text: in_process.run_line(text, monkeypatch, capsys)
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    HydraConfig.instance().cfg = None

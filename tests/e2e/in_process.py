@@ -1,0 +1,144 @@
+"""Programs and workers as calls in this process: hundreds of runs without as many starts of Python.
+
+A worker gets the same arguments, the same environment and the same binding as its process would.
+What would take real time only, again for every run, is done once: a model's weights (the same seed
+makes the same weights), the cost of its forward pass, its compilation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import runpy
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from numa_bench.records import DeviceSpec, RunSpec
+from numa_bench.runner.command import gpu_environment
+from numa_bench.runner.gpu_check import Probe
+from numa_bench.runner.process import Command, Ended
+from numa_bench.worker import __main__ as worker
+from numa_bench.worker import measurement, models
+from numa_bench.worker.probe import probe_gpu
+from numa_bench.workload import input_shape
+from tests.conftest import PROJECT
+from tests.simulation import model_cost, numactl_shim
+
+#: Pool of samples in MB where a study leaves it open; on a simulated link no cache needs defeating.
+POOL_MB = 16
+
+
+def run_worker(
+    command: Command,
+    stdout: Path,
+    stderr: Path,
+    *,
+    started: Callable[[int], None],
+    **_: object,
+) -> Ended:
+    """In place of `runner.process.run_process`: numactl's binding, then the worker's main."""
+    begin = time.monotonic()
+    environment, argv = dict(command.env), list(command.argv)
+    if argv[0] == "numactl":
+        machine = json.loads(Path(environment[numactl_shim.MACHINE]).read_text())
+        record, argv = numactl_shim.bind(argv[1:], machine)
+        environment[numactl_shim.BINDING] = json.dumps(record)
+    assert argv[:3] == [sys.executable, "-m", "numa_bench.worker"]
+    started(os.getpid())
+    with (
+        stdout.open("w") as out,
+        stderr.open("w") as err,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(sys, "argv", argv[2:]),
+    ):
+        code = worker.main(argv[3:])
+    return Ended(code, "exited", time.monotonic() - begin)
+
+
+_one_probe = threading.Lock()
+
+
+def run_probe(device: DeviceSpec, environ: dict[str, str]) -> Probe:
+    """In place of `runner.gpu_check.run_probe`. A process has one environment: one at a time."""
+    with _one_probe, mock.patch.dict(os.environ, gpu_environment(device, environ), clear=True):
+        answer = probe_gpu()
+    return Probe(device, *(answer[key] for key in ("uuid", "torch", "cuda", "error")))
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run workers and probes of studies in this process from now on."""
+    monkeypatch.setattr("numa_bench.runner.attempt.run_process", run_worker)
+    monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
+    # The signal is for a parent that dies; this process is its own.
+    monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
+    monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
+    monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])
+    monkeypatch.setattr(measurement, "build_model", _build_model)
+    monkeypatch.setattr(measurement, "compile_model", _compile_model)
+    monkeypatch.setattr(model_cost, "measure_cost", _measure_cost)
+
+
+def run_line(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    """Run a command line as a shell would, with its variables: exit code, stdout, stderr."""
+    words = shlex.split(line)
+    variables = [word for word in words if "=" in word and word.partition("=")[0].isupper()]
+    python, script, *arguments = words[len(variables) :]
+    assert python == "python"
+    with (
+        mock.patch.dict(os.environ, dict(word.split("=", 1) for word in variables)),
+        mock.patch.object(sys, "argv", [str(PROJECT / script), *arguments]),
+        mock.patch.object(sys, "path", list(sys.path)),
+        pytest.raises(SystemExit) as ended,
+    ):
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(PROJECT / script), run_name="__main__")
+        finally:
+            GlobalHydra.instance().clear()
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+_models: dict[str, torch.nn.Module] = {}
+_compiled: dict[tuple[int, str], Any] = {}
+
+
+def _build_model(spec: RunSpec, device: torch.device) -> torch.nn.Module:
+    test = spec.test
+    key = repr((spec.vit, test.precision, test.attention, test.image_size, test.seed))
+    if key not in _models:
+        _models[key] = models.build_model(spec, device)
+    return _models[key]
+
+
+def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[str, ...]]:
+    """Capture the model's graph, on one sample; code for a GPU that is not there is not made."""
+    key = (id(model), f"{spec.test.compile_model} {spec.test.compile_mode}")
+    if key not in _compiled:
+        eager = functools.partial(torch.compile, backend="eager")
+        with mock.patch.object(
+            torch, "compile", lambda model, *, mode, fullgraph: eager(model, fullgraph=fullgraph)
+        ):
+            _compiled[key] = models.compile_model(spec, model)
+        if models.is_compiled(spec):
+            _compiled[key][0](torch.zeros((1, *input_shape(spec)[1:])))
+    return _compiled[key]  # type: ignore[no-any-return]
+
+
+_measure_cost = functools.cache(model_cost.measure_cost)
