@@ -325,6 +325,30 @@ def test_hidden_gpus_are_told(runner: Runner, monkeypatch: pytest.MonkeyPatch) -
     assert "this machine has GPU 1, 2 (6 more hidden by CUDA_VISIBLE_DEVICES)" in out.error
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_mig_slice_does_not_become_the_cpu(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1a000000-0000-4000-8000-000000000001")
+    setting = f"experiment.hardware.device={device}"
+
+    out = runner("experiment=quick_test", setting, machine=server())
+
+    assert out.code == 2
+    assert out.error.startswith("CUDA_VISIBLE_DEVICES names MIG-1a000000")
+    assert "name whole GPUs" in out.error
+    assert out.studies == []
+
+
+def test_a_mig_slice_is_no_matter_on_the_cpu(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+
+    for setting in ("experiment.hardware.device=cpu", "experiment.hardware.gpu_ids=[]"):
+        assert len(runner("experiment=quick_test", setting, machine=server()).studies) == 1
+
+
 def test_a_real_error_keeps_its_traceback(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug must not look like a mistake of the user."""
 
