@@ -41,9 +41,9 @@ def check_binding(context: Context) -> Figure:
     _, problem = judge_placement(context.placement, observed)
     if problem is not None:
         raise MachineError(problem)
-    allowed = observed["thread_cpus_allowed"] or [observed["cpus_allowed"]]
+    allowed = observed["thread_cpus_allowed"] or ["unknown"]
     nodes = ",".join(map(str, observed["policy_nodes"]))
-    note = f"CPUs {' and '.join(map(str, allowed))}, memory policy {observed['policy']}:{nodes}"
+    note = f"CPUs {' and '.join(allowed)}, memory policy {observed['policy']}:{nodes}"
     return Figure(1.0, note, observed)
 
 

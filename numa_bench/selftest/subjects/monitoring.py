@@ -57,7 +57,7 @@ def measure_cpu_time(context: Context) -> Figure:
     # Sampled as densely as possible: the first reading of a process costs more than the others.
     bench = make_bench(context, NO_OP)
     with start_sampler(spec, interval_s / 20) as sampler, sampler.sample(costs):
-        bench.pipeline.run(Limits(bench.find_batch_count(interval_s)))
+        bench.pipeline.run(Limits(1, least_s=interval_s))
     readings, cpu_s = costs[0]["readings"], costs[0]["cpu_s"]
     if readings == 0:
         raise RuntimeError("the monitor took no reading")
