@@ -107,8 +107,11 @@ class Context:
 
 def make_context(session: Session, topology: Topology, backend: Backend) -> Context:
     """Open the device of this process, which sees the session's GPU alone (None: no GPU)."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    allowed = len(os.sched_getaffinity(0))
     gpu = next((gpu for gpu in session.visible if gpu.index == session.gpu_id), None)
+    # Threads of torch wait for each other: on the CPU, one that loses its CPU to another program
+    # would delay all, so one CPU is left to such programs.
+    torch.set_num_threads(allowed if gpu is not None else max(1, allowed - 1))
     cuda, no_cuda = None, session.no_cuda
     if gpu is not None:
         try:

@@ -196,6 +196,6 @@ CHECKS = (
         "of its speed",
         Limit(least=NOT_SLOWER),
         compare_plain_loop,
-        timeout_s=120,
+        timeout_s=180,
     ),
 )
