@@ -68,7 +68,7 @@ class Context:
     copy_bytes: int = 64_000_000
     window_s: float = 1.0
     pairs: int = 20
-    slow_pairs: int = 8
+    slow_pairs: int = 6
     monitor_interval_s: float = ExperimentConfig().monitor_interval_s
     models: tuple[ViTConfig, ...] = STUDY_MODELS
     test_settings: dict[str, Any] = field(default_factory=dict)
