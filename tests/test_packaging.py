@@ -148,7 +148,7 @@ def test_the_analysis_finds_the_study(
     assert "quick_test" in page.read_text()
 
 
-@pytest.mark.parametrize("command", ["topology", "inspect", "sync", "run", "analyze"])
+@pytest.mark.parametrize("command", ["topology", "selftest", "inspect", "sync", "run", "analyze"])
 def test_every_command_explains_itself(command: str, installed: Command, tmp_path: Path) -> None:
     done = installed(command, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

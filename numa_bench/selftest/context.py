@@ -68,7 +68,7 @@ class Context:
     copy_bytes: int = 64_000_000
     window_s: float = 1.0
     pairs: int = 20
-    slow_pairs: int = 8
+    slow_pairs: int = 6
     monitor_interval_s: float = ExperimentConfig().monitor_interval_s
     models: tuple[ViTConfig, ...] = STUDY_MODELS
     test_settings: dict[str, Any] = field(default_factory=dict)
@@ -107,8 +107,11 @@ class Context:
 
 def make_context(session: Session, topology: Topology, backend: Backend) -> Context:
     """Open the device of this process, which sees the session's GPU alone (None: no GPU)."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    allowed = len(os.sched_getaffinity(0))
     gpu = next((gpu for gpu in session.visible if gpu.index == session.gpu_id), None)
+    # Threads of torch wait for each other: on the CPU, one that loses its CPU to another program
+    # would delay all, so one CPU is left to such programs.
+    torch.set_num_threads(allowed if gpu is not None else max(1, allowed - 1))
     cuda, no_cuda = None, session.no_cuda
     if gpu is not None:
         try:

@@ -73,9 +73,11 @@ class PlainLoop:
             sources, targets = tools.pin_memory(sources), tools.pin_memory(targets)
         self._sources, self._targets = _rotate(sources), _rotate(targets)
         shape, dtype = tuple(sources.shape[1:]), sources.dtype
-        self._input = torch.empty(shape, dtype=dtype)
         if runtime is not None:
             self._input = runtime.empty(shape, dtype)
+        # On the CPU the pipeline's slots are ordinary memory, and fewer would fit into caches.
+        depth = bench.spec.test.pipeline_depth
+        self._inputs = itertools.cycle([torch.empty(shape, dtype=dtype) for _ in range(depth)])
 
     def run(self, batches: int) -> float:
         """Seconds that so many batches take."""
@@ -85,8 +87,9 @@ class PlainLoop:
     def _run_cpu(self, batches: int) -> float:
         begin = time.perf_counter()
         for _ in range(batches):
-            self._input.copy_(next(self._sources))
-            next(self._targets).copy_(self._model(self._input))
+            batch = next(self._inputs)
+            batch.copy_(next(self._sources))
+            next(self._targets).copy_(self._model(batch))
         return time.perf_counter() - begin
 
     def _run_cuda(self, batches: int) -> float:

@@ -159,7 +159,7 @@ def describe_scatter(names: Iterable[str]) -> str:
 def _compare_with_loop(context: Context, bench: Bench) -> Comparison:
     loop = PlainLoop(bench, context.cuda.tools if context.cuda else None)
     # Many short windows: their median is surer than that of a few long ones.
-    batches = bench.find_batch_count(context.window_s / 10)
+    batches = bench.find_batch_count(context.window_s / 20)
     loop.run(batches)
 
     def measure_pipeline() -> float:
@@ -196,6 +196,6 @@ CHECKS = (
         "of its speed",
         Limit(least=NOT_SLOWER),
         compare_plain_loop,
-        timeout_s=120,
+        timeout_s=180,
     ),
 )
