@@ -15,7 +15,10 @@ import numa_bench
 from tests.conftest import PROJECT
 
 #: What `numa-bench topology` runs without; the wheels of the rest are a few megabytes.
-WITHOUT = "torch,vit-pytorch,mlflow,matplotlib,scipy,pandas,numpy,hydra-joblib-launcher,jinja2,einops,nvtx"
+WITHOUT = ",".join(
+    ["torch", "vit-pytorch", "mlflow", "matplotlib", "scipy", "pandas", "numpy"]
+    + ["hydra-joblib-launcher", "jinja2", "einops", "nvtx"]
+)
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHON = "3.12" if PYTHON != "3.12" else "3.11"
 #: Whatever asks for a network address gets "connection refused", and pip's settings are gone.
@@ -45,7 +48,7 @@ def make_kit(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where pip reaches no index."""
     target = tmp_path_factory.mktemp("probe")
     quick = ["--retries", "0", "--timeout", "15", "--no-cache-dir", "--dest", target]
@@ -58,7 +61,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="module")
-def kit(index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kit(_index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small kit for the running Python."""
     out = tmp_path_factory.mktemp("kits") / "kit"
     done = make_kit(out, "--without", WITHOUT)
@@ -126,8 +129,8 @@ def test_a_kit_that_does_not_fit_is_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("offline_kit")
-def test_wheels_for_another_python(index: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_index")
+def test_wheels_for_another_python(tmp_path: Path) -> None:
     """Compiled packages as its wheels; a source distribution as a wheel for every Python."""
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("hydra-core\nmarkupsafe\n")
