@@ -2,8 +2,8 @@
 # Install what is needed to run studies (or, with --dev, the tests too) into .venv beside this file.
 #   ./setup.sh [--dev] [--system-torch]
 #   ./setup.sh --print-torch
-# torch comes in a build that the host's NVIDIA driver can run (--print-torch: prints which and why, and
-# installs nothing), or is the one that the host's own Python has (--system-torch).
+# torch is a build that the host's NVIDIA driver can run (--print-torch prints which and why, and
+# installs nothing), or the one that the host's own Python already has (--system-torch).
 # System packages come from apt and only when they are missing: numactl places processes, a C++
 # compiler and Python's headers serve torch.compile, python3-venv makes the environment, chromium
 # (--dev, Debian) opens pages in tests. Safe to run again. PYTHON=python3.12 ./setup.sh chooses the interpreter.
@@ -13,6 +13,7 @@ python=${PYTHON:-python3}
 requirements=requirements_hydra.txt
 system_torch=no
 me=setup.sh
+# shellcheck source=tools/torch_choice.sh
 . tools/torch_choice.sh
 for argument in "$@"; do
     case $argument in
@@ -30,6 +31,7 @@ done
 # Before anything is installed: whether there is a torch for this host.
 if [ $system_torch = yes ]; then
     torch=$(find_system_torch "$python")
+    echo "setup.sh: torch: $torch of $python, used as it is"
 else
     read -r torch reason < <(choose_torch_build) || exit 2
     echo "setup.sh: torch: $torch build ($reason)"
@@ -63,7 +65,7 @@ constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
 pip() { .venv/bin/pip install -qq --disable-pip-version-check -c "$constraints" "$@"; }
 if [ $system_torch = yes ]; then
-    # vit-pytorch without what it asks for: torch is there, and torchvision is not needed.
+    # vit-pytorch without its requirements: the host has torch, and the models used here need no torchvision.
     without_torch_pins "$torch" >"$constraints"
     without_torch "$requirements" | pip -r /dev/stdin
     pip --no-deps vit-pytorch

@@ -1,22 +1,28 @@
 #!/usr/bin/env bash
-# Install numa_bench's requirements from the kit beside this file, with no network and no index.
+# Install numa_bench from the kit beside this file, with no network and no index.
 #   KIT/install.sh [--system-torch] [VENV]      VENV: .venv in the current directory
-# Run it in a checkout of numa_bench. --system-torch: use the torch of the host's own Python.
-# PYTHON=/path/to/python chooses the interpreter. Safe to run again.
+# In a checkout of numa_bench it installs the requirements only: the checkout's own code is used there.
+# --system-torch: use the torch of the host's own Python. PYTHON=/path/to/python chooses the
+# interpreter. Safe to run again.
 set -euo pipefail
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 made_for='@PYTHON@' kit_torch='@TORCH@' without='@WITHOUT@'
 me=install.sh
+# shellcheck source=tools/torch_choice.sh
 . "$kit/torch_choice.sh"
 fail() { echo "$me: $*" >&2; exit 2; }
+usage() { fail "usage: $0 [--system-torch] [VENV]"; }
 
 python=${PYTHON:-python3}
 system_torch=no venv=''
 for argument in "$@"; do
     case $argument in
         --system-torch) system_torch=yes ;;
-        -*) fail "usage: $0 [--system-torch] [VENV]" ;;
-        *) [ -z "$venv" ] || fail "usage: $0 [--system-torch] [VENV]"; venv=$argument ;;
+        -* | '') usage ;;
+        *)
+            [ -z "$venv" ] || usage
+            venv=$argument
+            ;;
     esac
 done
 venv=${venv:-.venv}
@@ -27,13 +33,17 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 broken=$(cd "$kit" && sha256sum --check --quiet MANIFEST 2>/dev/null) || fail "the kit is damaged: ${broken//$'\n'/, }; copy it again"
 if [ $system_torch = yes ]; then
     torch=$(find_system_torch "$python")
+    echo "$me: torch: $torch of $python, used as it is"
     list=requirements-system-torch.txt
 else
     list=requirements.txt
     if grep -q '^torch==' "$kit/$list"; then
-        read -r torch reason < <(choose_torch_build) || exit 2
-        [ "$torch" = "$kit_torch" ] || [[ $reason == no* ]] ||
+        read_gpus
+        # shellcheck disable=SC2086  # one word per capability
+        if ! can_run "$kit_torch" "$gpu_driver" $gpu_capabilities; then
+            read -r torch reason < <(choose_torch_build) || exit 2
             fail "the kit has the $kit_torch build of torch, and this host needs $torch: $reason; make a kit with --torch $torch"
+        fi
     fi
 fi
 
@@ -54,4 +64,10 @@ pip=("$venv/bin/python" "${pip_wheel[0]}/pip" --isolated install -qq --no-index 
 [ -x "$venv/bin/pip" ] || "${pip[@]}" --ignore-installed pip
 "${pip[@]}" -r "$kit/$list"
 [ $system_torch = no ] || check_torch_is_kept "$venv" "$torch"
+if [ -f numa_bench/__init__.py ] && [ -f hydra_experiment_runner.py ]; then
+    echo "$me: this is a checkout: its own numa_bench is used, and not the kit's"
+else
+    # A newer kit may have the same version.
+    "${pip[@]}" --force-reinstall numa-bench
+fi
 echo "$me: ready${without:+, without $without}; use $venv/bin/python"

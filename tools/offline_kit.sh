@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a kit that installs numa_bench's requirements on a host without network (Linux, x86-64):
-# wheels of everything in requirements_hydra.txt as constraints.txt pins it, numactl's .deb packages,
-# an install.sh that uses no index, and a MANIFEST with checksums.
+# Make a kit that installs numa_bench on a host without network (Linux, x86-64): its own wheel, wheels
+# of everything in requirements_hydra.txt as constraints.txt pins it, numactl's .deb packages, an
+# install.sh that uses no index, and a MANIFEST with checksums.
 #   tools/offline_kit.sh OUTDIR [--python 3.12] [--without torch,mlflow] [--torch cu126]
 # --python: the host's Python (default: this one's). --without: requirements to leave out, with what
 # only they need. --torch cu126: the CUDA 12 build of torch, for a driver older than 580. Needs
@@ -11,6 +11,7 @@ invoked_from=$PWD
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$project"
 me=offline_kit.sh
+# shellcheck source=tools/torch_choice.sh
 . tools/torch_choice.sh
 fail() { echo "$me: $*" >&2; exit 2; }
 usage() { fail "usage: tools/offline_kit.sh OUTDIR [--python 3.12] [--without torch,mlflow] [--torch default|$cuda12_build]"; }
@@ -46,15 +47,16 @@ version=${version:-$("$builder" -c 'import sys; print("%d.%d" % sys.version_info
 [ ! -e "$out" ] || [ -z "$(ls -A "$out" 2>/dev/null || echo file)" ] || fail "$out: exists; name an empty or new directory"
 mkdir -p "$(dirname "$out")" || fail "$out: cannot be made there"
 
-# Complete or not there at all.
+# Made under another name, so that OUTDIR is complete or absent.
 kit=$(mktemp -d "$out.XXXXXX")
-trap 'rm -rf "$kit"' EXIT
+source=$(mktemp -d)
+trap 'rm -rf "$kit" "$source"' EXIT
 
 packages=(numactl libnuma1)
 if command -v apt-get >/dev/null; then
     mkdir "$kit/debs"
     names=("${packages[@]/%/:amd64}")
-    # As the user who asks: apt's own one may not write here.
+    # As the calling user: apt's own user may not write here.
     download() { (cd "$kit/debs" && apt-get -qq -o APT::Sandbox::User= download "${names[@]}" 2>"$kit/apt.log"); }
     download || { [ "$(id -u)" = 0 ] && apt-get -qq update >/dev/null 2>&1 && download; } ||
         fail "apt-get cannot download ${packages[*]}: $(tail -n 1 "$kit/apt.log"); try apt-get update as root first"
@@ -71,6 +73,10 @@ index=()
 "$builder" tools/collect_wheels.py "$kit" --python "$version" --without "$without" \
     --requirements requirements_hydra.txt --constraints "$kit/constraints.txt" "${index[@]}" || exit 2
 rm "$kit/constraints.txt"
+# The project's wheel, from a copy: setuptools writes into the tree that it builds.
+cp -R numa_bench conf setup.py pyproject.toml requirements_hydra.txt README.md LICENSE "$source/"
+"$builder" -m pip --disable-pip-version-check -q wheel --no-deps --wheel-dir "$kit/wheels" "$source" >"$source/log" 2>&1 ||
+    fail "the project's wheel cannot be built: $(tail -n 1 "$source/log")"
 cp tools/torch_choice.sh "$kit/"
 sed "s/@PYTHON@/$version/; s/@TORCH@/$torch/; s/@WITHOUT@/$without/" tools/offline_install.sh >"$kit/install.sh"
 chmod 755 "$kit/install.sh" "$kit"
@@ -85,5 +91,4 @@ chmod 755 "$kit/install.sh" "$kit"
 ) >"$kit/MANIFEST"
 [ ! -d "$out" ] || rmdir "$out"
 mv -T "$kit" "$out"
-trap - EXIT
-echo "$me: $out: $(find "$out/wheels" -name '*.whl' | wc -l) wheels, $(du -sh "$out" | cut -f 1); copy it to the host and run its install.sh in the checkout"
+echo "$me: $out: $(find "$out/wheels" -name '*.whl' | wc -l) wheels, $(du -sh "$out" | cut -f 1); copy it to the host and run its install.sh there"

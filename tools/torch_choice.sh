@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Which torch a host gets: a build that its NVIDIA driver and GPUs can run, or the one that its own
-# Python already has. Sourced by setup.sh and by the offline kit's install.sh, which name
-# themselves in $me and the directory of constraints.txt in $PWD.
+# Python already has. Functions only. Sourced by setup.sh, tools/offline_kit.sh and the kit's install.sh,
+# which set $me to their name for messages and run in the directory that has constraints.txt.
 
 # Driver minima: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 # (CUDA 13.x from driver 580, CUDA 12.x from 525). Builds of torch 2.13, and the GPUs that each
@@ -12,51 +12,89 @@ cuda12_driver=525
 cuda13_lowest=75   # compute capability times ten
 cuda12_highest=90
 cuda12_build=cu126
+# shellcheck disable=SC2034  # used by the scripts that source this one
 cuda12_index=https://download.pytorch.org/whl/$cuda12_build
 oldest_system_torch=2.8
+me=${me:-torch_choice.sh}
 
-# Prints "BUILD REASON...": BUILD is `default` (the package index's own wheel) or $cuda12_build.
-# Returns 2 after one line on stderr where no build fits. Asks the first nvidia-smi on PATH.
-choose_torch_build() {
-    local fields rows='' driver major lowest=999 highest=0 capability
-    command -v nvidia-smi >/dev/null || { echo "default no NVIDIA driver"; return; }
+# Sets $gpu_driver, empty where no driver answers, and $gpu_capabilities: compute capabilities times ten,
+# empty where the driver does not report them. Asks the first nvidia-smi on PATH.
+read_gpus() {
+    local fields rows=''
+    gpu_driver='' gpu_capabilities=''
+    command -v nvidia-smi >/dev/null || return 0
     # Drivers before 510 do not know compute_cap; the driver's version alone decides then.
     for fields in driver_version,compute_cap driver_version; do
         rows=$(nvidia-smi --query-gpu=$fields --format=csv,noheader 2>/dev/null) || continue
-        [[ $rows == [0-9]* ]] && break
+        [[ $rows != [0-9]* ]] || break
     done
-    if [[ $rows != [0-9]* ]]; then
-        echo "default nvidia-smi finds no working driver or no GPU"
-        return
-    fi
-    driver=${rows%%[!0-9.]*}
-    major=${driver%%.*}
-    while read -r capability; do
-        capability=${capability/./}
-        [ "$capability" -lt "$lowest" ] && lowest=$capability
-        [ "$capability" -gt "$highest" ] && highest=$capability
-    done < <(sed -nE 's/^.*, *([0-9]+\.[0-9]) *$/\1/p' <<<"$rows")
-    if [ "$major" -lt $cuda12_driver ]; then
-        echo "$me: NVIDIA driver $driver is too old for torch: install driver $cuda13_driver or later, or at least $cuda12_driver" >&2
-        return 2
-    elif [ "$major" -ge $cuda13_driver ] && [ "$lowest" -ge $cuda13_lowest ]; then
-        echo "default NVIDIA driver $driver runs CUDA 13"
-    elif [ "$highest" -gt $cuda12_highest ]; then
-        if [ "$major" -ge $cuda13_driver ]; then
-            echo "$me: no build of torch has code for all GPUs here (compute capability below 7.5 and above 9.0): remove the older ones from this host, or use --system-torch with a torch of your own" >&2
-        else
-            echo "$me: NVIDIA driver $driver runs CUDA 12 only, whose torch has no code for a GPU of compute capability above 9.0: install driver $cuda13_driver or later" >&2
-        fi
-        return 2
-    elif [ "$major" -ge $cuda13_driver ]; then
-        echo "$cuda12_build NVIDIA driver $driver runs CUDA 13, whose torch has no code for a GPU here of compute capability below 7.5"
+    [[ $rows == [0-9]* ]] || return 0
+    gpu_driver=${rows%%[!0-9.]*}
+    # A MIG-enabled GPU reports the capability of the whole GPU.
+    gpu_capabilities=$(sed -nE 's/^.*, *([0-9]+)\.([0-9]) *$/\1\2/p' <<<"$rows" | sort -un | tr '\n' ' ')
+}
+
+# can_run BUILD DRIVER [CAPABILITY...]: whether this build of torch has code for all these GPUs, and
+# the driver runs its CUDA. Without a driver every build runs, on the CPU.
+can_run() {
+    local build=$1 major=${2%%.*} capability
+    shift 2
+    [ -n "$major" ] || return 0
+    if [ "$build" = default ]; then
+        [ "$major" -ge $cuda13_driver ] || return 1
     else
+        [ "$major" -ge $cuda12_driver ] || return 1
+    fi
+    for capability; do
+        if [ "$build" = default ]; then
+            [ "$capability" -ge $cuda13_lowest ] || return 1
+        else
+            [ "$capability" -le $cuda12_highest ] || return 1
+        fi
+    done
+}
+
+# pick_torch_build DRIVER [CAPABILITY...] prints "BUILD REASON...": BUILD is `default` (the package
+# index's own wheel, as constraints.txt pins it) or $cuda12_build. Returns 2 after one line on stderr
+# where no build fits.
+pick_torch_build() {
+    local driver=$1 major=${1%%.*}
+    if [ -z "$driver" ]; then
+        echo "default no NVIDIA driver answers"
+    elif can_run default "$@"; then
+        echo "default NVIDIA driver $driver runs CUDA 13"
+    elif can_run $cuda12_build "$@" && [ "$major" -ge $cuda13_driver ]; then
+        echo "$cuda12_build NVIDIA driver $driver runs CUDA 13, whose torch has no code for a GPU here of compute capability below 7.5"
+    elif can_run $cuda12_build "$@"; then
         echo "$cuda12_build NVIDIA driver $driver runs CUDA 12 but not 13"
+    else
+        explain_no_build "$driver" "$major"
+        return 2
     fi
 }
 
+# explain_no_build DRIVER MAJOR prints one line on stderr.
+explain_no_build() {
+    local why
+    if [ "$2" -lt $cuda12_driver ]; then
+        why="NVIDIA driver $1 is too old for torch: install driver $cuda13_driver or later, or at least $cuda12_driver"
+    elif [ "$2" -ge $cuda13_driver ]; then
+        why="no build of torch has code for all GPUs here (compute capability below 7.5 and above 9.0): remove the older ones from this host, or use --system-torch with a torch of your own"
+    else
+        why="NVIDIA driver $1 runs CUDA 12 only, whose torch has no code for a GPU of compute capability above 9.0: install driver $cuda13_driver or later"
+    fi
+    echo "$me: $why" >&2
+}
+
+# pick_torch_build for this host.
+choose_torch_build() {
+    read_gpus
+    # shellcheck disable=SC2086  # one word per capability
+    pick_torch_build "$gpu_driver" $gpu_capabilities
+}
+
 # Prints constraints.txt for BUILD. A CUDA 12 build brings its own versions of CUDA's libraries, and its
-# pin names the build, so that pip cannot take another one of the same version.
+# pin names the build, so that pip cannot take a different build of the same version.
 print_constraints() {
     if [ "$1" = default ]; then
         cat constraints.txt
@@ -90,11 +128,11 @@ without_torch() {
 find_system_torch() {
     local python=$1 version minimum=$oldest_system_torch
     "$python" -c 'import sys; sys.exit(sys.prefix != sys.base_prefix)' || {
-        echo "$me: $python belongs to a virtual environment, whose packages another one cannot see; set PYTHON to the Python that torch is installed for" >&2
+        echo "$me: $python belongs to a virtual environment, whose packages a new environment cannot use; set PYTHON to the Python that torch is installed for" >&2
         return 2
     }
     version=$("$python" -c 'import torch; print(torch.__version__)' 2>/dev/null) || {
-        echo "$me: $python cannot import torch: set PYTHON to the one that can, or leave --system-torch out" >&2
+        echo "$me: $python cannot import torch: set PYTHON to a Python that can, or leave --system-torch out" >&2
         return 2
     }
     # The release alone: vendors' builds call themselves 2.9.0a0+50eac811a6.nv25.09.
@@ -107,7 +145,7 @@ sys.exit(release < minimum)' "$version" "$minimum" || {
     echo "$version"
 }
 
-# make_environment PYTHON VENV SEE [OPTION...]: SEE is yes where VENV shall see PYTHON's own packages.
+# make_environment PYTHON VENV SEE [OPTION...]: with SEE=yes, VENV also has PYTHON's own packages.
 # Returns 2 after one line on stderr where VENV exists and was made the other way.
 make_environment() {
     local python=$1 venv=$2 see=$3 sees=no
