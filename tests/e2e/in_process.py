@@ -37,7 +37,9 @@ from tests.conftest import PROJECT
 from tests.simulation import model_cost, numactl_shim
 
 #: Pool of samples in MB where a study leaves it open; on a simulated link no cache needs defeating.
-POOL_MB = 16
+POOL_MB = 1
+#: Bytes of random samples that are made; repeated with an odd period, so that batches differ.
+RANDOM_BYTES = 1_000_004
 
 
 def run_worker(
@@ -86,7 +88,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
     monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
+    monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
     monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])
+    # Threads that spin while they wait for one another take the other tests' CPUs.
+    set_threads = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: set_threads(1))
     monkeypatch.setattr(measurement, "build_model", _build_model)
     monkeypatch.setattr(measurement, "compile_model", _compile_model)
     monkeypatch.setattr(model_cost, "measure_cost", _measure_cost)
