@@ -3,7 +3,7 @@
     python benchmarks/load_speed.py [--runs 10000] [--out benchmarks/results/load-NAME.json]
 
 The studies are made up (tests/fake_study.py) in the runner's format: one of all runs, and the same
-number in 100 studies. Each is loaded in a fresh process, whose imports are told apart.
+number in 100 studies. Each is loaded in a fresh process, whose imports are timed separately.
 """
 
 from __future__ import annotations

@@ -201,8 +201,8 @@ def main() -> None:
         for name, value in found[part].items():
             print(f"{part}.{name}: {value['median']:.3f}")
     for model, ratios in found["loop"].items():
-        told = ", ".join(f"{name} {value['median']:.4f}" for name, value in ratios.items())
-        print(f"loop {model}: pipeline throughput over {told}")
+        figures = ", ".join(f"{name} {value['median']:.4f}" for name, value in ratios.items())
+        print(f"loop {model}: pipeline throughput over {figures}")
     for part in ("orchestrator_plain", "orchestrator_bar"):
         print(f"{part}: {found[part]['fraction_of_a_core']:.2%} of a core")
 

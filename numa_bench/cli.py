@@ -33,6 +33,9 @@ COMMANDS = {
     "topology": Command(
         "numa_bench.machine.topology_view", "show NUMA nodes and GPUs of this machine"
     ),
+    "selftest": Command(
+        "numa_bench.selftest.command", "check this host and this installation before measuring"
+    ),
     "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
 }
 

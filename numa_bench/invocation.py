@@ -12,7 +12,11 @@ _SCRIPTS = {
     "analyze": "analysis/analyze.py",
     "inspect": "analysis/inspect_report.py",
 }
-_MODULES = {"sync": ("numa_bench.tracking", "sync"), "topology": ("numa_bench.topology",)}
+_MODULES = {
+    "sync": ("numa_bench.tracking", "sync"),
+    "topology": ("numa_bench.topology",),
+    "selftest": ("numa_bench.selftest",),
+}
 
 
 def command_words(application: str) -> list[str]:

@@ -19,7 +19,17 @@ from tests.conftest import PROJECT, RUNNER
 PACKAGE = PROJECT / "numa_bench"
 #: Rooms from the top floor down. A room may import only rooms after it.
 FLOORS = (
-    *("cli", "commands", "runner", "analysis", "plan", "tracking", "profiling", "config"),
+    *(
+        "cli",
+        "commands",
+        "selftest",
+        "runner",
+        "analysis",
+        "plan",
+        "tracking",
+        "profiling",
+        "config",
+    ),
     *("worker", "machine", "ground"),
 )
 #: The same for the rooms of the analysis; its settings, which its application reads, come first.
@@ -235,7 +245,7 @@ def test_the_worker_and_all_it_imports_know_nothing_of_the_runner() -> None:
 
 
 def test_the_workers_sources_name_nothing_of_the_runner() -> None:
-    """Also where an import stands in a function that no test happens to call."""
+    """Also where an import is in a function that no test happens to call."""
     for module in closure("numa_bench.worker.__main__"):
         named = reached(set(imported_anywhere(MODULES[module])), NOT_IN_WORKER)
         assert named == set(), f"{module} imports {named}"
@@ -347,7 +357,11 @@ def test_the_probe_above_would_be_seen(tmp_path: Path) -> None:
 
 def test_only_modules_that_measure_import_torch() -> None:
     """And none imports NVML unasked: torch itself imports pynvml."""
-    others = [name for name in MODULES if room_of(name) not in ("worker", "analysis", "commands")]
+    others = [
+        name
+        for name in MODULES
+        if room_of(name) not in ("worker", "analysis", "commands", "selftest")
+    ]
 
     assert reached(loaded_by(*others), {"pynvml", *HEAVY}) == set()
 

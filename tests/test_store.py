@@ -331,7 +331,7 @@ def test_results_that_cannot_be_read_are_not_overwritten(tmp_path: Path, text: s
         pass
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
-    path.unlink()  # as told
+    path.unlink()
     with StudyStore(tmp_path) as store:
         assert store.records == []
 

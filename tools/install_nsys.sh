@@ -5,7 +5,7 @@
 # Debian on x86-64. Elsewhere install NVIDIA's package nsight-systems-cli
 # (https://developer.nvidia.com/nsight-systems). Safe to run again; needs root only for missing
 # libraries. Why not `apt-get install nsight-systems`: as packaged, nsys does not find its
-# QdstrmImporter and never writes a report; the links made below mend that.
+# QdstrmImporter and never writes a report; the links created below fix that.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "${1:-$project/.nsys}"

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import discover_machine, load_config, save_resolved
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
+from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.runner.gpu_check import check_gpus
@@ -33,6 +34,8 @@ def run(node: DictConfig) -> None:
     config = load_config(node, overrides)
     topology, visible = discover_machine(config.topology_root)
     here = config.topology_root is None
+    if here:
+        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
     plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
     if here:

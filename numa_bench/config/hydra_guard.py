@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from numa_bench.config.error_text import find_own_error, format_error
 from numa_bench.errors import NumaBenchError
 
-#: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can tell
+#: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
 #: that the user did not ask for tracebacks.
 _OWN_ERRORS = "NUMA_BENCH_OWN_ERRORS"
 _asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1" and _OWN_ERRORS not in os.environ

@@ -1,4 +1,4 @@
-"""The seam between this program and the hardware: where it looks, and whom it asks.
+"""The seam between this program and the hardware: file system root, NVML, CUDA, page locations.
 
 By default this is the machine itself. Tests put a simulated machine in its place, also in processes
 that they start: the variable NUMA_BENCH_BACKEND names a function, "package.module:function", that
@@ -21,7 +21,7 @@ VARIABLE = "NUMA_BENCH_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """What stands for the hardware. None: the real thing.
+    """What replaces the hardware. None: the real hardware is used.
 
     `root` is where /sys and /proc are read. `nvml` is a module in place of pynvml.
     `cuda_runtime` makes the worker's `CudaRuntime` (see worker/cuda_runtime.py).

@@ -34,7 +34,10 @@ class NumaNode:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown."""
+    """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown.
+
+    `mig`: it is partitioned into MIG slices.
+    """
 
     index: int
     pci_address: str
@@ -43,6 +46,7 @@ class Gpu:
     numa_node: int
     name: str | None = None
     uuid: str | None = None
+    mig: bool = False
 
 
 @dataclass(frozen=True)

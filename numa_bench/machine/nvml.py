@@ -1,13 +1,20 @@
-"""Open and close NVML. pynvml is imported only when a GPU is queried."""
+"""Open and close NVML, and query where a GPU is. pynvml is imported only when a GPU is queried."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from numa_bench.machine.backend import current_backend
+from numa_bench.machine.model import NumaNode
+
+#: Sizes of NVML's sets in words of 64 bits: 1024 nodes (the kernel's most, NODES_SHIFT 10) and 8192
+#: CPUs (its most on x86-64, NR_CPUS).
+_NODE_WORDS, _CPU_WORDS = 16, 128
+#: nvml.h: NVML_AFFINITY_SCOPE_NODE and NVML_DEVICE_MIG_ENABLE.
+_SCOPE_NODE, _MIG_ENABLED = 0, 1
 
 
 class NvmlUnavailableError(Exception):
@@ -31,3 +38,35 @@ def open_nvml(module: Any | None = None) -> Iterator[Any]:
     finally:
         with contextlib.suppress(nvml.NVMLError):
             nvml.nvmlShutdown()
+
+
+def find_affinity_node(nvml: Any, handle: Any, nodes: Sequence[NumaNode]) -> int | None:
+    """The one node that NVML reports as close to a GPU, by its memory, else by its CPUs.
+
+    None if NVML does not answer (an old driver, no permission) or names several nodes.
+    """
+    memory = _read_set(
+        nvml, lambda: nvml.nvmlDeviceGetMemoryAffinity(handle, _NODE_WORDS, _SCOPE_NODE)
+    )
+    close = [node.id for node in nodes if node.id in memory]
+    if len(close) != 1:
+        cpus = _read_set(nvml, lambda: nvml.nvmlDeviceGetCpuAffinity(handle, _CPU_WORDS))
+        close = [node.id for node in nodes if not cpus.isdisjoint(node.cpus)]
+    return close[0] if len(close) == 1 else None
+
+
+def is_mig_enabled(nvml: Any, handle: Any) -> bool:
+    """Whether a GPU is partitioned into MIG slices; False for GPUs without MIG."""
+    try:
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0] == _MIG_ENABLED)
+    except (nvml.NVMLError, AttributeError):
+        return False
+
+
+def _read_set(nvml: Any, query: Callable[[], Iterable[int]]) -> set[int]:
+    """The members of a set that NVML returns as 64-bit words; empty if it does not answer."""
+    try:
+        words = list(query())
+    except (nvml.NVMLError, AttributeError):
+        return set()
+    return {64 * i + bit for i, word in enumerate(words) for bit in range(64) if word >> bit & 1}

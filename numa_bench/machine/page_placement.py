@@ -58,7 +58,7 @@ def observe_placement(buffers: Sequence[tuple[int, int]]) -> JsonDict:
 
     Keys: cpus_allowed (a list string), thread_cpus_allowed (the distinct ones of all threads),
     policy, policy_nodes, pages (node -> count), pages_missing, page_bytes, method,
-    transparent_hugepages, huge_page_bytes, numa_balancing. What the kernel does not tell is null.
+    transparent_hugepages, huge_page_bytes, numa_balancing. What the kernel does not report is null.
     """
     locate = current_backend().locate_pages
     if locate is not None:
@@ -171,7 +171,7 @@ def _judge_cpus(placement: Placement, observed: JsonDict) -> str | None:
 
 
 def _pages(buffers: Sequence[tuple[int, int]]) -> tuple[Counter[int], int | None, str | None]:
-    """Pages by node, pages that are on none, and the method that told."""
+    """Pages by node, pages that are on none, and the method that was used."""
     numbers = _SYSCALLS.get(platform.machine())
     if numbers is not None:
         total: Counter[int] = Counter()
@@ -231,7 +231,7 @@ def _woken(address: int, statuses: Sequence[int]) -> bool:
 def _from_numa_maps(text: str, addresses: Sequence[int]) -> Counter[int]:
     """Pages by node of the mappings that hold these addresses (man 7 numa, /proc/pid/numa_maps).
 
-    A line tells a mapping's start, not its end: an address belongs to the last start below it.
+    A line has a mapping's start, not its end: an address belongs to the last start below it.
     """
     starts: list[tuple[int, str]] = []
     for line in text.splitlines():

@@ -12,13 +12,14 @@ import contextlib
 import functools
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.model import Gpu, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
+from numa_bench.machine.nvml import find_affinity_node, is_mig_enabled
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
 __all__ = [
@@ -61,6 +62,8 @@ def read_topology(root: Path) -> Topology:
 def discover_topology(root: Path | None = None, nvml: Any | None = None) -> Topology:
     """This machine: nodes as in `read_topology`, GPUs as NVML counts them (PCI order, CUDA only).
 
+    A GPU whose node the kernel does not know gets the node of NVML's affinity, with a note.
+
     `root` and `nvml` (the NVML module to use) default to those of the backend: / and pynvml, if
     installed. A missing module, library or driver means no GPUs and a note with the reason, never
     an exception. Raises MachineError as `read_topology` does.
@@ -69,13 +72,11 @@ def discover_topology(root: Path | None = None, nvml: Any | None = None) -> Topo
     tree = Tree(backend.root if root is None else root)
     nodes, offline = read_nodes(tree)
     gpus = []
-    for gpu in _nvml_gpus(backend.nvml if nvml is None else nvml, tree.notes):
+    for gpu in _nvml_gpus(backend.nvml if nvml is None else nvml, nodes, tree.notes):
         gpus.append(_with_sysfs(tree, gpu))
-        if not tree.is_dir(f"{PCI}/{gpu.pci_address}"):
-            tree.notes.append(
-                f"GPU {gpu.index}: /{PCI}/{gpu.pci_address} does not exist, so its NUMA node is "
-                "unknown (a container or WSL may hide it)"
-            )
+        note = _explain_node(tree, gpu)
+        if note is not None:
+            tree.notes.append(note)
     return Topology(nodes, tuple(gpus), offline, "live", tuple(tree.notes))
 
 
@@ -85,7 +86,8 @@ def select_visible_gpus(topology: Topology, cuda_visible_devices: str | None) ->
     None (unset) means all. Entries are indices in PCI order (as CUDA counts them with
     CUDA_DEVICE_ORDER=PCI_BUS_ID) or "GPU-..." UUIDs, of which a unique prefix is enough. As in
     CUDA, the first entry that matches no GPU ends the list ("-1", "NoDevFiles", ""), and a
-    repeated GPU empties it. MIG slices are not supported: "MIG-..." ends the list.
+    repeated GPU empties it. MIG slices are not supported: "MIG-..." ends the list, and
+    `plan.devices.refuse_mig_slices` refuses to plan with it.
     """
     if cuda_visible_devices is None:
         return topology.gpus
@@ -116,17 +118,44 @@ def _with_sysfs(tree: Tree, gpu: Gpu) -> Gpu:
     """The GPU with the fields that sysfs has for its PCI device; the others are unchanged."""
     base = f"{PCI}/{gpu.pci_address}"
     vendor, device = (tree.read_text(f"{base}/{name}") for name in ("vendor", "device"))
-    node = tree.read_numbers(f"{base}/numa_node")  # no such file: a kernel without NUMA
+    node = _sysfs_node(tree, gpu)
     return replace(
         gpu,
         vendor=vendor or gpu.vendor or "unknown",
         device=device or gpu.device or "unknown",
-        numa_node=node[0] if node else -1,
+        numa_node=node if node >= 0 else gpu.numa_node,
     )
 
 
-def _nvml_gpus(nvml: Any | None, notes: list[str]) -> list[Gpu]:
-    """The GPUs that NVML can describe, without their node; failures are added to `notes`."""
+def _sysfs_node(tree: Tree, gpu: Gpu) -> int:
+    """The GPU's node in sysfs; -1 if the kernel does not know it, or without NUMA."""
+    node = tree.read_numbers(f"{PCI}/{gpu.pci_address}/numa_node")
+    return node[0] if node else -1
+
+
+def _explain_node(tree: Tree, gpu: Gpu) -> str | None:
+    """A note on where the node of a GPU comes from if it is not from the kernel.
+
+    `gpu.numa_node` is that of NVML's affinity.
+    """
+    path = f"/{PCI}/{gpu.pci_address}"
+    if _sysfs_node(tree, gpu) >= 0:
+        return None
+    hidden = not tree.is_dir(path[1:])
+    if gpu.numa_node >= 0:
+        why = f"{path} does not exist" if hidden else f"{path}/numa_node does not name it"
+        return f"GPU {gpu.index}: NUMA node {gpu.numa_node} is from NVML's affinity ({why})"
+    if hidden:
+        return (
+            f"GPU {gpu.index}: {path} does not exist, so its NUMA node is unknown (a container or "
+            "WSL may hide it)"
+        )
+    return None
+
+
+def _nvml_gpus(nvml: Any | None, nodes: Sequence[NumaNode], notes: list[str]) -> list[Gpu]:
+    """The GPUs that NVML can describe, with the node of NVML's affinity, which is -1 if it names
+    none; failures are added to `notes`."""
     module = _attempt(
         lambda: _start_nvml(nvml), "no GPUs: the NVIDIA driver's NVML does not start", notes
     )
@@ -137,7 +166,9 @@ def _nvml_gpus(nvml: Any | None, notes: list[str]) -> list[Gpu]:
         if count == 0:
             notes.append("no GPUs: NVML starts, but finds none")
         queried = [
-            _attempt(functools.partial(_query_gpu, module, index), f"GPU {index} left out", notes)
+            _attempt(
+                functools.partial(_query_gpu, module, index, nodes), f"GPU {index} left out", notes
+            )
             for index in range(count or 0)
         ]
         return [gpu for gpu in queried if gpu is not None]
@@ -160,7 +191,7 @@ def _start_nvml(nvml: Any | None) -> Any:
     return module
 
 
-def _query_gpu(nvml: Any, index: int) -> Gpu:
+def _query_gpu(nvml: Any, index: int, nodes: Sequence[NumaNode]) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
     pci = nvml.nvmlDeviceGetPciInfo(handle)
@@ -169,7 +200,17 @@ def _query_gpu(nvml: Any, index: int) -> Gpu:
     address = f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
     ids = pci.pciDeviceId  # device in the upper 16 bits, vendor in the lower: nvml.h
     vendor, device = f"0x{ids & 0xFFFF:04x}", f"0x{ids >> 16:04x}"
-    return Gpu(index, address, vendor, device, -1, _str(name), _str(uuid))
+    near = find_affinity_node(nvml, handle, nodes)
+    return Gpu(
+        index,
+        address,
+        vendor,
+        device,
+        -1 if near is None else near,
+        _str(name),
+        _str(uuid),
+        is_mig_enabled(nvml, handle),
+    )
 
 
 def _str(value: str | bytes) -> str:

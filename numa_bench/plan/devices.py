@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.schema import ExperimentConfig, HardwareConfig
 from numa_bench.config.validation import parse_id_list
-from numa_bench.errors import ConfigError
+from numa_bench.errors import ConfigError, MachineError
 from numa_bench.machine.model import Gpu, Topology
 
 GPU_KEY = "experiment.hardware.gpu_ids"
@@ -13,7 +13,10 @@ GPU_KEY = "experiment.hardware.gpu_ids"
 def resolve_devices(
     experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
 ) -> list[Gpu | None]:
-    """The GPUs to measure, or [None] for the CPU. Raises ConfigError for a GPU that is missing."""
+    """The GPUs to measure, or [None] for the CPU.
+
+    Raises ConfigError for a GPU that is missing or partitioned by MIG.
+    """
     hardware = experiment.hardware
     wanted = parse_id_list(GPU_KEY, hardware.gpu_ids, words=None)
     if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
@@ -36,7 +39,33 @@ def resolve_devices(
         raise ConfigError(
             "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
         )
-    return list(gpus[: experiment.max_gpus])
+    gpus = gpus[: experiment.max_gpus]
+    for gpu in gpus:
+        if gpu.mig:
+            raise ConfigError(
+                GPU_KEY,
+                hardware.gpu_ids,
+                f"MIG is enabled on GPU {gpu.index}, and MIG slices are not supported; choose "
+                f"other GPUs, disable it (sudo nvidia-smi -i {gpu.index} -mig 0), or use "
+                "experiment.hardware.device=cpu",
+            )
+    return list(gpus)
+
+
+def refuse_mig_slices(hardware: HardwareConfig, cuda_visible_devices: str | None) -> None:
+    """Raise MachineError where CUDA_VISIBLE_DEVICES names a MIG slice and GPUs may be measured.
+
+    Without this no GPU would be visible, and the CPU would be measured instead.
+    """
+    on_cpu = hardware.device == "cpu" or parse_id_list(GPU_KEY, hardware.gpu_ids, None) == ()
+    entries = [entry.strip() for entry in (cuda_visible_devices or "").split(",")]
+    slices = [entry for entry in entries if entry.startswith("MIG-")]
+    if slices and not on_cpu:
+        raise MachineError(
+            f"CUDA_VISIBLE_DEVICES names {slices[0]}, and MIG slices are not supported; name whole "
+            "GPUs (an index or a GPU-... UUID), disable MIG (sudo nvidia-smi -mig 0), or use "
+            "experiment.hardware.device=cpu"
+        )
 
 
 def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple[Gpu, ...]) -> Gpu:

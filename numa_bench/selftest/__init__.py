@@ -2,5 +2,7 @@
 
     python -m numa_bench.selftest
 
-A check is one `Check` in the `CHECKS` of a module that `registry.SUBJECTS` names.
+A check is one function below `subjects/`, listed as a `Check` in its module's `CHECKS`; modules are
+listed in `registry.SUBJECTS`. `command.py` runs in the user's process and starts `bound_process.py`
+under numactl, which measures.
 """

@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import torch
+
 from numa_bench.records import JsonDict
 from numa_bench.worker.devices import Waived as WaivedRun
 
 if TYPE_CHECKING:
     from numa_bench.selftest.context import Context
+
+
+#: The check whose note says why there is no GPU, if there is none.
+DRIVER_CHECK = "driver and GPUs"
 
 
 class Verdict(str, Enum):
@@ -40,7 +46,7 @@ class Limit:
         if self.least == self.most:
             return f"{self.least:g}"
         if math.isinf(self.most):
-            return f">= {self.least:g}"
+            return "-" if math.isinf(self.least) else f">= {self.least:g}"
         return f"<= {self.most:g}" if math.isinf(self.least) else f"{self.least:g} to {self.most:g}"
 
 
@@ -65,8 +71,10 @@ class Waived:
 class Check:
     """One question about the host or the build.
 
-    `run` measures; whatever it raises fails the check. `full_only`: takes long, so only with
-    --full. `needs_gpu`: waived where there is no CUDA device.
+    `run` measures; whatever it raises fails the check, and so does taking longer than `timeout_s`
+    seconds. `full_only`: takes long, so only with --full. `needs_gpu`: waived where there is no
+    CUDA device. `own_process`: done in a process of its own, because what other checks leave behind
+    in theirs would disturb it.
     """
 
     name: str
@@ -76,6 +84,8 @@ class Check:
     run: Callable[[Context], Figure | Waived]
     full_only: bool = False
     needs_gpu: bool = False
+    own_process: bool = False
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,8 @@ def run_check(check: Check, context: Context) -> Outcome:
         return Outcome(check, Verdict.WAIVED, None, reason, 0.0)
     begin = time.perf_counter()
     try:
-        result = check.run(context)
+        with torch.inference_mode():
+            result = check.run(context)
     except WaivedRun as error:
         result = Waived(str(error))
     except Exception as error:  # noqa: BLE001 - every failure becomes a verdict
@@ -118,5 +129,5 @@ def _find_obstacle(check: Check, context: Context) -> str | None:
     if check.full_only and not context.full:
         return "takes long; done with --full"
     if check.needs_gpu and context.cuda is None:
-        return context.no_cuda
+        return f"needs a GPU, see `{DRIVER_CHECK}`"
     return None

@@ -15,7 +15,8 @@ from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors
 from numa_bench.pcie import Link, make_link
 from numa_bench.plan.plan import resolve_test, resolve_vit
-from numa_bench.records import DeviceSpec, JsonDict, Placement, RunSpec
+from numa_bench.records import DeviceSpec, Placement, RunSpec
+from numa_bench.selftest.session import Session
 from numa_bench.selftest.torch_tools import TorchTools
 from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
 from numa_bench.worker.devices import Device
@@ -47,23 +48,27 @@ class Cuda:
 class Context:
     """What a check gets.
 
-    `placement` is where this process was bound. `no_cuda` says why `cuda` is None, and
-    `cuda_broken` whether that is a fault: there is a GPU. The rest are sizes and durations, which
-    tests make smaller: bytes of one raw copy, seconds of a timed window and of the monitor's check,
-    the models, and settings of `experiment.test` that differ from their defaults.
+    `placement` is where this process was bound, `unbound` why it is not (None: it is). `visible`
+    are the GPUs that the user's process sees; `gpu_problem` is the first that torch cannot use and
+    why. `no_cuda` says why `cuda` is None. The rest are sizes and durations, which tests make
+    smaller: bytes of one raw copy, seconds of a timed window, pairs of a comparison (`slow_pairs`
+    where a window takes seconds), the models, and settings of `experiment.test` that differ from
+    their defaults.
     """
 
     topology: Topology
     placement: Placement
-    environment: JsonDict = field(default_factory=dict)
     cuda: Cuda | None = None
     no_cuda: str = "no GPU"
-    cuda_broken: bool = False
+    visible: tuple[Gpu, ...] = ()
+    gpu_problem: str | None = None
+    unbound: str | None = None
     nvml: Any | None = None
     full: bool = False
     copy_bytes: int = 64_000_000
     window_s: float = 1.0
-    monitor_s: float = 5.0
+    pairs: int = 20
+    slow_pairs: int = 8
     monitor_interval_s: float = ExperimentConfig().monitor_interval_s
     models: tuple[ViTConfig, ...] = STUDY_MODELS
     test_settings: dict[str, Any] = field(default_factory=dict)
@@ -100,18 +105,11 @@ class Context:
         )
 
 
-def make_context(
-    topology: Topology,
-    gpu: Gpu | None,
-    placement: Placement,
-    backend: Backend,
-    environment: JsonDict,
-    *,
-    full: bool,
-) -> Context:
-    """Open the device of this process, which sees `gpu` alone (None: no GPU)."""
+def make_context(session: Session, topology: Topology, backend: Backend) -> Context:
+    """Open the device of this process, which sees the session's GPU alone (None: no GPU)."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    cuda, no_cuda = None, _explain_no_gpu(topology)
+    gpu = next((gpu for gpu in session.visible if gpu.index == session.gpu_id), None)
+    cuda, no_cuda = None, session.no_cuda
     if gpu is not None:
         try:
             runtime: CudaRuntime = (backend.cuda_runtime or TorchCuda)()
@@ -122,13 +120,14 @@ def make_context(
             no_cuda = ": ".join(["the GPU cannot be used", type(error).__name__, *first])
     return Context(
         topology,
-        placement,
-        environment,
+        session.placement,
         cuda,
         no_cuda,
-        cuda_broken=gpu is not None and cuda is None,
+        visible=session.visible,
+        gpu_problem=session.gpu_problem or (no_cuda if gpu is not None and cuda is None else None),
+        unbound=session.unbound,
         nvml=backend.nvml,
-        full=full,
+        full=session.full,
     )
 
 
@@ -140,9 +139,3 @@ def read_link(gpu: Gpu, nvml: Any | None) -> Link | None:
         reading = GpuSensors(module, gpu.uuid, set).read()
     generation = reading.get("pcie_max_generation", 0)
     return make_link(generation, reading.get("pcie_max_width", 0), "NVML")
-
-
-def _explain_no_gpu(topology: Topology) -> str:
-    if topology.gpus:
-        return "no GPU is visible: CUDA_VISIBLE_DEVICES hides all"
-    return next((note for note in topology.notes if "no GPUs" in note), "no GPU")

@@ -6,7 +6,7 @@ import importlib
 
 from numa_bench.selftest.checks import Check
 
-#: Modules of this room; each has its checks in a tuple CHECKS.
+#: Modules of `subjects/`; each has its checks in a tuple CHECKS.
 SUBJECTS = (
     *("host", "memory", "copies", "pipelines", "host_cost", "monitoring"),
     *("compilation", "profiling"),
@@ -15,5 +15,6 @@ SUBJECTS = (
 
 def list_checks() -> tuple[Check, ...]:
     """Every check. Imports torch."""
-    modules = [importlib.import_module(f"numa_bench.selftest.{subject}") for subject in SUBJECTS]
+    package = "numa_bench.selftest.subjects"
+    modules = [importlib.import_module(f"{package}.{subject}") for subject in SUBJECTS]
     return tuple(check for module in modules for check in module.CHECKS)

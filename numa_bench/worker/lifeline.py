@@ -1,4 +1,4 @@
-"""What ties a worker to the one who started it: it tells that it lives, waits, and dies with it."""
+"""The tie between a worker and its starter: report the start, wait for a lock, end with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hydra_experiment_runner.py as people type it: what works, what is refused and how it is told.
+"""hydra_experiment_runner.py as people type it: what works, what is refused, and its messages.
 
 Most command lines run inside this process (fixture `runner`); those of the documentation run
 verbatim in a shell.
@@ -117,7 +117,7 @@ def test_this_machine_is_planned_without_any_setting(
 def test_an_unquoted_sweep_works_from_another_directory(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:
-    """conf/ lies beside the program; outputs go where the user is."""
+    """conf/ is beside the program; outputs go where the user is."""
     out = shell(
         f"cd {tmp_path} && python {RUNNER} -m experiment=quick_test "
         f"experiment.vit_configs[1].depth=3,4 dry_run=true topology_root={tree}"
@@ -281,13 +281,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("argument", "told"), REFUSED, ids=[a for a, _ in REFUSED])
+@pytest.mark.parametrize(("argument", "expected"), REFUSED, ids=[a for a, _ in REFUSED])
 def test_a_mistake_is_told_in_one_line_and_nothing_runs(
-    runner: Runner, tmp_path: Path, argument: str, told: str
+    runner: Runner, tmp_path: Path, argument: str, expected: str
 ) -> None:
     out = runner(argument, machine=server())
 
-    assert out.error.startswith(told)
+    assert out.error.startswith(expected)
     assert (out.code, out.stdout, out.studies) == (2, "", [])
     assert not list(tmp_path.rglob("results.json"))
 
@@ -323,6 +323,30 @@ def test_hidden_gpus_are_told(runner: Runner, monkeypatch: pytest.MonkeyPatch) -
     out = runner("experiment.hardware.gpu_ids=0", machine=server())
 
     assert "this machine has GPU 1, 2 (6 more hidden by CUDA_VISIBLE_DEVICES)" in out.error
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_mig_slice_does_not_become_the_cpu(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1a000000-0000-4000-8000-000000000001")
+    setting = f"experiment.hardware.device={device}"
+
+    out = runner("experiment=quick_test", setting, machine=server())
+
+    assert out.code == 2
+    assert out.error.startswith("CUDA_VISIBLE_DEVICES names MIG-1a000000")
+    assert "name whole GPUs" in out.error
+    assert out.studies == []
+
+
+def test_a_mig_slice_is_no_matter_on_the_cpu(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+
+    for setting in ("experiment.hardware.device=cpu", "experiment.hardware.gpu_ids=[]"):
+        assert len(runner("experiment=quick_test", setting, machine=server()).studies) == 1
 
 
 def test_a_real_error_keeps_its_traceback(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from tests.fake_sysfs import (
     FakeGpu,
     FakeNode,
     FakeNvml,
+    NvmlError,
     build_tree,
     eight_gpu_server,
     eight_gpus,
@@ -348,6 +349,72 @@ def test_gpu_that_sysfs_does_not_show_has_an_unknown_node(tmp_path: Path) -> Non
     (gpu,) = topology.gpus
     assert (gpu.numa_node, gpu.vendor, gpu.device) == (-1, "0x10de", "0x2330")
     assert any("0000:3b:00.0" in note and "unknown" in note for note in topology.notes)
+
+
+class NvmlWithAffinity(FakeNvml):
+    """NVML that names what is close to its GPUs as masks of 64 bits. None: it does not answer."""
+
+    def __init__(self, memory: int | None, cpus: int | None) -> None:
+        super().__init__([FakeGpu("0000:3b:00.0")])
+        self.memory = memory
+        self.cpus = cpus
+
+    def nvmlDeviceGetMemoryAffinity(self, _: FakeGpu, words: int, __: int) -> list[int]:  # noqa: N802
+        return self._mask(self.memory, words)
+
+    def nvmlDeviceGetCpuAffinity(self, _: FakeGpu, words: int) -> list[int]:  # noqa: N802
+        return self._mask(self.cpus, words)
+
+    def _mask(self, low: int | None, words: int) -> list[int]:
+        if low is None:
+            raise NvmlError("Insufficient Permissions")
+        return [low, *[0] * (words - 1)]
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "node"),
+    [
+        (0b10, None, 1),
+        (None, 0b1100, 1),
+        (0b11, 0b0011, 0),  # memory of both nodes, but CPUs of one
+        (0b11, 0b0110, -1),
+        (0b100, 0, -1),  # a node that is not online
+        (None, None, -1),
+    ],
+)
+def test_a_node_that_the_kernel_does_not_know_is_nvmls(
+    memory: int | None, cpus: int | None, node: int, tmp_path: Path
+) -> None:
+    nodes = [FakeNode(0, "0-1"), FakeNode(1, "2-3")]
+    build_tree(tmp_path, nodes, [FakeGpu("0000:3b:00.0", numa_node=-1)])
+
+    topology = discover_topology(tmp_path, NvmlWithAffinity(memory, cpus))
+
+    assert [gpu.numa_node for gpu in topology.gpus] == [node]
+    said = [note for note in topology.notes if f"NUMA node {node} is from NVML's affinity" in note]
+    assert len(said) == (node >= 0)
+
+
+def test_the_kernels_node_is_not_nvmls_to_change(tmp_path: Path) -> None:
+    nodes = [FakeNode(0, "0-1"), FakeNode(1, "2-3")]
+    build_tree(tmp_path, nodes, [FakeGpu("0000:3b:00.0", numa_node=0)])
+
+    topology = discover_topology(tmp_path, NvmlWithAffinity(0b10, 0b1100))
+
+    assert topology.gpus[0].numa_node == 0
+    assert topology.notes == ()
+
+
+def test_partitioned_gpus_are_marked(tmp_path: Path) -> None:
+    class NvmlWithMig(FakeNvml):
+        def nvmlDeviceGetMigMode(self, handle: FakeGpu) -> list[int]:  # noqa: N802
+            if handle is self.gpus[0]:
+                raise NvmlError("Not Supported")
+            return [int(handle is self.gpus[2]), 0]
+
+    topology = discover_topology(eight_gpu_server(tmp_path), NvmlWithMig(eight_gpus()))
+
+    assert [gpu.index for gpu in topology.gpus if gpu.mig] == [2]
 
 
 def test_no_driver_is_a_note(tmp_path: Path) -> None:

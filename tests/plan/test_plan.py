@@ -103,6 +103,18 @@ def test_only_visible_gpus_are_measured_in_their_order() -> None:
     assert devices(server(), visible, gpu_ids=2) == [2]
 
 
+def test_a_partitioned_gpu_is_refused_where_it_would_be_measured() -> None:
+    gpus = tuple(replace(gpu, mig=gpu.index == 3) for gpu in server().gpus)
+    machine = replace(server(), gpus=gpus)
+
+    for ids in (3, None, [0, 3]):
+        with pytest.raises(ConfigError, match=r"MIG is enabled on GPU 3.*nvidia-smi -i 3 -mig 0"):
+            devices(machine, gpu_ids=ids)
+    assert devices(machine, gpu_ids=[2, 4]) == [2, 4]
+    assert devices(machine, max_gpus=3) == [0, 1, 2]
+    assert devices(machine, device="cpu") == [None]
+
+
 @pytest.mark.parametrize(("most", "wanted"), [(1, [0]), (3, [0, 1, 2]), (99, list(range(8)))])
 def test_max_gpus(most: int, wanted: list[int]) -> None:
     assert devices(server(), max_gpus=most) == wanted

@@ -1,4 +1,4 @@
-"""Before anything runs, a machine that cannot be bound is told so, with the fix."""
+"""Before anything runs, a machine that cannot bind processes is refused, with the fix."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_refused_node_is_told_in_numactls_words(
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "expected"),
     [
         ("exit 3", "it gave no reason"),
         ("echo; echo '  sorry  '; exit 1", "failed: sorry;"),
@@ -114,10 +114,10 @@ def test_a_refused_node_is_told_in_numactls_words(
     ids=["silent", "on stdout", "not UTF-8", "killed"],
 )
 def test_whatever_it_says_there_is_one_line(
-    numactl: Callable[[str], None], script: str, told: str
+    numactl: Callable[[str], None], script: str, expected: str
 ) -> None:
     numactl(script)
-    assert told in refusal(ON_0)
+    assert expected in refusal(ON_0)
 
 
 @pytest.mark.skipif(shutil.which("numactl") is None, reason="no numactl here")

@@ -62,7 +62,7 @@ def test_governor_and_turbo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "expected"),
     [
         (GpuState(busy=80), "80 % busy"),
         (GpuState(pids=[4321]), "4321"),
@@ -71,10 +71,10 @@ def test_governor_and_turbo(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("quiet")
-def test_gpu(state: GpuState, told: str, tmp_path: Path) -> None:
+def test_gpu(state: GpuState, expected: str, tmp_path: Path) -> None:
     (line,) = gpu_lines(state, tmp_path)
     assert line.startswith("GPU 0")
-    assert told in line
+    assert expected in line
 
 
 @pytest.mark.usefixtures("quiet")

@@ -24,7 +24,7 @@ from tests.specs import make_spec
 
 @pytest.fixture
 def busy_child() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that uses a CPU until it is told to stop."""
+    """A process that uses a CPU until it is stopped."""
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield child
     child.kill()

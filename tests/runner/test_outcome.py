@@ -61,7 +61,7 @@ def test_the_worker_is_believed_when_its_exit_code_agrees(
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "code", "told"),
+    ("status", "error", "code", "expected"),
     [
         ("passed", None, 0, None),
         ("waived", "cannot", 0, "cannot"),
@@ -70,10 +70,10 @@ def test_the_worker_is_believed_when_its_exit_code_agrees(
     ],
 )
 def test_stderr_is_told_with_failures_only(
-    status: str, error: str | None, code: int, told: str | None
+    status: str, error: str | None, code: int, expected: str | None
 ) -> None:
     """A run that passed may have warned on stderr; that is in its log."""
-    assert verdict(exited(code), result_of(SPEC, status, error), tail=TAIL)[1] == told
+    assert verdict(exited(code), result_of(SPEC, status, error), tail=TAIL)[1] == expected
 
 
 def test_a_program_that_could_not_be_started() -> None:
@@ -165,10 +165,10 @@ def test_a_bound_run_that_was_killed_otherwise_may_still_have_lacked_memory() ->
     ids=["preferred", "interleave", "unbound", "unknown node"],
 )
 def test_a_node_is_blamed_only_when_memory_was_bound_to_it(placement: Placement) -> None:
-    told = "killed: out of memory; use a smaller model, batch or pool"
-    assert killed_at(placement, oom_kills=2) == told
-    told = "killed by SIGKILL, by hand or for lack of memory"
-    assert killed_at(placement, oom_kills=0) == told
+    expected = "killed: out of memory; use a smaller model, batch or pool"
+    assert killed_at(placement, oom_kills=2) == expected
+    expected = "killed by SIGKILL, by hand or for lack of memory"
+    assert killed_at(placement, oom_kills=0) == expected
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 137])

@@ -177,7 +177,7 @@ def test_sigkill_ends_a_run_that_ignores_sigterm(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("children_ignore_sigterm")
 def test_a_run_may_end_by_itself_in_the_grace_period(bench: Bench) -> None:
-    """It ignores SIGTERM, and ends only after it was told to: nsys writes its report like that."""
+    """It ignores SIGTERM, and ends only when asked to: nsys writes its report like that."""
     waits = "import sys,time; time.sleep(0.8); sys.exit(7)"
     ended = bench.run_argv((sys.executable, "-c", waits), timeout_s=SOON_S)
     assert (ended.returncode, ended.reason) == (7, "timeout")

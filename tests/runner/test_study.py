@@ -318,8 +318,8 @@ def test_an_error_with_brackets_is_shown_as_it_is(
     behave("raises_markup", "good")
     with pytest.raises(StudyFailed, match="1 passed, 1 failed"):
         run_study(make_plan(["m0", "m1"], progress="bar"), TOPOLOGY, tmp_path)
-    told = " ".join(capsys.readouterr().err.split())
-    assert "RuntimeError: [enforce fail at alloc_cpu.cpp:114] [/nowhere] :x:" in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "RuntimeError: [enforce fail at alloc_cpu.cpp:114] [/nowhere] :x:" in printed
 
 
 @pytest.mark.parametrize(("level", "lines"), [("INFO", 2), ("WARNING", 1), ("ERROR", 0)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 #: FLOP of the largest forward pass that is really computed, a tenth of a second on one core.
 EVALUATE_FLOP = 2e10
 

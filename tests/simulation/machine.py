@@ -47,7 +47,7 @@ class SimulatedNode:
 
 @dataclass(frozen=True)
 class SimulatedGpu:
-    """A GPU at a PCI address, attached to a node. `remote_link`: see LinkModel, of this GPU alone."""
+    """A GPU at a PCI address, attached to a node. `remote_link`: as in LinkModel, for this GPU."""
 
     node: int
     address: str

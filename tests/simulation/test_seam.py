@@ -13,7 +13,7 @@ from numa_bench.machine.backend import current_backend
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.page_placement import observe_placement
-from numa_bench.machine.topology import live_topology
+from numa_bench.machine.topology import discover_topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.gpu_check import read_driver_version, run_probe
@@ -41,7 +41,7 @@ def gpu_run() -> RunSpec:
 
 
 def test_topology_and_environment() -> None:
-    topology = live_topology()
+    topology = discover_topology()
     environment = describe_environment(PROJECT, topology)
 
     assert [gpu.uuid for gpu in topology.gpus] == [gpu.uuid for gpu in MACHINE.gpus]
@@ -59,7 +59,7 @@ def test_conditions() -> None:
     governor = current_backend().root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     governor.parent.mkdir(parents=True)
     governor.write_text("powersave\n")
-    lines = check_conditions([gpu_run()], live_topology())
+    lines = check_conditions([gpu_run()], discover_topology())
 
     assert [line for line in lines if line.startswith("CPU governor is powersave on 1 CPUs")]
     assert not [line for line in lines if "GPU" in line]

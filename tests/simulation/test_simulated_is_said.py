@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.config.schema import ProfilerConfig
+from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.environment import describe_environment
+from numa_bench.machine.sensors import GpuSensors
 from numa_bench.machine.topology import discover_topology
 from numa_bench.marks import format_legend, format_marks
 from numa_bench.profiling.profilers import find_profiler
 from numa_bench.records import DeviceSpec
-from numa_bench.runner import conditions, monitor
+from numa_bench.runner import conditions
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.monitor import Monitor
 from tests.analyses import analysed, reported
@@ -71,15 +72,15 @@ def test_the_monitor_reads_no_sensor_of_this_machine(
     gpu = dual_socket_4_gpus().gpus[2]
     spec = replace(make_spec(), device=DeviceSpec("cuda", 2, gpu.name, gpu.uuid, gpu.node))
     read = threading.Event()
-    original = monitor.GpuSensors.read
+    original = GpuSensors.read
 
-    def noted(self: monitor.GpuSensors) -> dict[str, float]:
+    def noted(self: GpuSensors) -> dict[str, float]:
         try:
             return original(self)
         finally:
             read.set()
 
-    monkeypatch.setattr(monitor.GpuSensors, "read", noted)
+    monkeypatch.setattr(GpuSensors, "read", noted)
     with Monitor(spec, tmp_path / "monitor.json", 60.0) as watching:
         watching.start_sampling(os.getpid())
         assert read.wait(60)

@@ -78,7 +78,7 @@ def test_a_new_event_is_on_the_device_already(monkeypatch: pytest.MonkeyPatch) -
     runtime.device = torch.device("cuda", 0)
 
     event = runtime.new_event()
-    assert recorded == [(event, "stream of cuda:0")]
+    assert [(id(e), stream) for e, stream in recorded] == [(id(event), "stream of cuda:0")]
 
 
 class SlotRuntime(TimingRuntime):

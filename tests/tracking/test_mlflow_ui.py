@@ -69,8 +69,8 @@ def test_the_ui_shows_the_study_its_runs_and_a_metric(
     directory = tmp_path / "outputs" / "fake" / "2026-01-31" / "14-30-15"
     directory.mkdir(parents=True)
     run_tracked(directory, mlflow_at(f"sqlite:///{tmp_path}/mlflow.db"), "m0", "m1")
-    told = capsys.readouterr().out
-    (line,) = [x for x in told.splitlines() if x.startswith("tracking  mlflow ui ")]
+    printed = capsys.readouterr().out
+    (line,) = [x for x in printed.splitlines() if x.startswith("tracking  mlflow ui ")]
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     ((parent,), children) = runs_of(uri)
     good = next(run for run in children if run.data.tags["status"] == "passed")

@@ -238,11 +238,11 @@ def test_the_page_of_an_analysis_is_kept_with_the_study(
     for name in ("report.html", "plots/effects.png"):
         (made / name).write_text("x")
 
-    told = upload_report(directory, made)
+    printed = upload_report(directory, made)
 
     ((parent,), _) = runs_of(uri)
     kept = {f.path for f in client(uri).list_artifacts(parent.info.run_id, "analysis")}
-    assert told == "tracking  page and plots are with the study"
+    assert printed == "tracking  page and plots were logged with the study"
     assert kept == {"analysis/report.html", "analysis/effects.png"}
 
 
@@ -255,13 +255,14 @@ def test_a_tracker_that_does_not_take_the_page_costs_a_line(
 ) -> None:
     directory, _ = study
     monkeypatch.setattr(
-        "numa_bench.commands.tracker_upload.PROJECT", tmp_path
+        "numa_bench.commands.tracker_upload.import_variables",
+        lambda _: {"PYTHONPATH": str(tmp_path)},
     )  # nothing can be imported from there
     monkeypatch.chdir(tmp_path)
 
-    told = upload_report(directory, tmp_path)
+    printed = upload_report(directory, tmp_path)
 
-    assert str(told).startswith("tracking  the page was not logged: ")
+    assert str(printed).startswith("tracking  the page was not logged: ")
 
 
 def test_long_values_and_odd_names_are_handled(study: tuple[Path, str]) -> None:
@@ -283,7 +284,7 @@ def test_long_values_and_odd_names_are_handled(study: tuple[Path, str]) -> None:
 
 
 class Stub:
-    """A tracker that does as it is told."""
+    """A tracker that does as configured."""
 
     name, target = "stub", "nowhere"
 
@@ -337,8 +338,8 @@ def test_a_tracker_that_raises_costs_one_warning_and_gets_it_later(
     ids = [r["run_id"] for r in read_json(tmp_path / "s" / "results.json")]
     assert good.logged == ids
     assert bad.logged == ids
-    told = [r.getMessage() for r in caplog.records if "stub" in r.getMessage()]
-    assert told == ["stub at nowhere: http://host refused; the study goes on"]
+    printed = [r.getMessage() for r in caplog.records if "stub" in r.getMessage()]
+    assert printed == ["stub at nowhere: http://host refused; the study goes on"]
 
 
 def test_a_tracker_that_hangs_does_not_hang_the_study(
@@ -350,8 +351,8 @@ def test_a_tracker_that_hangs_does_not_hang_the_study(
     run_tracked(tmp_path / "s", TrackingConfig(timeout_s=0.5), "m0", "m1")
 
     assert len(read_json(tmp_path / "s" / "results.json")) == 2
-    told = capsys.readouterr().out
-    assert "2 runs are not in stub yet; later: python -m numa_bench.tracking sync" in told
+    printed = capsys.readouterr().out
+    assert "2 runs are not in stub yet; later: python -m numa_bench.tracking sync" in printed
     gate.set()
 
 

@@ -192,7 +192,7 @@ def test_a_lock_that_nobody_made_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("under_profiler", [False, True])
 def test_a_worker_dies_with_its_starter(under_profiler: bool, tmp_path: Path) -> None:
-    """Also where a profiler stands between them, which goes on living for a while."""
+    """Also where a profiler is between them, which outlives them for a while."""
     name = f"NUMA_BENCH_TEST_{uuid.uuid4().hex}"
     child = (
         "import os, signal, pathlib; from numa_bench.worker.lifeline import die_with_starter\n"

@@ -101,7 +101,7 @@ def read_records(path: Path) -> tuple[list[Record], list[Problem]]:
 
 
 def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Problem]]:
-    """What stands beside a results.json; a summary that is missing or broken is a problem."""
+    """The files beside a results.json; a summary that is missing or broken is a problem."""
     directory, problems = path.parent, []
     parts: list[JsonDict] = []
     for name in (SUMMARY, TOPOLOGY):

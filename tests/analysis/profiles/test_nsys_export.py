@@ -356,7 +356,7 @@ def test_a_truncated_file_is_told_wherever_it_was_cut(tmp_path: Path) -> None:
 def test_overwritten_pages_never_give_a_traceback(tmp_path: Path) -> None:
     whole = bytearray(write_report(tmp_path / "r.sqlite", pipeline(100)).read_bytes())
     rng = np.random.default_rng(0)
-    told = []
+    messages = []
     for _ in range(20):
         broken = whole.copy()
         at = int(rng.integers(4096, len(whole) - 4096))
@@ -366,9 +366,9 @@ def test_overwritten_pages_never_give_a_traceback(tmp_path: Path) -> None:
         try:
             figures(path, "all")
         except ReportError as error:
-            told.append(str(error))
-    assert told
-    assert not [text for text in told if "\n" in text]
+            messages.append(str(error))
+    assert messages
+    assert not [text for text in messages if "\n" in text]
 
 
 def nsys_stats(executable: str, path: Path, report: str) -> list[dict[str, str]]:

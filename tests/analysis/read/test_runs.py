@@ -186,7 +186,7 @@ def test_a_missing_or_broken_summary_is_told_and_the_runs_are_used(study: Path) 
         "experiment_summary.json",
         "topology.json",
     ]
-    assert loaded.frame["env_torch"].iloc[0] == "2.4.0+cu124"  # the worker told it too
+    assert loaded.frame["env_torch"].iloc[0] == "2.4.0+cu124"  # the worker reports it too
 
 
 def test_a_study_that_is_still_running_is_used_as_far_as_it_is(tmp_path: Path) -> None:
@@ -248,13 +248,13 @@ def test_runs_that_differ_are_separate_groups_and_it_is_told(
     assert len(group_table(loaded.frame)) == 2
     assert loaded.frame.groupby("cell")["group"].nunique().max() == 1
     assert set(cell_table(loaded.frame)["n"]) == {5}
-    told = difference_table(loaded)
+    differences = difference_table(loaded)
     key, value = next(iter(changes.items()))
     if key == "changes":
         inner, value = next(iter(value.items()))
         key = inner if isinstance(value, str) else "packages.torch"
         value = value if isinstance(value, str) else value["torch"]
-    assert value in told.set_index("key").loc[key].to_numpy()
+    assert value in differences.set_index("key").loc[key].to_numpy()
 
 
 def test_the_same_twice_is_pooled_as_more_repeats(tmp_path: Path) -> None:
