@@ -43,7 +43,7 @@ STUDY = [
     "experiment.test.memory_size_mb=1",
     "experiment.test.min_timed_s=0.3",
     "experiment.test.min_warmup_s=0.1",
-    "experiment.monitor_interval_s=0.02",
+    "experiment.monitor_interval_s=0.1",
     "tracking=none",
 ]
 
