@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,26 @@ def replace_non_finite(value: Any) -> Any:
     return value
 
 
+def encode_json(data: Any, *, indent: int | None = 1) -> str:
+    """JSON text of `data`; null for NaN and infinities."""
+    return json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
+
+
+def join_array(items: Sequence[str]) -> str:
+    """The text that `encode_json` makes of a list whose items are encoded already."""
+    if not items:
+        return "[]"
+    # A line break inside a string is escaped, so every one here is layout.
+    return "[\n" + ",\n".join(" " + item.replace("\n", "\n ") for item in items) + "\n]"
+
+
 def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
     """Write `data` to `path`, or leave the old file unchanged. Raises OSError (disk full)."""
-    text = json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
+    write_text(path, encode_json(data, indent=indent))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text and a line break to `path`, or leave the old file unchanged. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from numa_bench.errors import StoreError
-from numa_bench.jsonio import write_json
+from numa_bench.jsonio import encode_json, join_array, write_json, write_text
 from numa_bench.records import BAD, DONE, Record, RunSpec, Status
 from numa_bench.study_files import (
     REMOVABLE,
@@ -38,6 +38,7 @@ class StudyStore:
         self.root = root
         self.records: list[Record] = []
         self.unsaved = False
+        self._texts: list[tuple[Record, str]] = []  # as last written
         self._lock = FileLock(root / STUDY_LOCK, timeout=0)
 
     def __enter__(self) -> StudyStore:
@@ -132,7 +133,7 @@ class StudyStore:
     def save_records(self) -> None:
         """Write results.json; a failure is logged and remembered in `unsaved`."""
         try:
-            write_json(self.root / RESULTS, self.records)
+            write_text(self.root / RESULTS, self._encode_records())
             self.unsaved = False
         except OSError as error:
             self.unsaved = True
@@ -150,7 +151,7 @@ class StudyStore:
             return self.root / RESULTS
         try:
             spare = Path(tempfile.mkdtemp(prefix="numa_bench-")) / RESULTS
-            write_json(spare, self.records)
+            write_text(spare, self._encode_records())
         except OSError as error:
             raise StoreError(f"the results could not be written anywhere: {error}") from error
         return spare
@@ -173,6 +174,13 @@ class StudyStore:
     def has_failures(self) -> bool:
         """Whether some run failed, timed out or was invalid."""
         return any(Status(r["status"]) in BAD for r in self.records)
+
+    def _encode_records(self) -> str:
+        """results.json. Each record is encoded once: the file is written after every run, and half
+        a second of encoding each time would be minutes of a study of 600 runs."""
+        known = {id(record): text for record, text in self._texts}
+        self._texts = [(r, known.get(id(r)) or encode_json(r)) for r in self.records]
+        return join_array([text for _, text in self._texts])
 
     def _read_stored(self) -> list[Record]:
         try:

@@ -21,7 +21,14 @@ import pandas as pd
 import pytest
 
 from numa_bench.errors import StoreError, StudyFailed
-from numa_bench.jsonio import read_json, replace_non_finite, write_json
+from numa_bench.jsonio import (
+    encode_json,
+    join_array,
+    read_json,
+    replace_non_finite,
+    write_json,
+    write_text,
+)
 from numa_bench.records import (
     Execution,
     Placement,
@@ -207,6 +214,29 @@ def test_a_record_can_be_replaced_in_its_place(tmp_path: Path) -> None:
             store.replace_record(record_of("c"))
     found = [(r["run_id"], r["nsys_sqlite"]) for r in read_json(tmp_path / "results.json")]
     assert found == [("a", "nsys_reports/a.sqlite"), ("b", None)]
+
+
+def test_a_record_is_encoded_once_however_often_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def noted(value: Record) -> str:
+        encoded.append(value["run_id"])
+        return encode_json(value)
+
+    monkeypatch.setattr("numa_bench.store.encode_json", noted)
+    with StudyStore(tmp_path) as store:
+        for index in range(3):
+            store.add_record(record_of(f"run{index}"))
+        store.replace_record({**record_of("run1"), "error": "one\nand two"})
+    assert encoded == ["run0", "run1", "run2", "run1"]
+    assert read_json(tmp_path / "results.json")[1]["error"] == "one\nand two"
+
+
+@pytest.mark.parametrize("items", [[], [{}], [{"a": [1, {"b": "x\ny"}]}, {"c": None}, [[]]]])
+def test_encoded_items_make_the_text_of_their_list(items: list[Any]) -> None:
+    assert join_array([encode_json(item) for item in items]) == encode_json(items)
 
 
 def test_results_of_an_older_program_are_completed(tmp_path: Path) -> None:
@@ -402,15 +432,19 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes the store's writes below these directories fail; none: there is space again."""
     below: list[Path] = []
 
-    def write(path: Path, data: Any) -> None:
-        if any(path.is_relative_to(directory) for directory in below):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write_json(path, data)
+    def checked(write: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
+        def written(path: Path, data: Any) -> None:
+            if any(path.is_relative_to(directory) for directory in below):
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            write(path, data)
+
+        return written
 
     def fill(*directories: Path) -> None:
         below[:] = directories
 
-    monkeypatch.setattr("numa_bench.store.write_json", write)
+    monkeypatch.setattr("numa_bench.store.write_json", checked(write_json))
+    monkeypatch.setattr("numa_bench.store.write_text", checked(write_text))
     return fill
 
 

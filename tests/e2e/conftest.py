@@ -19,7 +19,10 @@ Line = Callable[[str], tuple[int, str, str]]
 def line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Line]:
-    """Run a command line of the README in this process, workers included, in an empty directory."""
+    """Run a command line in this process, workers included, in an empty directory.
+
+    Returns the exit code and what was printed on stdout and stderr.
+    """
     in_process.install(monkeypatch)
     # A full collection before each window takes a tenth of a second in this process.
     monkeypatch.setattr(gc, "collect", lambda: 0)
@@ -28,7 +31,14 @@ def line(
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    yield lambda text: in_process.run_line(text, monkeypatch, capsys)
+
+    def run(text: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = in_process.run_line(text)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    yield run
     for handler in set(root.handlers) - set(handlers):
         handler.close()
     root.handlers[:] = handlers

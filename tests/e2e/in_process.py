@@ -37,7 +37,9 @@ from tests.conftest import PROJECT
 from tests.simulation import model_cost, numactl_shim
 
 #: Pool of samples in MB where a study leaves it open; on a simulated link no cache needs defeating.
-POOL_MB = 16
+POOL_MB = 1
+#: Bytes of random samples that are made; repeated with an odd period, so that batches differ.
+RANDOM_BYTES = 1_000_004
 
 
 def run_worker(
@@ -86,16 +88,18 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
     monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
+    monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
     monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])
+    # Threads that spin while they wait for one another take the other tests' CPUs.
+    set_threads = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: set_threads(1))
     monkeypatch.setattr(measurement, "build_model", _build_model)
     monkeypatch.setattr(measurement, "compile_model", _compile_model)
     monkeypatch.setattr(model_cost, "measure_cost", _measure_cost)
 
 
-def run_line(
-    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """Run a command line as a shell would, with its variables: exit code, stdout, stderr."""
+def run_line(line: str) -> int:
+    """Run a command line as a shell would, with its variables; return the exit code."""
     words = shlex.split(line)
     variables = [word for word in words if "=" in word and word.partition("=")[0].isupper()]
     python, script, *arguments = words[len(variables) :]
@@ -104,15 +108,14 @@ def run_line(
         mock.patch.dict(os.environ, dict(word.split("=", 1) for word in variables)),
         mock.patch.object(sys, "argv", [str(PROJECT / script), *arguments]),
         mock.patch.object(sys, "path", list(sys.path)),
-        pytest.raises(SystemExit) as ended,
     ):
-        capsys.readouterr()
         try:
             runpy.run_path(str(PROJECT / script), run_name="__main__")
+        except SystemExit as ended:
+            return int(ended.code or 0)
         finally:
             GlobalHydra.instance().clear()
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
+    raise AssertionError(f"{script} ended without an exit code")
 
 
 _models: dict[str, torch.nn.Module] = {}
@@ -131,10 +134,13 @@ def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[st
     """Capture the model's graph, on one sample; code for a GPU that is not there is not made."""
     key = (id(model), f"{spec.test.compile_model} {spec.test.compile_mode}")
     if key not in _compiled:
-        eager = functools.partial(torch.compile, backend="eager")
-        with mock.patch.object(
-            torch, "compile", lambda model, *, mode, fullgraph: eager(model, fullgraph=fullgraph)
-        ):
+        capture = torch.compile
+
+        def compile_eagerly(model: Any, **options: Any) -> Any:
+            del options["mode"]  # of inductor, and refused beside another backend
+            return capture(model, backend="eager", **options)
+
+        with mock.patch.object(torch, "compile", compile_eagerly):
             _compiled[key] = models.compile_model(spec, model)
         if models.is_compiled(spec):
             _compiled[key][0](torch.zeros((1, *input_shape(spec)[1:])))

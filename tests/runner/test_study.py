@@ -18,7 +18,7 @@ import pexpect
 import pytest
 
 from numa_bench.errors import StudyFailed
-from numa_bench.jsonio import read_json, write_json
+from numa_bench.jsonio import read_json, write_text
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Status
 from numa_bench.runner.attempt import read_last_lines
@@ -294,13 +294,13 @@ def test_results_that_go_elsewhere_end_the_study_non_zero(
 ) -> None:
     """Although every run passed."""
 
-    def write(path: Path, data: Any) -> None:
+    def write(path: Path, text: str) -> None:
         if path == tmp_path / "study" / "results.json":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_json(path, data)
+        write_text(path, text)
 
     behave("good", "good")
-    monkeypatch.setattr("numa_bench.store.write_json", write)
+    monkeypatch.setattr("numa_bench.store.write_text", write)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(StudyFailed, match=r"the results \(.*\) could not be written to"):
         run_study(make_plan(["m0", "m1"]), TOPOLOGY, tmp_path / "study")
