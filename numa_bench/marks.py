@@ -21,6 +21,10 @@ KINDS: dict[str, Kind] = {
     "simulated": Kind("X", "the machine was simulated; the figures are not a measurement"),
     "throttled": Kind("T", "the GPU lowered its clocks; check cooling and power limits"),
     "foreign_gpu": Kind("G", "another process used the GPU; measure alone"),
+    "foreign_unknown": Kind("N", "other processes on the GPU cannot be seen in this container"),
+    "no_reading": Kind(
+        "E", "no sensor reading in the timed window; lower monitor_interval_s, or measure longer"
+    ),
     "foreign_cpu": Kind("C", "other processes used the measured CPUs; measure on an idle machine"),
     "steal": Kind("H", "the hypervisor took CPU time; use a dedicated host"),
     "swap": Kind("M", "memory was swapped; free some, or lower memory_size_mb"),

@@ -107,6 +107,11 @@ def test_a_current_record_is_read_as_it_was_written() -> None:
     assert upgrade_record(stored) == record
 
 
+def test_a_window_without_a_reading_is_not_one_without_a_monitor() -> None:
+    assert upgrade_record(json.loads(json.dumps(new_record(monitor=None))))["monitor"] is None
+    assert upgrade_record(json.loads(json.dumps(new_record(monitor={}))))["monitor"] == {}
+
+
 def test_a_record_of_the_first_program_gets_the_keys_that_came_later(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps([OLDEST]))

@@ -204,7 +204,7 @@ class ExperimentConfig:
     )
     order_seed: int = documented_field(0, "Seed of the random order.")
     monitor_interval_s: float = documented_field(
-        1.0, "Seconds between sensor readings during a run. 0 disables the monitor."
+        0.2, "Seconds between sensor readings during a run. 0 disables the monitor."
     )
     max_gpus: Optional[int] = documented_field(None, "Maximum number of GPUs to use. null: all.")
 

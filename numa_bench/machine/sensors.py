@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 Reading = dict[str, float]
 
+#: Least seconds between two readings of the CPUs' clocks: psutil reads a file for each CPU, and
+#: many kernels interrupt that CPU to answer (arch/x86/kernel/cpu/aperfmperf.c).
+CPU_CLOCK_INTERVAL_S = 1.0
+#: Inode of the host's PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
+_HOST_PID_NAMESPACE = 0xEFFFFFFC
 #: Clock-event reasons that mean "slower than possible" (nvml.h, nvmlClocksEventReasons*). Idle,
 #: application clocks and display settings are deliberate and left out.
 THROTTLE_REASONS = {
@@ -40,35 +47,48 @@ class SystemSensors:
         with contextlib.suppress(psutil.Error):
             self._worker = psutil.Process(pid)
         self._before: tuple[float, float, float, float, float] | None = None
+        self._clock_due = 0.0
 
     def read(self) -> Reading:
-        """One reading; takes well under a millisecond on a small machine."""
+        """One reading; takes well under a millisecond on a small machine.
+
+        The CPUs' clocks are in one reading a second at most.
+        """
         reading: Reading = {}
-        self._add_rates(reading)
-        with contextlib.suppress(OSError, AttributeError, NotImplementedError):
-            frequency = psutil.cpu_freq()
-            if frequency and frequency.current:
-                reading["cpu_mhz"] = frequency.current
+        swap = None
+        with contextlib.suppress(OSError, RuntimeError):
+            swap = psutil.swap_memory()
+            reading["swap_used_mb"] = swap.used / 1e6
+        self._add_rates(reading, float(swap.sin + swap.sout) if swap else 0.0)
+        self._add_clock(reading)
         with contextlib.suppress(OSError):
             reading["load_1m"] = os.getloadavg()[0]
         with contextlib.suppress(OSError):
             reading["memory_available_mb"] = psutil.virtual_memory().available / 1e6
-        with contextlib.suppress(OSError, RuntimeError):
-            reading["swap_used_mb"] = psutil.swap_memory().used / 1e6
         return reading
 
-    def _add_rates(self, reading: Reading) -> None:
+    def _add_clock(self, reading: Reading) -> None:
+        now = time.monotonic()
+        if now < self._clock_due:
+            return
+        self._clock_due = now + CPU_CLOCK_INTERVAL_S
+        with contextlib.suppress(OSError, AttributeError, NotImplementedError):
+            frequency = psutil.cpu_freq()
+            if frequency and frequency.current:
+                reading["cpu_mhz"] = frequency.current
+
+    def _add_rates(self, reading: Reading, swapped: float) -> None:
+        """Rates since the last reading; `swapped` are the bytes swapped since boot."""
         try:
             each = psutil.cpu_times(percpu=True)
             times = [each[cpu] for cpu in self._cpus if cpu < len(each)] or each
             own = sum(self._worker.cpu_times()[:2]) if self._worker else 0.0
-            swapped = psutil.swap_memory()
         except (psutil.Error, OSError, RuntimeError):
             return
         idle = sum(t.idle + getattr(t, "iowait", 0.0) for t in times)
         steal = sum(getattr(t, "steal", 0.0) for t in times)
         total = sum(sum(t[:8]) for t in times)  # guest time is already included in user time
-        now = (total, idle, steal, own, float(swapped.sin + swapped.sout))
+        now = (total, idle, steal, own, swapped)
         before, self._before = self._before, now
         if before is None or now[0] <= before[0]:
             return
@@ -80,13 +100,64 @@ class SystemSensors:
         reading["swap_traffic_mb"] = swap / 1e6
 
 
-class GpuSensors:
-    """One GPU through NVML. `nvml` is the module (a fake in tests), already initialised."""
+class ForeignProcesses:
+    """Counts the processes on a GPU that are not the worker's.
 
-    def __init__(self, nvml: Any, uuid: str, own_pids: Callable[[], set[int]]) -> None:
+    NVML may name processes by their numbers on the host (nvidia-docker issue 1483; newer drivers
+    translate), by which a worker in a container does not find itself. There, what was on the GPU
+    before the worker (`before`; None: not known) is foreign, and of what came later one process
+    is the worker. `on_host`: this process has the host's numbers itself.
+    """
+
+    def __init__(
+        self, before: set[int] | None, own_pids: Callable[[], set[int]], *, on_host: bool
+    ) -> None:
+        self._before = before
+        self._own_pids = own_pids
+        self._own: set[int] = set()
+        self._seen: set[int] = set()
+        self._same_numbers = on_host
+
+    def count(self, pids: set[int]) -> int | None:
+        """The number of foreign processes among those that NVML names; None: it is not known."""
+        if pids - self._own and pids != self._seen:  # finding the family reads all of /proc
+            self._own = self._own_pids()
+        self._seen = set(pids)
+        others = pids - self._own
+        self._same_numbers = self._same_numbers or others != pids
+        if self._same_numbers:
+            return len(others)
+        if self._before is None:
+            return None
+        earlier, later = pids & self._before, pids - self._before
+        if not later:  # the worker is not among them: not there yet, or hidden with other processes
+            return len(earlier) or None
+        return len(earlier) + len(later) - 1
+
+
+class GpuSensors:
+    """One GPU through NVML. `nvml` is the module (a fake in tests), already initialised.
+
+    `own_pids` returns the worker and its descendants. Make it before the worker uses the GPU.
+    `on_host`: whether this process has the host's process numbers.
+    """
+
+    def __init__(
+        self,
+        nvml: Any,
+        uuid: str,
+        own_pids: Callable[[], set[int]],
+        *,
+        on_host: bool | None = None,
+    ) -> None:
         self._nvml = nvml
         self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
-        self._own_pids = own_pids
+        on_host = is_host_pid_namespace() if on_host is None else on_host
+        before = None
+        if not on_host and not uses_gpu(own_pids()):
+            with contextlib.suppress(nvml.NVMLError):
+                before = self._pids()
+        self._foreign = ForeignProcesses(before, own_pids, on_host=on_host)
 
     def read(self) -> Reading:
         """One reading; for PCIe throughput NVML sleeps 20 ms in each direction."""
@@ -106,21 +177,46 @@ class GpuSensors:
             "pcie_max_generation": lambda: n.nvmlDeviceGetMaxPcieLinkGeneration(handle),
             "pcie_max_width": lambda: n.nvmlDeviceGetMaxPcieLinkWidth(handle),
             "throttle_reasons": lambda: n.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
-            "foreign_processes": lambda: float(len(self._foreign())),
         }
         reading: Reading = {}
         for name, query in queries.items():
             with contextlib.suppress(n.NVMLError, AttributeError):
                 reading[name] = float(query())
+        with contextlib.suppress(n.NVMLError, AttributeError):
+            foreign = self._foreign.count(self._pids())
+            if foreign is None:
+                reading["foreign_unknown"] = 1.0
+            else:
+                reading["foreign_processes"] = float(foreign)
         return reading
 
     def _pcie(self, counter: int) -> float:
         kilobytes: float = self._nvml.nvmlDeviceGetPcieThroughput(self._handle, counter)
         return kilobytes * 1e3 / 1e9
 
-    def _foreign(self) -> set[int]:
+    def _pids(self) -> set[int]:
         processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        return {process.pid for process in processes} - self._own_pids()
+        return {process.pid for process in processes}
+
+
+def is_host_pid_namespace(proc: Path = Path("/proc")) -> bool:
+    """Whether process numbers here are the host's; False in containers with numbers of their own,
+    and where the kernel does not say."""
+    try:
+        return (proc / "self/ns/pid").stat().st_ino == _HOST_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def uses_gpu(pids: Iterable[int], proc: Path = Path("/proc")) -> bool:
+    """Whether one of these processes has a device file of the NVIDIA driver open."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for file in (proc / str(pid) / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(file.readlink()).startswith("/dev/nvidia"):
+                        return True
+    return False
 
 
 def decode_throttle_reasons(mask: int) -> list[str]:

@@ -74,7 +74,7 @@ class Execution:
 
     `nsys_report`, `nsys_sqlite` and `torch_trace` are the files of a profiler, if there are any.
     `environment` is the id of the machine and software; `monitor` holds min, median and max of
-    every sensor inside the timed window.
+    every sensor inside the timed window: None without a reading in it, empty without a monitor.
     """
 
     status: Status
@@ -90,7 +90,7 @@ class Execution:
     torch_trace: str | None = None
     warnings: tuple[str, ...] = ()
     environment: str | None = None
-    monitor: dict[str, dict[str, float]] = field(default_factory=dict)
+    monitor: dict[str, dict[str, float]] | None = field(default_factory=dict)
 
 
 class PlannedValues(TypedDict):
@@ -139,7 +139,7 @@ class Record(PlannedValues, MetricValues):
     observed: JsonDict
     versions: dict[str, str]
     environment: str | None
-    monitor: dict[str, dict[str, float]]
+    monitor: dict[str, dict[str, float]] | None
     warnings: list[str]
     stdout_log: str
     stderr_log: str

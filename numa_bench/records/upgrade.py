@@ -24,7 +24,7 @@ _TEXTS = (
 )
 _OBJECTS = ("vit_config", "test_config")
 _INTEGERS = ("repeat", "attempt")
-#: Keys that may be missing, with the value that a missing or null key gets.
+#: Keys that may be missing, with the value that a missing key, or a null one but `monitor`, gets.
 _NULLS = (
     *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node"),
     *("compile_mode", "profiler_capture", "exit_code", "error", "environment"),
@@ -137,7 +137,10 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "success": record["status"] == Status.PASSED.value,
         "warnings": [],
     }
-    present = {name: value for name, value in record.items() if value is not None}
+    # A null `monitor` is not missing: no sensor was read inside the timed window.
+    present = {
+        name: value for name, value in record.items() if value is not None or name == "monitor"
+    }
     filled = {**record, **defaults, **present}
     filled["warnings"] = [str(warning) for warning in filled["warnings"]]
     return filled

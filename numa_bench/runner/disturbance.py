@@ -66,12 +66,15 @@ def measure_trend(values: Sequence[float]) -> float:
     return after / before - 1
 
 
-def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
+def find_monitor_warnings(summary: Summary | None, samples: int) -> list[str]:
     """Warnings from the sensors' summary over the timed window, which held `samples` readings.
 
-    If it held none, the summary covers the whole run, and CPU time of other processes is not
-    reported: trackers and exports are busy while a worker starts.
+    None: it held none. Empty: the monitor is off.
     """
+    if summary is None:
+        return [
+            "no_reading: no sensor was read inside the timed window; what disturbed it is unknown"
+        ]
     found = []
 
     def greatest(name: str) -> float:
@@ -88,14 +91,24 @@ def find_monitor_warnings(summary: Summary, samples: int) -> list[str]:
         now, best = greatest(f"pcie_{name}"), greatest(f"pcie_max_{name}")
         if 0 < now < best:
             found.append(f"pcie: the link ran at {unit}{now:.0f}; its maximum is {unit}{best:.0f}")
-    if greatest("foreign_processes") >= 1:
-        found.append(f"foreign_gpu: {greatest('foreign_processes'):.0f} other processes on the GPU")
-    if samples and middle("cpu_foreign") > FOREIGN_CPU:
+    found += _find_foreign_processes(summary)
+    if middle("cpu_foreign") > FOREIGN_CPU:
         found.append(
             f"foreign_cpu: other processes used {middle('cpu_foreign'):.0%} of the measured CPUs"
         )
-    if samples and middle("cpu_steal") > STEAL:
+    if middle("cpu_steal") > STEAL:
         found.append(f"steal: the hypervisor took {middle('cpu_steal'):.1%} of the measured CPUs")
     if greatest("swap_traffic_mb") > 0:
         found.append(f"swap: {greatest('swap_traffic_mb'):.1f} MB moved between two readings")
     return found
+
+
+def _find_foreign_processes(summary: Summary) -> list[str]:
+    """A warning if other processes were on the GPU, or if that cannot be known."""
+    count = summary["foreign_processes"]["max"] if "foreign_processes" in summary else None
+    if count is None and "foreign_unknown" in summary:
+        return [
+            "foreign_unknown: NVML does not name the worker in this container, so whether other "
+            "processes used the GPU is unknown"
+        ]
+    return [f"foreign_gpu: {count:.0f} other processes on the GPU"] if count else []

@@ -103,13 +103,18 @@ class Monitor:
             "series": {name: [r.get(name) for r in self.readings] for name in names},
         }
 
-    def summarise_window(self, window: tuple[float, float] | None) -> dict[str, dict[str, float]]:
+    def summarise_window(
+        self, window: tuple[float, float] | None
+    ) -> dict[str, dict[str, float]] | None:
         """Minimum, median and maximum of every sensor inside the timed window.
 
-        `window` is (begin, end) in CLOCK_MONOTONIC; without one, or without a reading in it,
-        the whole run counts.
+        `window` is (begin, end) in CLOCK_MONOTONIC. None without a window or without a reading in
+        it: readings of start-up and warm-up say nothing about it. Empty if the monitor is off.
         """
-        return summarise_readings(self._inside(window) or self.readings)
+        if self._interval_s <= 0:
+            return {}
+        inside = self._inside(window)
+        return summarise_readings(inside) if inside else None
 
     def count_readings(self, window: tuple[float, float] | None) -> int:
         """Number of readings inside the window."""
@@ -130,13 +135,14 @@ class Monitor:
         system = None if simulated else SystemSensors(self._spec.placement.cpus, pid)
         with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
             while not self._stop.is_set():
+                due = time.monotonic() + self._interval_s
                 reading = {} if system is None else system.read()
                 if gpu is not None:
                     reading.update(gpu.read())
                 self.times.append(time.monotonic())
                 self.readings.append(reading)
                 self._cpu_s = time.thread_time() - begin
-                self._stop.wait(self._interval_s)
+                self._stop.wait(max(0.0, due - time.monotonic()))
 
     def _worker_pid(self, pid: int) -> int:
         """The worker's process number; waits for `pid_file` if there is one."""

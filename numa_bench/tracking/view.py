@@ -94,7 +94,7 @@ def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> Ru
     start_s = _seconds(record["start_time"])
     metrics: JsonDict = {name: record.get(name) for name in METRICS}
     metrics["duration_s"] = record["duration_s"]
-    for sensor, values in record["monitor"].items():
+    for sensor, values in (record["monitor"] or {}).items():
         metrics[f"monitor/{sensor}"] = values["median"]
     params: dict[str, Any] = {
         key: record.get(key)

@@ -95,6 +95,19 @@ def test_absent_sensors_disturb_nothing() -> None:
     assert find_monitor_warnings({}, 0) == []
 
 
+def test_a_window_without_a_reading_is_said_to_be_one() -> None:
+    (warning,) = find_monitor_warnings(None, 0)
+    assert warning.startswith("no_reading: no sensor was read inside the timed window")
+    assert format_marks([warning]) == "E"
+
+
+def test_processes_that_cannot_be_told_apart_are_unknown_not_foreign() -> None:
+    unknown = of_one("foreign_unknown", 1)
+    assert codes(find_monitor_warnings(unknown, 5)) == {"foreign_unknown"}
+    # Unknown until the worker's own context came, known afterwards.
+    assert find_monitor_warnings(unknown | of_one("foreign_processes", 0), 5) == []
+
+
 def test_marks_and_legend_explain_each_other() -> None:
     warnings = ["trend: x", "spread: y", "trend: z"]
     shown = format_marks(warnings)

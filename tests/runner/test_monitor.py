@@ -14,11 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.machine.sensors import GpuSensors, SystemSensors, decode_throttle_reasons
+from numa_bench.machine.sensors import (
+    ForeignProcesses,
+    GpuSensors,
+    SystemSensors,
+    decode_throttle_reasons,
+    is_host_pid_namespace,
+    uses_gpu,
+)
 from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner import monitor as module
 from numa_bench.runner.monitor import Monitor, summarise_readings
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
+from tests.fake_sysfs import NvmlError
 from tests.specs import make_spec
 
 
@@ -105,6 +113,110 @@ def test_a_gpu_is_read_in_the_units_of_the_names() -> None:
     assert (reading["pcie_generation"], reading["pcie_width"]) == (5, 16)
 
 
+# The worker's number is 2 here, its child's is 3.
+
+
+@pytest.mark.parametrize(
+    ("on_host", "before", "pids", "foreign"),
+    [
+        (True, None, {2}, 0),
+        (True, None, {2, 3, 9}, 1),
+        (True, None, set(), 0),
+        (True, None, {9}, 1),
+        # The host's numbers: 7001 is the worker, and what was there before it is not.
+        (False, set(), {7001}, 0),
+        (False, {6000}, {6000, 7001}, 1),
+        (False, {6000}, {7001}, 0),
+        (False, set(), {7001, 7002}, 1),
+        # A driver that translates names the worker as it is named here.
+        (False, {9}, {2, 9}, 1),
+        (False, None, {2, 3}, 0),
+        # Nothing that came with the worker, or a worker that was there first: nobody can say.
+        (False, set(), set(), None),
+        (False, None, {7001}, None),
+        (False, {6000}, {6000}, 1),
+    ],
+)
+def test_whose_processes_are_on_the_gpu(
+    on_host: bool, before: set[int] | None, pids: set[int], foreign: int | None
+) -> None:
+    assert ForeignProcesses(before, lambda: {2, 3}, on_host=on_host).count(pids) == foreign
+
+
+def test_the_worker_in_a_container_does_not_mark_its_own_run() -> None:
+    state = GpuState(pids=[])
+    nvml = FakeGpuNvml(state)
+    nvml.nvmlInit()
+    sensors = GpuSensors(nvml, UUID, lambda: {os.getpid()}, on_host=False)
+
+    assert sensors.read()["foreign_unknown"] == 1
+    state.pids = [4_194_000]  # the worker's context, under its number on the host
+    reading = sensors.read()
+
+    assert reading["foreign_processes"] == 0
+    assert "foreign_unknown" not in reading
+
+
+def test_the_family_is_looked_up_only_for_new_numbers() -> None:
+    looks: list[int] = []
+
+    def family() -> set[int]:
+        looks.append(1)
+        return {2}
+
+    processes = ForeignProcesses(set(), family, on_host=True)
+    for pids in ({2}, {2}, {2, 9}, {2, 9}):
+        processes.count(pids)
+    assert len(looks) == 2
+
+
+def test_the_hosts_numbers_are_known_by_the_namespace(tmp_path: Path) -> None:
+    """The host's namespace has a fixed inode, which no file of a test can have."""
+    assert not is_host_pid_namespace(tmp_path)
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").touch()
+    assert not is_host_pid_namespace(tmp_path)
+
+
+def test_a_process_with_a_device_file_uses_the_gpu(tmp_path: Path) -> None:
+    for pid, target in ((7, "/dev/null"), (8, "/dev/nvidia-uvm")):
+        (tmp_path / f"{pid}/fd").mkdir(parents=True)
+        (tmp_path / f"{pid}/fd/3").symlink_to(target)
+
+    assert not uses_gpu({7, 9}, tmp_path)
+    assert uses_gpu({7, 8}, tmp_path)
+
+
+def test_queries_that_are_not_permitted_are_left_out() -> None:
+    """As for a user without rights in a container: processes and power are the driver's secret."""
+
+    class Restricted(FakeGpuNvml):
+        def nvmlDeviceGetComputeRunningProcesses(self, _: object) -> object:  # noqa: N802
+            raise NvmlError("Insufficient Permissions")
+
+    nvml = Restricted(GpuState(power_mw=None))
+    nvml.nvmlInit()
+
+    reading = GpuSensors(nvml, UUID, lambda: {2}, on_host=False).read()
+
+    assert reading["sm_mhz"] == 1980
+    assert not {"foreign_processes", "foreign_unknown", "power_w"} & reading.keys()
+
+
+def test_cpu_clocks_are_read_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a CPU's clock interrupts it."""
+    import psutil
+
+    now = iter([100.0, 100.2, 101.1])
+    reads: list[int] = []
+    monkeypatch.setattr("numa_bench.machine.sensors.time.monotonic", lambda: next(now))
+    monkeypatch.setattr(psutil, "cpu_freq", lambda: reads.append(1))
+    sensors = SystemSensors((), os.getpid())
+    for _ in range(3):
+        sensors.read()
+    assert len(reads) == 2
+
+
 def test_a_missing_sensor_is_absent_not_zero(tmp_path: Path) -> None:
     nvml = FakeGpuNvml(GpuState(power_mw=None, temperature=None))
     with watched(gpu_spec(), tmp_path / "m.json", 2, nvml=nvml) as monitor:
@@ -147,13 +259,24 @@ def test_the_summary_is_of_the_window() -> None:
     monitor = Monitor(make_spec(), Path("unused"), 1.0)
     monitor.times = [1.0, 2.0, 3.0, 4.0]
     monitor.readings = [{"sm_mhz": v} for v in (100.0, 1900.0, 1980.0, 50.0)]
-    assert monitor.summarise_window((1.5, 3.5))["sm_mhz"] == {
-        "min": 1900,
-        "median": 1940,
-        "max": 1980,
-    }
-    assert monitor.summarise_window(None)["sm_mhz"]["min"] == 50
-    assert monitor.summarise_window((10.0, 11.0))["sm_mhz"]["min"] == 50
+    summary = monitor.summarise_window((1.5, 3.5))
+    assert summary is not None
+    assert summary["sm_mhz"] == {"min": 1900, "median": 1940, "max": 1980}
+
+
+@pytest.mark.parametrize("window", [None, (10.0, 11.0), (2.1, 2.9)])
+def test_readings_outside_the_window_do_not_stand_in_for_it(
+    window: tuple[float, float] | None,
+) -> None:
+    monitor = Monitor(make_spec(), Path("unused"), 1.0)
+    monitor.times, monitor.readings = [1.0, 2.0, 3.0], [{"sm_mhz": 1980.0}] * 3
+
+    assert monitor.summarise_window(window) is None
+    assert monitor.count_readings(window) == 0
+
+
+def test_a_monitor_that_is_off_misses_no_reading() -> None:
+    assert Monitor(make_spec(), Path("unused"), 0.0).summarise_window((1.0, 2.0)) == {}
 
 
 def test_throttle_masks_are_joined_not_compared() -> None:

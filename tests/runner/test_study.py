@@ -150,6 +150,15 @@ def test_a_run_that_lasts_too_long(tmp_path: Path, behave: Callable[..., None]) 
     assert passed["status"] == "passed"
 
 
+def test_sensors_that_missed_the_window_say_so(tmp_path: Path, behave: Callable[..., None]) -> None:
+    """A fake worker names no window, so that no reading can be inside it."""
+    behave("good")
+    run_study(replace(make_plan(["m0"]), monitor_interval_s=0.1), TOPOLOGY, tmp_path)
+    (record,) = records_in(tmp_path)
+    assert record["monitor"] is None
+    assert [warning.partition(":")[0] for warning in record["warnings"]] == ["no_reading"]
+
+
 @pytest.mark.parametrize("behaviour", ["good", "waived", "leaves_child", "no_throughput"])
 def test_a_study_without_bad_runs_ends_well(
     tmp_path: Path, behave: Callable[..., None], behaviour: str
