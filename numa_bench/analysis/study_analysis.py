@@ -43,6 +43,18 @@ class Analysis:
     comparison: Comparison | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def simulated_runs(self) -> int:
+        """How many runs are of a simulated device."""
+        frame = self.loaded.frame
+        return int(frame["simulated"].sum()) if len(frame) else 0
+
+
+def describe_simulated(simulated: int, runs: int) -> str:
+    """A sentence for the head of page and terminal: what a simulated device's figures are not."""
+    which = "" if simulated == runs else f" in {simulated} of {runs} runs"
+    return f"Simulated device{which}: figures are not measurements."
+
 
 def analyse_study(
     name: str,

@@ -95,7 +95,8 @@ def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> Ru
     metrics: JsonDict = {name: record.get(name) for name in METRICS}
     metrics["duration_s"] = record["duration_s"]
     for sensor, values in record["monitor"].items():
-        metrics[f"monitor/{sensor}"] = values["median"]
+        # A sensor without a reading in the timed window is null.
+        metrics[f"monitor/{sensor}"] = values["median"] if isinstance(values, dict) else None
     params: dict[str, Any] = {
         key: record.get(key)
         for key in ("device", "gpu_id", "gpu_name", "numa_node", "memory_nodes", "memory_policy")

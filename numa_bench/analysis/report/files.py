@@ -119,6 +119,7 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "created": analysis.created,
         "command": analysis.command,
         "target": analysis.target,
+        "simulated_runs": analysis.simulated_runs,
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],
         "groups": _records(analysis.groups),

@@ -18,6 +18,7 @@ from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Se
 from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.runs import runs_table
+from numa_bench.analysis.study_analysis import describe_simulated
 from numa_bench.marks import KINDS, warning_code
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ KIND_SIGNS = {
     "no_verdict": ("–", "no verdict"),
     "regression": ("↓", "regression"),
     "compared": ("⇄", "two studies compared"),
+    "simulated": ("!", "simulated device"),
 }
 
 
@@ -58,8 +60,12 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:
-    """The top of the page: the comparison if there is one, then each group's verdict."""
+    """The top of the page: whether a device was simulated, the comparison if there is one, then
+    each group's verdict."""
     headlines = []
+    if analysis.simulated_runs:
+        text = describe_simulated(analysis.simulated_runs, len(analysis.loaded.frame))
+        headlines.append(Headline("simulated", *KIND_SIGNS["simulated"], text, ()))
     if analysis.comparison is not None:
         kind = "regression" if analysis.comparison.regressed else "compared"
         headlines.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))
@@ -71,7 +77,7 @@ def build_headlines(analysis: Analysis) -> list[Headline]:
         if analysis.comparison is not None:
             where = where or "the second study alone"
         headlines.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
-    if not headlines:
+    if not analysis.study_verdicts and analysis.comparison is None:
         text = "No verdict: there are no runs."
         headlines.append(Headline("no_verdict", *KIND_SIGNS["no_verdict"], text, ()))
     return headlines
@@ -152,9 +158,25 @@ def _verdicts_by_cell(analysis: Analysis) -> dict[str, tuple[str, str]]:
 def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
     for stem in ("throughput", "stages", "latency"):
         yield from (Block(pictures=[p]) for p in of(stem))
+    yield from _untimed_latency(analysis.loaded.frame)
     if not analysis.cells.empty:
         shown = tables.cells_table(analysis.cells, analysis.latency, "tables/cells.csv")
         yield Block(table=shown, folded=f"Cells: {len(analysis.cells)}")
+
+
+def _untimed_latency(frame: pd.DataFrame) -> Iterator[Block]:
+    """Say so where runs have no latency: their place in figure and table is empty on purpose."""
+    if frame.empty:
+        return
+    counted = frame[frame["in_statistics"].astype(bool)]
+    count = int(counted["latency_p95_ms"].isna().sum())
+    if count:
+        which = "any run" if count == len(counted) else f"{count} of {len(counted)} runs"
+        note = (
+            f"The latency of {which} was not timed: a CUDA graph (cuda_graph=true) replays many "
+            "batches at once."
+        )
+        yield Block(note=note)
 
 
 def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
@@ -196,9 +218,19 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
         yield Block("Marks", table=cols.build_table(columns, pd.DataFrame(rows), ""))
     else:
         yield Block(note="No run carries a mark: no disturbance was observed.")
+    yield from _silent_sensors(frame)
     conditions = sorted({c for study in analysis.loaded.studies for c in study.conditions})
     if conditions:
         yield Block("Conditions before the first run", lines=conditions)
+
+
+def _silent_sensors(frame: pd.DataFrame) -> Iterator[Block]:
+    """The sensors that had no reading in the timed window of a run, and in how many runs."""
+    counts = frame.loc[frame["no_reading"] != "", "no_reading"].value_counts()
+    if len(counts):
+        lines = [f"{sensors}: no reading in {count} runs" for sensors, count in counts.items()]
+        note = "These sensors were silent in the timed window, so nothing is known about them."
+        yield Block("Sensors without a reading", note, lines=lines)
 
 
 def _left_out(analysis: Analysis) -> Iterator[Block]:

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from numa_bench.analysis.study_analysis import Analysis
+from numa_bench.analysis.study_analysis import Analysis, describe_simulated
 
 _PLAIN_WIDTH = 160
 #: Most rows in the terminal; the page has all.
@@ -20,6 +20,9 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
     """Print verdict, effects and the paths of page, plots and tables on stdout."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     console = Console(width=width, markup=False, emoji=False, highlight=False)
+    if analysis.simulated_runs:
+        text = describe_simulated(analysis.simulated_runs, len(analysis.loaded.frame))
+        console.print(text, style="bold", soft_wrap=True)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
         title = "throughput, after against before"
