@@ -51,6 +51,7 @@ class Machine:
     link_gb_per_s: float = 50.0
     tflop_per_s: float = 40.0
     speedup: float = 1.0  # of everything: a driver's, for before and after
+    host_ms: float = 0.01  # of the host's time to submit one batch to a GPU
 
 
 def stages_ms(machine: Machine, spec: RunSpec) -> tuple[float, float, float]:
@@ -86,6 +87,8 @@ def throughput(machine: Machine, spec: RunSpec) -> float:
     stages = stages_ms(machine, spec)
     serial = spec.device.kind == "cpu" or spec.test.pipeline_depth == 1
     batch_ms = sum(stages) if serial else 1.02 * max(stages)
+    if spec.device.kind == "cuda":
+        batch_ms = max(batch_ms, machine.host_ms)
     return machine.speedup * 1e3 * spec.test.batch_size / batch_ms
 
 
@@ -100,6 +103,9 @@ def measured(machine: Machine, spec: RunSpec, factor: float) -> dict[str, float 
     returned = test.batch_size * tokens * vit.dim * width if vit.depth else sent
     latency = (h2d + compute + d2h) * (1 + 0.2 * (test.pipeline_depth - 1))
     gpu = spec.device.kind == "cuda"
+    found = _found_on_a_gpu(machine, spec, (h2d, compute, d2h)) if gpu else {}
+    if test.cuda_graph:
+        found |= dict.fromkeys(("latency_p50_ms", "latency_p95_ms", "latency_p99_ms"))
     return {
         "throughput_samples_per_s": rate,
         "latency_p50_ms": latency,
@@ -118,6 +124,30 @@ def measured(machine: Machine, spec: RunSpec, factor: float) -> dict[str, float 
         "placement_fraction": 1.0 if spec.placement.bound else None,
         "measured_samples": float(test.num_samples),
         "measured_s": test.num_samples / rate,
+        **found,
+    }
+
+
+def is_host_bound(machine: Machine, spec: RunSpec) -> bool:
+    """Whether the GPU waits for the host."""
+    return spec.device.kind == "cuda" and 0.9 * machine.host_ms > max(stages_ms(machine, spec))
+
+
+def _found_on_a_gpu(
+    machine: Machine, spec: RunSpec, stages: tuple[float, float, float]
+) -> dict[str, float | None]:
+    """What only a GPU's run measures: copies share the link both ways, so they take longer."""
+    batch_ms = 1e3 * spec.test.batch_size / throughput(machine, spec)
+    shared = 1.3 if spec.test.pipeline_depth > 1 else 1.0
+    pipelined = {
+        "h2d_pipelined_ms": shared * stages[0],
+        "compute_pipelined_ms": stages[1],
+        "d2h_pipelined_ms": shared * stages[2],
+    }
+    return {
+        **({} if spec.test.cuda_graph else pipelined),
+        "host_submit_fraction": min(0.98, machine.host_ms / batch_ms),
+        "busiest_stage_fraction": min(1.0, max(stages) / batch_ms),
     }
 
 

@@ -23,7 +23,7 @@ from numa_bench.machine.environment import hash_environment
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
-from tests.fake_pipeline import Machine, Noise, measured, sensors, stages_ms
+from tests.fake_pipeline import Machine, Noise, is_host_bound, measured, sensors, stages_ms
 
 _ERRORS = {
     Status.FAILED: "worker exited with 1: RuntimeError: CUDA error: an illegal memory access",
@@ -164,6 +164,7 @@ def _result(machine: Machine, run: RunSpec, factor: float, rng: np.random.Genera
         warmup={"settled": True, "batches": 21, "seconds": 0.5, "block_medians_ms": [1.1, 1.0]},
         observed={"method": "move_pages", "pages": {"0": 68208}},
         versions={"python": "3.11.9", "torch": "2.4.0+cu124"},
+        warnings=["host_bound: the GPU waited"] if is_host_bound(machine, run) else [],
     )
 
 

@@ -127,6 +127,20 @@ class Gpu:
     name: str = "NVIDIA A100-SXM4-40GB"
     pci: str = "0000:03:00.0"
 
+    @property
+    def uuid(self) -> str:
+        """As nsys exports it, without NVML's "GPU-"."""
+        return f"{self.id}a000000-0000-4000-8000-{self.id:012d}"
+
+
+@dataclass(frozen=True)
+class CudaDevice:
+    """A process's CUDA device number, and the GPU that it is."""
+
+    gpu: int
+    cuda: int = 0
+    pid: int = PID
+
 
 @dataclass
 class Timeline:
@@ -139,6 +153,7 @@ class Timeline:
     calls: Iterable[Call] = ()
     ranges: Iterable[Range] = ()
     gpus: Sequence[Gpu] = field(default_factory=lambda: (Gpu(),))
+    cuda_devices: Sequence[CudaDevice] = ()
 
 
 class _Strings:
@@ -184,6 +199,8 @@ def _columns(version: str) -> dict[str, str]:
         "domainId INTEGER",
         "TARGET_INFO_GPU": "vmId INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT, "
         "busLocation TEXT, totalMemory INTEGER, smCount INTEGER, uuid TEXT",
+        "TARGET_INFO_CUDA_DEVICE": "gpuId INTEGER NOT NULL, cudaId INTEGER NOT NULL, "
+        "pid INTEGER NOT NULL, uuid TEXT NOT NULL, numMultiprocessors INTEGER NOT NULL",
         "StringIds": "id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL",
         "ENUM_CUDA_MEMCPY_OPER": "id INTEGER NOT NULL PRIMARY KEY, name TEXT, label TEXT",
         "TARGET_INFO_SESSION_START_TIME": "utcEpochNs INTEGER, utcTime TEXT, localTime TEXT",
@@ -234,8 +251,9 @@ def _host_rows(timeline: Timeline, text: _Strings) -> dict[str, Iterator[Row]]:
             (r.start, r.end, r.event_type, None, *_name(r, text), 0) for r in timeline.ranges
         ),
         "TARGET_INFO_GPU": (
-            (1 << 48, g.id, g.name, g.pci, 40 * 10**9, 108, f"0000-{g.id}") for g in timeline.gpus
+            (1 << 48, g.id, g.name, g.pci, 40 * 10**9, 108, g.uuid) for g in timeline.gpus
         ),
+        "TARGET_INFO_CUDA_DEVICE": ((d.gpu, d.cuda, d.pid, "", 108) for d in timeline.cuda_devices),
     }
 
 

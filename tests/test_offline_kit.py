@@ -16,8 +16,10 @@ from tests.conftest import PROJECT
 
 #: What `numa-bench topology` runs without; the wheels of the rest are a few megabytes.
 WITHOUT = ",".join(
-    ["torch", "vit-pytorch", "mlflow", "matplotlib", "scipy", "pandas", "numpy"]
-    + ["hydra-joblib-launcher", "jinja2", "einops", "nvtx"]
+    [
+        *("torch", "vit-pytorch", "mlflow", "matplotlib", "scipy", "pandas", "numpy"),
+        *("hydra-joblib-launcher", "jinja2", "einops", "nvtx"),
+    ]
 )
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHON = "3.12" if PYTHON != "3.12" else "3.11"

@@ -45,7 +45,8 @@ def test_the_view_tells_the_figures(pipe: Path, capsys: pytest.CaptureFixture[st
 
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "GPU 0: NVIDIA A100-SXM4-40GB, 40.0 GB, 108 SMs, PCI 0000:03:00.0" in lines
+    gpu = "GPU 0: NVIDIA A100-SXM4-40GB, 40.0 GB, 108 SMs, PCI 0000:03:00.0"
+    assert f"{gpu}, GPU-0a000000-0000-4000-8000-000000000000" in lines
     assert 'window: range "profiled window", 15.00 ms (all: --window all)' in lines
     assert "kernels 12 12.00 ms 80.0 %" in lines
     assert "H2D 48.00 MB 8.00 GB/s 50.8 % 3.20 GB/s" in lines

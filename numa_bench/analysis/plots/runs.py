@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -48,6 +49,8 @@ def plot_throughput(part: Part) -> Figure | None:
     labels = style.order_placements(runs["placement"])
     handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     handles.append(style.legend_entry("median", style.Look(style.INK, "_", "")))
+    if runs["host_bound"].any():
+        handles.append(style.legend_entry("ringed: host bound", style.Look("#ffffff", "o", "")))
     figure.legend(
         handles=handles, loc="outside lower left", ncols=8, title=note or None, alignment="left"
     )
@@ -69,6 +72,11 @@ def _dots(axes: Axes, cell: pd.DataFrame, at: float, width: float, *, small: boo
     axes.scatter(
         at + spread * width * 0.8, values, s=7 if small else 30, marker=look.marker,
         color=look.color, edgecolors=style.INK, linewidths=0.3, zorder=3,
+    )  # fmt: skip
+    waiting = cell.sort_values("start_time")["host_bound"].to_numpy(bool)
+    axes.scatter(
+        (at + spread * width * 0.8)[waiting], values[waiting], s=40 if small else 90,
+        facecolors="none", edgecolors=style.INK, linewidths=0.9, zorder=3,
     )  # fmt: skip
     axes.hlines(
         float(np.median(values)),
@@ -128,7 +136,7 @@ def set_rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s")
 
 @style.with_style
 def plot_stages(part: Part) -> Figure | None:
-    """Stage times of one batch, one bar per placement; they may overlap in time."""
+    """Stage times of one batch, a bar per placement, and the time per batch that results."""
     runs = part.statistics_runs
     runs = runs[np.isfinite(runs[list(style.STAGES)].to_numpy(float)).all(axis=1)]
     if runs.empty:
@@ -144,12 +152,17 @@ def plot_stages(part: Part) -> Figure | None:
         axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
         _stage_bars(axes, mine, labels)
         axes.set_xlabel("time of a batch (ms)")
-    handles = [
+    handles: list[Artist] = [
         Patch(fc=look.color, hatch=look.hatch, ec=style.INK, lw=0.6, label=name)
         for name, look in style.STAGES.values()
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, title=note or None)
+    handles.append(style.legend_entry("time per batch of the whole pipeline", _PACE))
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, title=note or None)
     return figure
+
+
+#: The time per batch that the throughput amounts to.
+_PACE = style.Look("#000000", "d", "")
 
 
 def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
@@ -168,6 +181,13 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
                 edgecolor=style.INK, linewidth=0.6,
             )  # fmt: skip
             left += value
+        if len(mine):
+            pace = float((1e3 * mine["test_batch_size"].astype(float) / mine[RATE]).median())
+            axes.plot(
+                pace, y, _PACE.marker, color="white", markersize=7, markeredgecolor=style.INK,
+                markeredgewidth=1.4, zorder=4,
+            )  # fmt: skip
+            left = max(left, pace)
         most = max(most, left)
     axes.set_yticks(range(len(labels)), names)
     axes.set_ylim(len(labels) - 0.5, -0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,13 +56,14 @@ LATENCY_ROW = SeriesRow("latency_p50_ms", "latency p50 (ms)", from_zero=True)
 
 @style.with_style
 def plot_setting(table: pd.DataFrame, key: str, label: str, title: str) -> Figure | None:
-    """Throughput, latency and share of copies over one setting, a column for each model.
+    """Throughput, latency and share of copies over one setting, a column for each model
+    and variant of it.
 
     `key` is the setting's column in `table`, `label` its name on the x axis.
     """
     columns = []
-    for name in list(table["vit_name"].drop_duplicates())[:MOST_COLUMNS]:
-        mine = table[table["vit_name"] == name]
+    for name in list(table["variant_text"].drop_duplicates())[:MOST_COLUMNS]:
+        mine = table[table["variant_text"] == name]
         if mine[key].nunique() > 1:
             columns.append(SeriesColumn(str(name), mine, key, label))
     return plot_series(columns, (THROUGHPUT_ROW, LATENCY_ROW, COPY_SHARE_ROW), title)
@@ -142,26 +144,30 @@ def _bounds(by: object, row: SeriesRow) -> tuple[pd.Series[float], pd.Series[flo
 
 
 def _mark_bound(panels: Sequence[Axes], column: SeriesColumn) -> None:
-    """Title a column of panels, and mark where local cells turn from transfer to compute bound."""
+    """Title a column of panels, and mark where what limits local cells changes."""
     table, title = column.table, style.shorten_middle(column.title, 36)
     if "bound" not in table:
         panels[0].set_title(title)
         return
     label = style.order_placements(table["placement"])[0]
-    bound = table[table["placement"] == label].groupby(column.key)["bound"].first().sort_index()
-    compute = [float(v) for v in bound[bound == "compute"].index]
-    transfer = [float(v) for v in bound[bound == "transfer"].index]
-    if compute and transfer and max(transfer) < min(compute):
+    bound = table[table["placement"] == label].groupby(column.key)["bound"].first().dropna()
+    blocks = shape.find_bound_blocks(bound)
+    for before, after in itertools.pairwise(blocks):
         # Halfway on a logarithmic axis; near enough on a linear one.
-        at = math.sqrt(max(transfer) * min(compute))
+        at = math.sqrt(before.most * after.least)
         for axes in panels:
             axes.axvline(at, color=style.QUIET, linewidth=1.1, linestyle="--", zorder=1)
-        text = f"compute bound from {min(compute):g}"
-    elif compute and transfer:
-        text = "transfer bound and compute bound by turns"
-    else:
-        text = f"{'compute' if compute else 'transfer'} bound throughout"
-    panels[0].set_title(f"{title}\n{text}")
+    panels[0].set_title(f"{title}\n{_bound_text(blocks, sorted(set(bound)))}")
+
+
+def _bound_text(blocks: Sequence[shape.BoundBlock], kinds: Sequence[str]) -> str:
+    if not kinds:
+        return "stage times were not measured"
+    if not blocks:
+        return f"{' and '.join(f'{kind} bound' for kind in reversed(kinds))} by turns"
+    if len(blocks) == 1:
+        return f"{blocks[0].bound} bound throughout"
+    return ", ".join(f"{block.bound} bound from {block.least:g}" for block in blocks[1:])
 
 
 def _x_axis(axes: Axes, values: Sequence[float]) -> None:

@@ -80,6 +80,30 @@ def place_name(text: str) -> str:
     return f"{cpus}\n{memory}" if memory else cpus
 
 
+@dataclass(frozen=True)
+class BoundBlock:
+    """Neighbouring sizes from `least` to `most` at which the same thing, `bound`, limits."""
+
+    bound: str
+    least: float
+    most: float
+
+
+def find_bound_blocks(bounds: pd.Series[str]) -> list[BoundBlock]:
+    """The blocks along a series, given what limits (`bound` of a table) by size; none is skipped.
+
+    Empty where something limits at sizes that are not neighbours: the series has no clear turns.
+    """
+    blocks: list[BoundBlock] = []
+    for size, bound in bounds.dropna().sort_index().items():
+        at = float(size)  # type: ignore[arg-type]
+        if blocks and blocks[-1].bound == bound:
+            blocks[-1] = BoundBlock(str(bound), blocks[-1].least, at)
+        else:
+            blocks.append(BoundBlock(str(bound), at, at))
+    return blocks if len({block.bound for block in blocks}) == len(blocks) else []
+
+
 def format_counts(values: pd.Series[int]) -> str:
     """ "5" or "3–5"."""
     low, high = int(values.min()), int(values.max())

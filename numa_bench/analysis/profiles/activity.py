@@ -140,7 +140,10 @@ class Ranges(Spans):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that the report describes; None: not in the report."""
+    """A GPU that the report describes; None: not in the report.
+
+    `device` is the number that the tables of work use, `uuid` as NVML writes it ("GPU-...").
+    """
 
     device: int
     name: str | None = None
@@ -164,7 +167,11 @@ class Source:
 @dataclass(frozen=True)
 class Activity:
     """One report. A table without rows was not recorded, or nothing happened: a report of a
-    machine without a GPU has ranges only."""
+    machine without a GPU has ranges only.
+
+    `gpus_identified`: the report maps CUDA's device numbers, which count a process's visible
+    devices, to `gpus`. Without it a device is assumed to be the GPU of the same number.
+    """
 
     source: Source
     kernels: Kernels
@@ -174,6 +181,7 @@ class Activity:
     calls: Calls
     ranges: Ranges
     gpus: tuple[Gpu, ...]
+    gpus_identified: bool = True
 
     @property
     def all_work(self) -> tuple[Work, Work, Work]:

@@ -19,6 +19,7 @@ from numa_bench.analysis.profiles.activity import (
     TO_HOST,
     Activity,
     Copies,
+    Gpu,
     Int,
     Kernels,
     Mask,
@@ -72,13 +73,13 @@ def measure_activity(activity: Activity, window: Window) -> ProfileMetrics:
     )
     linked = [link_launches(part.work, activity.calls) for part in inside[:2]]
     devices = sorted({int(d) for part in inside for d in distinct_values(part.work.device)})
-    names = {gpu.device: gpu.name for gpu in activity.gpus}
+    gpus = {gpu.device: gpu for gpu in activity.gpus}
     return ProfileMetrics(
         window=window.name,
         window_count=window.count,
         window_start_ns=window.start_ns,
         window_s=window.length_ns / NS_PER_S,
-        devices=tuple(_device(d, names.get(d), window, *inside, linked[0]) for d in devices),
+        devices=tuple(_device(gpus.get(d, Gpu(d)), window, *inside, linked[0]) for d in devices),
         ranges=_ranges(activity, window, inside[:2], linked),
         syncs=_syncs(activity.syncs, window),
     )
@@ -104,14 +105,14 @@ class _Part(Generic[W]):
 
 
 def _device(
-    device: int,
-    name: str | None,
+    gpu: Gpu,
     window: Window,
     kernels: _Part[Kernels],
     copies: _Part[Copies],
     memsets: _Part[Memsets],
     launches: Launches,
 ) -> DeviceMetrics:
+    device = gpu.device
     here = kernels.work.device == device
     launches = Launches(launches.calls, launches.index[here])
     kernels = kernels.select(here)
@@ -126,7 +127,9 @@ def _device(
     covers["any"] = unite_covers(*covers.values())
     return DeviceMetrics(
         device=device,
-        name=name,
+        name=gpu.name,
+        uuid=gpu.uuid,
+        pci_address=gpu.pci_address,
         kernel_count=len(kernels.work),
         kernel_sum_ns=int(kernels.time_ns.sum()),
         memset_count=len(memsets.work),

@@ -121,6 +121,8 @@ class DeviceMetrics:
 
     device: int
     name: str | None
+    uuid: str | None
+    pci_address: str | None
     kernel_count: int
     kernel_sum_ns: int
     memset_count: int
@@ -139,6 +141,8 @@ class DeviceMetrics:
         row: dict[str, float | int | str | None] = {
             "device": self.device,
             "gpu_name": self.name,
+            "gpu_uuid": self.uuid,
+            "gpu_pci_address": self.pci_address,
             "kernel_count": self.kernel_count,
             "kernel_sum_ns": self.kernel_sum_ns,
             "gpu_busy_fraction": self.busy["any"].fraction_of_window

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from numa_bench.analysis.profiles.activity import (
     Ranges,
     Source,
     Syncs,
+    Work,
+    distinct_values,
     number_names,
 )
 from numa_bench.analysis.profiles.sqlite_columns import (
@@ -34,6 +38,10 @@ from numa_bench.analysis.profiles.sqlite_columns import (
     collect_columns,
 )
 from numa_bench.errors import ReportError
+
+W = TypeVar("W", bound=Work)
+#: A GPU's number by process and CUDA device number.
+GpuNumbers = Mapping[tuple[int, int], int]
 
 #: NVTX event types: push/pop and start/end ranges, of the library and of imported text.
 _RANGE_TYPES = "(59, 60, 70, 71)"
@@ -91,15 +99,18 @@ def _read(export: Export) -> Activity:
     )
     memsets = _start(export, "CUPTI_ACTIVITY_KIND_MEMSET", {**_WORK, "bytes": "bytes"})
     syncs = _start(export, "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", {**_SPAN, "kind": "syncType"})
+    gpus, numbers = _gpus(export), _gpu_numbers(export)
+    unknown = 1 + max([*numbers.values(), *(gpu.device for gpu in gpus)], default=0)
     return Activity(
         source=_source(export),
         ranges=_ranges(export),
-        gpus=_gpus(export),
-        kernels=_kernels(export, kernels()),
-        copies=Copies(**_span(copies())),
-        memsets=Memsets(**_span(memsets())),
+        gpus=gpus,
+        kernels=identify_gpus(_kernels(export, kernels()), numbers, unknown),
+        copies=identify_gpus(Copies(**_span(copies())), numbers, unknown),
+        memsets=identify_gpus(Memsets(**_span(memsets())), numbers, unknown),
         syncs=_syncs(syncs()),
         calls=_calls(calls()),
+        gpus_identified=bool(numbers),
     )
 
 
@@ -192,7 +203,7 @@ def _ranges(export: Export) -> Ranges:
 
 
 def _gpus(export: Export) -> tuple[Gpu, ...]:
-    """The GPUs. Their `id` is the deviceId of kernels and copies, as in nsys's own reports."""
+    """All GPUs of the host, by nsys's own number; CUDA's numbers differ, see `_gpu_numbers`."""
     have = export.tables.get("TARGET_INFO_GPU", set())
     if "id" not in have:
         return ()
@@ -200,9 +211,48 @@ def _gpus(export: Export) -> tuple[Gpu, ...]:
     columns = ", ".join(name if name in have else "NULL" for name in wanted)
     rows = export.base.execute(f"SELECT id, {columns} FROM TARGET_INFO_GPU ORDER BY 1").fetchall()
     return tuple(
-        Gpu(n, _text(name), _text(pci), memory or None, sms or None, _text(uuid))
+        Gpu(n, _text(name), _text(pci), memory or None, sms or None, _uuid(_text(uuid)))
         for n, name, pci, memory, sms, uuid in rows
     )
+
+
+def _uuid(text: str | None) -> str | None:
+    """A GPU's UUID as NVML writes it; None where nsys had none, which it exports as zeros."""
+    if not text or not text.strip("0-"):
+        return None
+    return text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}"
+
+
+def _gpu_numbers(export: Export) -> GpuNumbers:
+    """The GPU of every process's CUDA devices. Empty where nsys is too old to export that."""
+    columns = ("pid", "cudaId", "gpuId")
+    if not set(columns) <= export.tables.get("TARGET_INFO_CUDA_DEVICE", set()):
+        return {}
+    query = f"SELECT {', '.join(columns)} FROM TARGET_INFO_CUDA_DEVICE"
+    return {
+        (int(pid), int(cuda)): int(gpu)
+        for pid, cuda, gpu in export.base.execute(query)
+        if None not in (pid, cuda, gpu)
+    }
+
+
+def identify_gpus(work: W, numbers: GpuNumbers, unknown: int) -> W:
+    """The same work with the GPU's number as its device, in place of CUDA's.
+
+    CUDA counts the devices that a process can see, so device 0 of two processes may be two GPUs. A
+    device of a process that `numbers` does not have gets the GPU that all processes agree on, or
+    else a number from `unknown` on, which no GPU has.
+    """
+    if not numbers or not len(work):
+        return work
+    device = np.full_like(work.device, -1)
+    for (pid, cuda), gpu in numbers.items():
+        device[(work.process == pid) & (work.device == cuda)] = gpu
+    for cuda in distinct_values(work.device[device < 0]):
+        agreed = {gpu for (_, other), gpu in numbers.items() if other == cuda}
+        found = agreed.pop() if len(agreed) == 1 else unknown + int(cuda)
+        device[(device < 0) & (work.device == cuda)] = found
+    return replace(work, device=device)
 
 
 def _source(export: Export) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def profile_table(frame: pd.DataFrame, most: int, export: Export | None = None) 
     reports = [(run, path) for run in runs.to_dict("records") if (path := _report(run))]
     step = max(1, -(-len(reports) // most))
     rows = [
-        {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(path, export)}
+        {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(run, path, export)}
         for run, path in reports[::step]
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -54,16 +55,32 @@ def _report(run: dict[Any, Any]) -> Path | None:
     return None
 
 
-def _figures(path: Path, export: Export | None) -> dict[str, object]:
+def _figures(run: dict[Any, Any], path: Path, export: Export | None) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(REPORT_COLUMNS)
     try:
         inspection = inspect_report(path, export=export)
     except (NumaBenchError, OSError) as error:
         return {**empty, "problem": str(error)}
-    head = {**empty, "window": inspection.metrics.window, "window_s": inspection.metrics.window_s}
-    if not inspection.metrics.devices:
+    metrics = inspection.metrics
+    head = {**empty, "window": metrics.window, "window_s": metrics.window_s}
+    if not metrics.devices:
         return {**head, "problem": "the report has no GPU activity"}
-    return {**head, **_device(inspection.metrics.devices[0])}
+    device = find_device(metrics.devices, run.get("gpu_uuid"))
+    if device is None:
+        found = ", ".join(str(one.uuid) for one in metrics.devices)
+        return {**head, "problem": f"the report is of {found}, the run used {run['gpu_uuid']}"}
+    return {**head, **_device(device)}
+
+
+def find_device(devices: Sequence[DeviceMetrics], uuid: object) -> DeviceMetrics | None:
+    """The GPU with this UUID, or the first one where the report or the run has no UUIDs.
+
+    None: the report is of other GPUs.
+    """
+    known = isinstance(uuid, str) and all(device.uuid for device in devices)
+    if not known:
+        return devices[0]
+    return next((device for device in devices if device.uuid == uuid), None)
 
 
 def _device(device: DeviceMetrics) -> dict[str, object]:

@@ -55,17 +55,30 @@ def print_inspection(console: Console, inspection: Inspection) -> None:
 def print_head(inspection: Inspection) -> Iterable[str]:
     source, metrics = inspection.activity.source, inspection.metrics
     yield f"{source.tool} {escape(source.version or '(version unknown)')}"
-    gpus = inspection.activity.gpus
-    for gpu in gpus:
-        yield _gpu(gpu)
-    if metrics.devices and not gpus:
-        yield "the report does not describe its GPU"
+    yield from _gpus(inspection.activity)
     length = format_figure(metrics.window_s * 1e3, "ms")
     if metrics.window == WHOLE:
         yield f"window: the whole report, {length}"
     else:
         times = f", {metrics.window_count} ranges" if metrics.window_count > 1 else ""
         yield f'window: range "{escape(metrics.window)}"{times}, {length} (all: --window all)'
+
+
+def _gpus(activity: Activity) -> Iterable[str]:
+    """The GPUs that worked, or all of the host where none did; the others are only counted."""
+    gpus, used = activity.gpus, activity.devices
+    shown = [gpu for gpu in gpus if gpu.device in used] or list(gpus)
+    for gpu in shown:
+        yield _gpu(gpu)
+    if used and not gpus:
+        yield "the report does not describe its GPU"
+    if len(shown) < len(gpus):
+        yield f"{len(gpus) - len(shown)} other GPUs of the host have no activity in this report"
+    if used and len(gpus) > 1 and not activity.gpus_identified:
+        yield (
+            "GPU numbers are CUDA's: the report does not map them to GPUs, so under "
+            "CUDA_VISIBLE_DEVICES the GPU may be another one"
+        )
 
 
 def _gpu(gpu: Gpu) -> str:
@@ -76,6 +89,8 @@ def _gpu(gpu: Gpu) -> str:
         parts.append(f"{gpu.sm_count} SMs")
     if gpu.pci_address:
         parts.append(f"PCI {escape(gpu.pci_address)}")
+    if gpu.uuid:
+        parts.append(escape(gpu.uuid))
     return ", ".join(parts)
 
 

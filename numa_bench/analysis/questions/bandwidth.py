@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.points import SHARED_COLUMNS
-from numa_bench.analysis.questions.question import ColumnSpec, Question
+from numa_bench.analysis.questions.question import MARKS_COLUMN, ColumnSpec, Question
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, join_cell_marks
 from numa_bench.pcie import GENERATIONS
@@ -23,9 +23,11 @@ from numa_bench.pcie import GENERATIONS
 Record = Mapping[Any, Any]
 BANDWIDTH_COLUMNS = (
     *SHARED_COLUMNS, "gpu_name", "gpu_numa_node", "numa_node", "memory_node", "n", "h2d_gb_per_s",
-    "d2h_gb_per_s", "link", "link_gb_per_s", "h2d_share", "d2h_share", "marks",
+    "d2h_gb_per_s", "copies", "link", "link_gb_per_s", "h2d_share", "d2h_share", "marks",
 )  # fmt: skip
 _WHITE_BLUE = LinearSegmentedColormap.from_list("white_blue", ["#ffffff", "#56B4E9"])
+#: How copies were timed: one direction at a time, or while the other direction was busy too.
+ONE_WAY, BOTH_WAYS = "one way", "both ways at once"
 _DIRECTIONS = (("h2d", "H2D, host to device"), ("d2h", "D2H, device to host"))
 
 
@@ -34,14 +36,17 @@ def tabulate_bandwidth(frame: pd.DataFrame) -> pd.DataFrame:
 
     Each GPU is represented by the model with the least arithmetic, at best one that only copies.
     The link's limit is per direction and before packet headers, computed from the generation and
-    width that NVML reported; NaN where it reported none.
+    width that NVML reported; NaN where it reported none. Shares of it are NaN where a run has only
+    times of copies that shared the link with the other direction (`copies`).
     """
     runs = select_usable_runs(frame, THROUGHPUT)
     runs = runs[(runs["device"] == "cuda") & (runs["h2d_gb_per_s"] > 0)] if len(runs) else runs
     if runs.empty:
         return pd.DataFrame(columns=list(BANDWIDTH_COLUMNS))
     work = runs["vit_depth"] * runs["vit_dim"] ** 2
-    runs = runs.assign(work=work).sort_values("work", kind="stable")
+    # Of a GPU's runs those with one-way times count, if there are any.
+    runs = runs.assign(work=work, mixed=~runs["stages_alone"].astype(bool))
+    runs = runs.sort_values(["mixed", "work"], kind="stable")
     least = runs.groupby(["group", "gpu_id"])["setting"].transform("first")
     runs = runs[runs["setting"] == least].sort_index()
     names = ["monitor_pcie_max_generation_median", "monitor_pcie_max_width_median"]
@@ -54,8 +59,11 @@ def tabulate_bandwidth(frame: pd.DataFrame) -> pd.DataFrame:
     links = [_link(*pair) for pair in cells[names].max().loc[table.index].to_numpy()]
     table["link"], table["link_gb_per_s"] = [a for a, _ in links], [b for _, b in links]
     table["n"], table["marks"] = cells.size(), join_cell_marks(runs)
+    one_way = ~cells["mixed"].any().loc[table.index]
+    table["copies"] = one_way.map({True: ONE_WAY, False: BOTH_WAYS})
     for rate in ("h2d", "d2h"):
-        table[f"{rate}_share"] = table[f"{rate}_gb_per_s"] / table["link_gb_per_s"]
+        share = table[f"{rate}_gb_per_s"] / table["link_gb_per_s"]
+        table[f"{rate}_share"] = share.where(one_way)
     table = table.reindex(columns=list(BANDWIDTH_COLUMNS)).sort_values(
         ["group", "gpu_id", "numa_node", "memory_node"], na_position="last"
     )
@@ -84,6 +92,8 @@ def plot_bandwidth(table: pd.DataFrame) -> Figure | None:
         return None  # a single number is in the table
     limits = table["link_gb_per_s"].dropna().unique()
     title = f"Copy bandwidth, {_limit_text(limits)}"
+    if (table["copies"] == BOTH_WAYS).any():
+        title += "; without a share: both directions were busy"
     across = 2 if len(places) <= 8 else 1
     height = 1.3 + 0.42 * len(gpus)
     figure, panels = style.make_panels(2, title, height=height, columns=across)
@@ -163,11 +173,15 @@ QUESTION = Question(
         ColumnSpec("h2d_share", "of the limit", "share"),
         ColumnSpec("d2h_gb_per_s", "D2H (GB/s)", "two_decimals"),
         ColumnSpec("d2h_share", "of the limit", "share"),
-        ColumnSpec("link_gb_per_s", "link limit (GB/s)", "two_decimals"),
+        ColumnSpec("copies", "timed"),
+        ColumnSpec("link_gb_per_s", "link limit, one way (GB/s)", "two_decimals"),
+        MARKS_COLUMN,
     ),
     plot_figure=plot_bandwidth,
     caption=(
-        "Copy speed of samples for every GPU and node, in brackets as a share of the PCIe link's "
-        "limit (before packet headers). Framed cells are local."
+        "Copy speed of samples for every GPU and node, one direction at a time, in brackets as a "
+        "share of the PCIe link's limit in that direction (before packet headers). A cell without "
+        "a share was timed while copies in the other direction shared the link. Framed cells are "
+        "local."
     ),
 )

@@ -12,7 +12,13 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.questions.points import SHARED_COLUMNS, build_series_keys
-from numa_bench.analysis.questions.question import SETTING_COLUMNS, ColumnSpec, Question
+from numa_bench.analysis.questions.question import (
+    MARKS_COLUMN,
+    SETTING_COLUMNS,
+    ColumnSpec,
+    Question,
+)
+from numa_bench.analysis.read.model_texts import describe_variants
 from numa_bench.analysis.stats.contrasts import compare_cells
 from numa_bench.analysis.stats.families import (
     group_by_key,
@@ -23,8 +29,9 @@ from numa_bench.analysis.stats.families import (
 from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT, join_cell_marks
 
 COMPILE_COLUMNS = (
-    *SHARED_COLUMNS, "compile_mode", "n", "n_base", "eager_samples_per_s", "compiled_samples_per_s",
-    "speedup", "low", "high", "p_holm", "claimed", "compile_s", "break_even_samples", "text",
+    *SHARED_COLUMNS, "variant_text", "compile_mode", "n", "n_base", "eager_samples_per_s",
+    "compiled_samples_per_s", "speedup",
+    "low", "high", "p_holm", "claimed", "compile_s", "break_even_samples", "text",
     "marks",
 )  # fmt: skip
 #: Most rows of the figure; the table has all.
@@ -43,7 +50,9 @@ def tabulate_compilation(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     if runs.empty or runs["compile_model"].nunique() < 2:
         return pd.DataFrame(columns=list(COMPILE_COLUMNS))
     free = ("vit_name", "test_compile_model", "test_compile_mode")
-    runs = runs.assign(series=build_series_keys(runs, free))
+    variants = runs["cell"].map(describe_variants(runs, free)).astype(str)
+    names = (runs["vit_name"].astype(str) + " " + variants).str.strip()
+    runs = runs.assign(series=build_series_keys(runs, free), variant_text=names)
     tables = []
     for _, members in runs.groupby("group", sort=False):
         rows = []
@@ -78,6 +87,7 @@ def _compare_group(members: pd.DataFrame, rows: list[list[str]], seed: int) -> p
             difference = contrasts.difference[i, j]
             pays = compute_break_even(eager, rate, compile_s)
             values_of_cell = {
+                "variant_text": first.loc[cell, "variant_text"],
                 "compile_mode": first.loc[cell, "compile_mode"],
                 "n": counts[i, j],
                 "n_base": counts[i, 0],
@@ -156,9 +166,8 @@ def _beside(axes: Axes, y: int, text: str) -> None:
 def _compile_names(table: pd.DataFrame) -> list[str]:
     names = []
     for row in table.to_dict("records"):
-        parts = (
-            [style.shorten_middle(row["vit_name"], 24)] if table["vit_name"].nunique() > 1 else []
-        )
+        names_differ = table["variant_text"].nunique() > 1
+        parts = [style.shorten_middle(row["variant_text"], 24)] if names_differ else []
         parts.append(str(row["compile_mode"]))
         parts += [shape.device_name(row["device_text"])] * (table["device_text"].nunique() > 1)
         parts += [str(row["placement"])] * (table["placement"].nunique() > 1)
@@ -195,6 +204,7 @@ QUESTION = Question(
         ColumnSpec("p_holm", "p (Holm)", "probability"),
         ColumnSpec("compile_s", "compile (s)", "number"),
         ColumnSpec("break_even_samples", "break-even (samples)", "number"),
+        MARKS_COLUMN,
         ColumnSpec("text", "in words"),
     ),
     plot_figure=plot_compilation,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from numa_bench.analysis.read.model_texts import EFFORT, describe_variants
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, cell_table
 from numa_bench.records import VitSpec
@@ -21,16 +22,19 @@ SHARED_COLUMNS = (
     "group", "cell", "device_text", "gpu_id", "placement", "placement_text", "vit_name",
 )  # fmt: skip
 _PLACE = ("group", "device", "gpu_id", "gpu_uuid", "numa_node", "memory_text", "placement")
-#: Settings of how long is measured, not of what: they may differ between the points of a series.
-_EFFORT = (
-    "test_num_samples", "test_time_budget_s", "test_memory_size_mb", "test_warmup_samples",
-    "test_warmup_budget_s", "test_timeout_s",
-)  # fmt: skip
+#: They may differ between the points of a series.
+_EFFORT = tuple(f"test_{name}" for name in EFFORT)
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
+#: Medians over the runs of a cell.
+_MEDIANS = (
+    *_STAGES, "h2d_pipelined_ms", "compute_pipelined_ms", "d2h_pipelined_ms", "latency_p50_ms",
+    "overlap_efficiency", "host_submit_fraction", "busiest_stage_fraction",
+)  # fmt: skip
 POINT_COLUMNS = (
-    *SHARED_COLUMNS, "model_text", "depth", "dim", "patch_size", "batch_size", "image_size",
-    "pipeline_depth", "n", "median_samples_per_s", "low", "high", "latency_p50_ms", *_STAGES,
-    "gflop_per_sample", "tflop_per_s", "copy_share", "bound", "overlap_efficiency", "marks",
+    *SHARED_COLUMNS, "variant", "variant_text", "model_text", "depth", "dim", "patch_size",
+    "batch_size",
+    "image_size", "pipeline_depth", "n", "median_samples_per_s", "low", "high", *_MEDIANS,
+    "gflop_per_sample", "tflop_per_s", "copy_share", "bound", "marks",
 )  # fmt: skip
 
 
@@ -38,15 +42,16 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     """Tabulate throughput, stage times and arithmetic by cell; columns are `POINT_COLUMNS`.
 
     `tflop_per_s` is the model's FLOP (`workload.vit_flop`) at this throughput; `copy_share` the
-    copies' share of a batch's stage times; `bound` the stage that limits: "transfer" or "compute".
+    copies' share of a batch's stage times; `bound` what limits: "transfer", "compute" or, where
+    half of the runs or more are marked so, "host".
     """
     runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
     cells = cell_table(runs).rename(columns={"median": "median_samples_per_s"}).set_index("cell")
     first = runs.drop_duplicates("cell").set_index("cell")
-    medians = runs.groupby("cell")[[*_STAGES, "latency_p50_ms", "overlap_efficiency"]].median()
-    table = cells.join(medians)
+    table = cells.drop(columns=[name for name in _MEDIANS if name in cells])
+    table = table.join(runs.groupby("cell")[list(_MEDIANS)].median())
     for name in ("depth", "dim", "patch_size"):
         table[name] = first[f"vit_{name}"]
     for name in ("batch_size", "image_size", "pipeline_depth"):
@@ -61,6 +66,8 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     transfer = copies.where(~gpu, table[["h2d_ms", "d2h_ms"]].max(axis=1))
     table["bound"] = np.where(transfer > table["compute_ms"], "transfer", "compute")
     table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
+    table.loc[table["host_bound"], "bound"] = "host"
+    table["variant"], table["variant_text"] = "", table["vit_name"]
     return table.reset_index().reindex(columns=list(POINT_COLUMNS))
 
 
@@ -74,7 +81,8 @@ def make_series(frame: pd.DataFrame, size: str, free: tuple[str, ...]) -> pd.Dat
     """The points of every series along one size, sorted by series and size.
 
     A series is two or more values of `size`, a column of `POINT_COLUMNS`, with everything else
-    equal but the settings named in `free`, columns of the table of runs.
+    equal but the settings named in `free`, columns of the table of runs. `variant` has the
+    settings in which series differ, `variant_text` the model's name before them.
     """
     if frame.empty:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
@@ -83,6 +91,9 @@ def make_series(frame: pd.DataFrame, size: str, free: tuple[str, ...]) -> pd.Dat
     table["key"] = table["cell"].map(keys)
     several = table.groupby("key")[size].transform("nunique") > 1
     table = table[several].sort_values(["gpu_id", "key", size], kind="stable", na_position="last")
+    variants = describe_variants(frame[frame["cell"].isin(table["cell"])], free)
+    table["variant"] = table["cell"].map(variants).astype(str)
+    table["variant_text"] = (table["vit_name"].astype(str) + " " + table["variant"]).str.strip()
     return table.reindex(columns=list(POINT_COLUMNS)).reset_index(drop=True)
 
 

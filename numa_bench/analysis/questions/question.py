@@ -24,7 +24,8 @@ class ColumnSpec:
     """One column of a question's table on the page, as plain data.
 
     `key` is a column of the table. With `high_key` the cell shows the interval from `key` to
-    `high_key`. `tooltip` explains the heading.
+    `high_key`. `tooltip` explains the heading; `absent` says why a value is missing, where that is
+    known.
     """
 
     key: str
@@ -32,6 +33,7 @@ class ColumnSpec:
     format: ValueFormat = "text"
     high_key: str = ""
     tooltip: str = ""
+    absent: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class Question:
     caption: str
 
 
+#: Of runs that have a throughput but no latency: a CUDA graph replays many batches at once.
+NOT_TIMED = "not timed"
 #: Columns that questions share: where a cell was measured,
 SETTING_COLUMNS = (
     ColumnSpec("device_text", "device"),
-    ColumnSpec("vit_name", "model"),
+    ColumnSpec("variant_text", "model"),
     ColumnSpec("placement", "placement"),
 )
 #: its throughput,
@@ -66,12 +70,21 @@ RATE_COLUMNS = (
     ColumnSpec("median_samples_per_s", "samples/s", "number"),
     ColumnSpec("low", "95 % interval", "number", high_key="high"),
 )
-LATENCY_COLUMN = ColumnSpec("latency_p50_ms", "latency p50 (ms)", "number")
+LATENCY_COLUMN = ColumnSpec("latency_p50_ms", "latency p50 (ms)", "number", absent=NOT_TIMED)
+HOST_COLUMN = ColumnSpec(
+    "host_submit_fraction",
+    "host submitting",
+    "share",
+    tooltip="share of the timed window in which the host submitted work to the GPU",
+)
+MARKS_COLUMN = ColumnSpec("marks", "marks")
 #: and what limits it.
 LIMIT_COLUMNS = (
     ColumnSpec("tflop_per_s", "TFLOP/s", "number"),
     ColumnSpec(
         "copy_share", "copies", "share", tooltip="share of copies in the sum of stage times"
     ),
+    HOST_COLUMN,
     ColumnSpec("bound", "bound by"),
+    MARKS_COLUMN,
 )

@@ -13,6 +13,7 @@ from numa_bench.analysis.plots.series import (
     SeriesColumn,
     plot_series,
 )
+from numa_bench.analysis.plots.shape import find_bound_blocks
 from numa_bench.analysis.questions.points import POINT_COLUMNS, make_series
 from numa_bench.analysis.questions.question import (
     LIMIT_COLUMNS,
@@ -25,8 +26,8 @@ from numa_bench.analysis.questions.question import (
 
 def tabulate_scaling(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per model size and cell: `POINT_COLUMNS`, `series` ("depth at dim 512"), `varied`
-    ("depth" or "dim") and `turns`, the sizes between which the series turns from transfer bound to
-    compute bound ("" where it does not).
+    ("depth" or "dim") and `turns`, the sizes between which what limits the series changes, such as
+    from transfer to compute ("" where it does not).
 
     A series is two or more values of one size with everything else equal.
     """
@@ -35,7 +36,8 @@ def tabulate_scaling(frame: pd.DataFrame) -> pd.DataFrame:
         free = (f"vit_{size}", "vit_name", "vit_heads", "vit_dim_head", "vit_mlp_dim")
         table = make_series(frame[frame["vit_depth"] > 0] if len(frame) else frame, size, free)
         if not table.empty:
-            table["series"] = f"{size} at {other} " + table[other].astype(str)
+            variant = table["variant"].map(lambda text: f", {text}" if text else "")
+            table["series"] = f"{size} at {other} " + table[other].astype(str) + variant
             table["varied"] = size
             tables.append(_with_turns(table, size))
     if not tables:
@@ -44,18 +46,16 @@ def tabulate_scaling(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_turns(table: pd.DataFrame, size: str) -> pd.DataFrame:
-    """Add a sentence to each series that turns from transfer bound to compute bound."""
+    """Add a sentence to each series along which what limits changes."""
     place = ["group", "device_text", "placement_text", "series", "batch_size", "image_size"]
     table["turns"] = ""
     for _, rows in table.groupby(place, sort=False, dropna=False):
-        ordered = rows.sort_values(size)
-        transfer = ordered.loc[ordered["bound"] == "transfer", size]
-        compute = ordered.loc[ordered["bound"] == "compute", size]
-        if len(transfer) and len(compute) and transfer.max() < compute.min():
-            text = (
-                f"transfer bound up to {size} {transfer.max()}, compute bound from {compute.min()}"
-            )
-            table.loc[rows.index, "turns"] = text
+        blocks = find_bound_blocks(rows.set_index(size)["bound"])
+        if len(blocks) > 1:
+            parts = [f"{block.bound} bound up to {block.most:g}" for block in blocks[:-1]]
+            parts[0] = parts[0].replace("up to", f"up to {size}")
+            parts.append(f"{blocks[-1].bound} bound from {blocks[-1].least:g}")
+            table.loc[rows.index, "turns"] = ", ".join(parts)
     return table
 
 
@@ -90,7 +90,8 @@ QUESTION = Question(
     caption=(
         "How throughput, achieved floating-point operations and the share of copies change with "
         "the size of the model. Below the dotted line at 50 % compute takes longer than both "
-        "copies together. Right of a dashed line compute is the longest stage: the model is "
-        "compute bound. Vertical bars are 95 % intervals, or the range over GPUs."
+        "copies together. At a dashed line what limits the local cells changes, such as from the "
+        "link (transfer bound) to compute; a host-bound GPU waits for work. Vertical bars are 95 % "
+        "intervals, or the range over GPUs."
     ),
 )

@@ -4,11 +4,14 @@
     runs = load_runs("outputs", "numa_study")
     runs[runs.in_statistics].groupby("placement").throughput_samples_per_s.median()
 
-Columns: every key of a record (see numa_bench/records.py); `vit_*` and `test_*`, the model's and
-the test's settings; `monitor_<sensor>_median`; `env_*`, the
-environment as experiment_summary.json describes it; and
+Columns: every key of a record (see numa_bench/records/record.py); `vit_*` and `test_*`, the
+model's and the test's settings; `monitor_<sensor>_median`; `env_*`, the environment as
+experiment_summary.json describes it; and
 - `study_dir`: the directory, to which a record's paths are relative;
 - `in_statistics`: the run passed and has a throughput; `marks`: the letters of its warnings;
+- `host_bound`: the GPU waited for the host (the warning of that code);
+- `stages_alone`: stage times and GB/s are of stages that ran alone; else copies in both directions
+  shared the link meanwhile;
 - `group`: host, GPU model, environment and profiler; nothing is ever pooled across groups;
 - `setting`: group, device, model and test settings: all but placement and repeat;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
@@ -23,13 +26,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from sys import intern
 
 import numpy as np
 import pandas as pd
 
+from numa_bench.analysis.read.model_texts import model_texts
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
@@ -39,17 +42,10 @@ from numa_bench.analysis.read.studies import (
     read_study,
 )
 from numa_bench.errors import StoreError
-from numa_bench.labels import (
-    EAGER,
-    compile_label,
-    device_label,
-    memory_label,
-    placement_label,
-    setting_label,
-)
-from numa_bench.marks import format_marks
+from numa_bench.labels import device_label, memory_label, placement_label
+from numa_bench.marks import format_marks, warning_code
 from numa_bench.metric_registry import METRICS
-from numa_bench.records import JsonDict, Record, TestSpec, VitSpec
+from numa_bench.records import JsonDict, Record
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
@@ -61,8 +57,8 @@ _ENVIRONMENT = {
     "env_git_commit": "git_commit",
     "env_simulated": "simulated",
 }
-#: Settings that may differ between models but are not varied by a study.
-_QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")
+#: Settings that were added later, with what runs did before they could be chosen.
+_OLD_SETTINGS = {"attention": "explicit", "cuda_graph": False}
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
 
@@ -186,7 +182,8 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         record["host"], record.get("device"), gpu, record.get("environment"), torch, *profiler
     )
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
-    setting = keys.of(group, device, record["vit_config"], record["test_config"])
+    test = {**_OLD_SETTINGS, **record["test_config"]}
+    setting = keys.of(group, device, record["vit_config"], test)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
     nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
     memory = (record["memory_nodes"], record["memory_policy"])
@@ -194,7 +191,7 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     warnings = [str(w) for w in record.get("warnings") or ()]
     rate = record.get("throughput_samples_per_s")
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
-    for prefix, part in (("vit_", record["vit_config"]), ("test_", record["test_config"])):
+    for prefix, part in (("vit_", record["vit_config"]), ("test_", test)):
         row |= {intern(prefix + k): v for k, v in part.items()}
     for sensor, summary in monitor.items():
         if isinstance(summary, dict):
@@ -207,6 +204,8 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "study_dir": study.directory,
         "warnings": warnings,
         "marks": format_marks(warnings),
+        "host_bound": "host_bound" in map(warning_code, warnings),
+        "stages_alone": _has_stages_alone(record),
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
         "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
         "placement_text": placement_label(record["numa_node"], *memory),
@@ -215,6 +214,18 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "setting": setting,
         "cell": keys.of(setting, place),
     }
+
+
+def _has_stages_alone(record: Record) -> bool:
+    """Whether the stage times are of stages that ran alone.
+
+    They are on the CPU and with one slot, where nothing overlaps, and in a CUDA graph, whose single
+    batches are not timed. Otherwise a run that timed them keeps the pipeline's own times beside
+    them; records of before that was done have only these.
+    """
+    test = record["test_config"]
+    serial = record["device"] != "cuda" or test.get("pipeline_depth") == 1
+    return serial or bool(test.get("cuda_graph")) or record["h2d_pipelined_ms"] is not None
 
 
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
@@ -237,25 +248,3 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
         ["gpu_id", "size", "numa_node", "memory_node", "repeat"], kind="stable", na_position="first"
     )
     return frame.loc[order.index].reset_index(drop=True)
-
-
-def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
-    """A name for each run's model: its own, and the settings in which runs of this table differ."""
-    if frame.empty:
-        return pd.Series(dtype=str)
-    parts = frame["vit_name"].astype(str)
-    sizes = [f"vit_{f}" for f in VitSpec.__dataclass_fields__ if f != "name"]
-    twice = frame.groupby("vit_name")[sizes].transform("nunique").max(axis=1) > 1
-    shape = frame[["vit_patch_size", "vit_depth", "vit_dim"]].astype(str).agg("x".join, axis=1)
-    parts = parts.where(~twice, parts + " (" + shape + ")")
-    for name in TestSpec.__dataclass_fields__:
-        column = f"test_{name}"
-        if name not in (*_QUIET, "compile_model") and column in frame:
-            varies = frame.groupby("study")[column].transform("nunique", dropna=False) > 1
-            setting = frame[column].astype(str).map(partial(setting_label, name))
-            parts = parts.where(~varies, parts + " " + setting)
-    compiled = frame["compile_model"].fillna(False).astype(bool)
-    mode = " " + frame["compile_mode"].astype(str).map(compile_label)
-    both = compiled.groupby(frame["study"]).transform("nunique") > 1
-    eager = both.map({True: f" {EAGER}", False: ""})
-    return parts + mode.where(compiled, eager)

@@ -89,13 +89,25 @@ def text_column(key: str, label: str, shown: Callable[[str], str] = str) -> Colu
     return Column(label, cell)
 
 
-def number_column(key: str, label: str, shown: Callable[[float], str], title: str = "") -> Column:
-    """A column of numbers."""
+def marks_column(title: str = "") -> Column:
+    """The marks of a row's runs; the cell of runs without one is empty, not "not measured"."""
+
+    def cell(row: Record) -> Cell:
+        marks = str(row.get("marks") or "")
+        return Cell(marks, marks or None)
+
+    return Column("marks", cell, title=title)
+
+
+def number_column(
+    key: str, label: str, shown: Callable[[float], str], title: str = "", absent: str = ABSENT
+) -> Column:
+    """A column of numbers; `absent` is the text of a cell without one."""
 
     def cell(row: Record) -> Cell:
         value = row.get(key)
         if not has_value(value) or not math.isfinite(float(value)):  # type: ignore[arg-type]
-            return Cell(ABSENT)
+            return Cell(absent)
         return Cell(shown(float(value)), float(value))  # type: ignore[arg-type]
 
     return Column(label, cell, numeric=True, title=title)
@@ -157,4 +169,4 @@ def build_column(spec: ColumnSpec) -> Column:
     shown = FORMATS[spec.format]
     if spec.high_key:
         return interval_column(spec.key, spec.high_key, spec.label, shown)
-    return number_column(spec.key, spec.label, shown, spec.tooltip)
+    return number_column(spec.key, spec.label, shown, spec.tooltip, spec.absent or ABSENT)

@@ -47,17 +47,21 @@ _PARTS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
         plots_runs.plot_throughput,
         "Every dot is one run, the black bars are medians. Each panel is one model with its own "
         "axis, which may not start at 0: compare the distance between placements with the scatter "
-        "of their dots.",
+        "of their dots. In ringed runs the GPU waited for the host (mark B), so they show the "
+        "host's speed.",
     ),
     "stages": (
         plots_runs.plot_stages,
-        "Duration of the stages of one batch: copy to the device, compute, copy back. Where stages "
-        "overlap, the longest one sets the throughput, not their sum.",
+        "Duration of the stages of one batch by themselves: copy to the device, compute, copy "
+        "back. The diamond is the time per batch that the pipeline reached: at the end of the bar "
+        "nothing overlapped, at the length of the longest stage all else was hidden; beyond the "
+        "bar the GPU waited, as for the host (mark B).",
     ),
     "latency": (
         plots_runs.plot_latency,
         "Half of all batches took at most p50, 95 of 100 at most p95, 99 of 100 at most p99. Lower "
-        "is better; the axis starts at 0.",
+        "is better; the axis starts at 0. Runs that replay a CUDA graph are not in it: their "
+        "single batches are not timed.",
     ),
 }
 _COMPARISON = (

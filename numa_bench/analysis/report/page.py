@@ -76,7 +76,7 @@ def build_headlines(analysis: Analysis) -> list[Headline]:
         if analysis.comparison is not None:
             where = where or "the second study alone"
         headlines.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
-    if not headlines:
+    if not analysis.study_verdicts and analysis.comparison is None:
         text = "No verdict: there are no runs."
         headlines.append(Headline("no_verdict", *KIND_SIGNS["no_verdict"], text, ()))
     return headlines
@@ -157,9 +157,25 @@ def _verdicts_by_cell(analysis: Analysis) -> dict[str, tuple[str, str]]:
 def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
     for stem in ("throughput", "stages", "latency"):
         yield from (Block(pictures=[p]) for p in of(stem))
+    yield from _untimed_latency(analysis.loaded.frame)
     if not analysis.cells.empty:
         shown = tables.cells_table(analysis.cells, analysis.latency, "tables/cells.csv")
         yield Block(table=shown, folded=f"Cells: {len(analysis.cells)}")
+
+
+def _untimed_latency(frame: pd.DataFrame) -> Iterator[Block]:
+    """Say so where runs have no latency: their place in figure and table is empty on purpose."""
+    if frame.empty:
+        return
+    counted = frame[frame["in_statistics"].astype(bool)]
+    count = int(counted["latency_p95_ms"].isna().sum())
+    if count:
+        which = "any run" if count == len(counted) else f"{count} of {len(counted)} runs"
+        note = (
+            f"The latency of {which} was not timed: a CUDA graph (cuda_graph=true) replays many "
+            "batches at once."
+        )
+        yield Block(note=note)
 
 
 def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.questions.question import NOT_TIMED
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report.columns import (
     ABSENT,
@@ -52,13 +53,17 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         number_column("repeat", "repeat", cols.format_count),
         text_column("status", "status"),
         number_column("throughput_samples_per_s", "samples/s", style.format_number),
-        number_column(
-            "latency_p95_ms", "p95 (ms)", style.format_number, "95th percentile of batch latency"
-        ),
+        Column("p95 (ms)", _latency, numeric=True, title="95th percentile of batch latency"),
         number_column("h2d_ms", "H2D (ms)", style.format_number),
         number_column("compute_ms", "compute (ms)", style.format_number),
         number_column("d2h_ms", "D2H (ms)", style.format_number),
-        Column("marks", lambda row: _marks(row), title="disturbances of the run; see Marks"),
+        number_column(
+            "host_submit_fraction",
+            "host submitting",
+            cols.format_share,
+            "share of the timed window in which the host submitted work to the GPU",
+        ),
+        cols.marks_column("disturbances of the run; see Marks"),
         Column("notes", notes),
         Column("files", files),
     )
@@ -67,9 +72,10 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
     return Table(columns, rows, "tables/runs.csv", len(frame) - len(newest), states)
 
 
-def _marks(row: Record) -> Cell:
-    marks = str(row.get("marks") or "")
-    return Cell(marks, marks or None)
+def _latency(row: Record) -> Cell:
+    """The 95th percentile; a passed run without one replayed a CUDA graph."""
+    cell = number_column("latency_p95_ms", "", style.format_number).cell(row)
+    return Cell(NOT_TIMED) if cell.value is None and row["in_statistics"] else cell
 
 
 def _time(value: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.questions.question import Question
+from numa_bench.analysis.questions.question import NOT_TIMED, Question
 from numa_bench.analysis.report.columns import (
     ABSENT,
     Cell,
@@ -23,6 +23,7 @@ from numa_bench.analysis.report.columns import (
     format_share,
     has_value,
     interval_column,
+    marks_column,
     number_column,
     text_column,
 )
@@ -54,6 +55,7 @@ def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], 
         number_column(
             "detectable", "detectable", format_share, "smallest effect that this study could detect"
         ),
+        marks_column("disturbances of this cell's runs; see Marks"),
         Column("in words", lambda row: Cell(verdict_of(row)[1])),
     )
     return build_table(columns, table, csv)
@@ -72,7 +74,7 @@ def _runs(row: Record) -> Cell:
 
 
 def cells_table(table: pd.DataFrame, latency: pd.DataFrame, csv: str) -> Table:
-    """Every cell with its median throughput and latency."""
+    """Every cell with its median throughput, what limited it, and latency."""
     p95 = dict(zip(latency["cell"], latency["median"], strict=True)) if len(latency) else {}
     table = table.assign(p95=table["cell"].map(p95))
     columns = (
@@ -80,15 +82,35 @@ def cells_table(table: pd.DataFrame, latency: pd.DataFrame, csv: str) -> Table:
         *_PLACE,
         number_column("n", "n", format_count),
         number_column("median", "samples/s", style.format_number, "median throughput over runs"),
+        Column("host", _host, title="whether the GPU waited for the host (mark B)"),
         interval_column("low", "high", "95 % interval", style.format_number),
         number_column(
             "spread", "spread", format_share, "robust standard deviation over the median"
         ),
-        number_column("p95", "latency p95 (ms)", style.format_number),
+        number_column(
+            "overlap_efficiency",
+            "overlap",
+            format_share,
+            "stage time hidden behind other stages, of what could be hidden",
+        ),
+        Column("latency p95 (ms)", _latency, numeric=True),
         number_column("excluded", "left out", format_count, "runs that are not in the statistics"),
-        text_column("marks", "marks"),
+        marks_column(),
     )
-    return build_table(columns, table, csv)
+    return without_empty(build_table(columns, table, csv))
+
+
+def _host(row: Record) -> Cell:
+    """ "host bound", or nothing; no value where the host's time was not measured."""
+    if row["host_bound"]:
+        return Cell("host bound", "host bound")
+    return Cell("" if has_value(row["host_submit_fraction"]) else ABSENT)
+
+
+def _latency(row: Record) -> Cell:
+    """The 95th percentile; runs with a throughput but without one replayed a CUDA graph."""
+    cell = number_column("p95", "", style.format_number).cell(row)
+    return Cell(NOT_TIMED) if cell.value is None and row["n"] else cell
 
 
 PROFILES = (

@@ -35,10 +35,12 @@ _NAMES = (
     "model_text",
     "vit_name",
 )
+#: Why a throughput is what it is: medians over the runs of a cell; NaN where not measured.
+_HOST = ("overlap_efficiency", "host_submit_fraction", "busiest_stage_fraction")
 _PLACE = ("placement", "placement_text", "numa_node", "memory_node")
 CELL_COLUMNS = (
     *_NAMES, *_PLACE, "metric", "unit", "n", "median", "low", "high", "spread", "least", "greatest",
-    "marks", "excluded", "studies",
+    "marks", "host_bound", *_HOST, "excluded", "studies",
 )  # fmt: skip
 EFFECT_COLUMNS = (
     *_NAMES, *_PLACE, "base_cell", "metric", "n", "n_base", "median", "base_median", "ratio", "low",
@@ -53,6 +55,7 @@ def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> 
     `low` and `high` are a 95 % bootstrap interval of the median over runs (NaN below 3 runs);
     `spread` is a robust standard deviation over the median; `excluded` counts runs that are not in
     the statistics. Units are those of the metric. A cell without any valid run has n = 0.
+    `host_bound`: as in `find_host_bound`.
     """
     if frame.empty:
         return pd.DataFrame(columns=list(CELL_COLUMNS))
@@ -70,6 +73,8 @@ def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> 
         least=[v.min() if len(v) else np.nan for v in values],
         greatest=[v.max() if len(v) else np.nan for v in values],
         marks=_marks(frame).reindex(table.index).to_numpy(),
+        host_bound=find_host_bound(frame).reindex(table.index).to_numpy(),
+        **runs.groupby("cell")[list(_HOST)].median().reindex(table.index),
         excluded=frame.groupby("cell").size().reindex(table.index) - [len(v) for v in values],
         studies=frame.groupby("cell")["study_dir"].nunique().reindex(table.index),
     )
@@ -145,6 +150,14 @@ def _effects(family: Family, contrasts: Contrasts) -> pd.DataFrame:
 def join_cell_marks(runs: pd.DataFrame) -> pd.Series[str]:
     """The marks of each cell's runs, each letter once, by cell."""
     return runs.groupby("cell")["marks"].agg(lambda m: "".join(sorted(set("".join(m)))))
+
+
+def find_host_bound(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Whether half or more of a cell's runs in the statistics are marked as host bound, by cell."""
+    counted = frame[frame["in_statistics"].astype(bool)]
+    share = counted.groupby("cell")["host_bound"].mean()
+    found: pd.Series[bool] = share.reindex(frame["cell"].unique()) >= 0.5
+    return found
 
 
 def _marks(frame: pd.DataFrame) -> pd.Series[str]:

@@ -21,7 +21,7 @@ from numa_bench.analysis.stats.sentences import (
     describe_too_few,
     format_percent,
 )
-from numa_bench.analysis.stats.tables import TARGET
+from numa_bench.analysis.stats.tables import TARGET, find_host_bound
 from numa_bench.records import JsonDict
 
 EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
@@ -167,10 +167,27 @@ def _names(row: Row) -> dict[str, Any]:
 def judge_studies(verdicts: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
     """One verdict per group, in the order of the runs."""
     groups = list(dict.fromkeys(frame["group"])) if not frame.empty else []
-    return [_judge_group(str(g), [v for v in verdicts if v.group == g]) for g in groups]
+    return [
+        _judge_group(
+            str(g), [v for v in verdicts if v.group == g], _host_text(frame[frame["group"] == g])
+        )
+        for g in groups
+    ]
 
 
-def _judge_group(group: str, verdicts: list[Verdict]) -> StudyVerdict:
+def _host_text(frame: pd.DataFrame) -> list[str]:
+    """A line on cells that show the host rather than the link."""
+    bound = find_host_bound(frame)
+    if not bound.any():
+        return []
+    which = "all cells are" if bound.all() else f"{int(bound.sum())} of {len(bound)} cells are"
+    return [
+        f"{which} host bound (mark B): the GPU waited for the host, so their throughput says "
+        "little about the link"
+    ]
+
+
+def _judge_group(group: str, verdicts: list[Verdict], notes: list[str]) -> StudyVerdict:
     by_kind = {k: [v for v in verdicts if v.kind == k] for k in (EFFECT, NO_DIFFERENCE, NOT_ENOUGH)}
     judged = sum(map(len, by_kind.values()))
     claims, short = by_kind[EFFECT], by_kind[NOT_ENOUGH]
@@ -183,7 +200,7 @@ def _judge_group(group: str, verdicts: list[Verdict]) -> StudyVerdict:
     else:
         reason = verdicts[0].text.partition("no verdict")[2].lstrip(",: ") if verdicts else ""
         kind, text = NO_VERDICT, f"No verdict: {reason or 'no runs'}."
-    details = [*_by_placement(verdicts), *_kinds_text(by_kind, len(verdicts) - judged)]
+    details = [*_by_placement(verdicts), *_kinds_text(by_kind, len(verdicts) - judged), *notes]
     return StudyVerdict(group, kind, text, tuple(details), len(claims), judged)
 
 

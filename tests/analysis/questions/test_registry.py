@@ -55,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_questions_come_in_the_order_of_the_page() -> None:
-    keys = ["compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"]
+    keys = ["limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"]
 
     assert list(load_questions()) == keys
 
@@ -76,7 +76,7 @@ def test_one_new_file_gives_a_table_a_picture_and_a_caption(folder: Path) -> Non
     report = write_report(analysis, folder / "report")
 
     host = laptop.loaded.frame["host"].iloc[0]
-    assert list(load_questions())[2] == "hosts"  # between scaling, 20, and batch, 30
+    assert list(load_questions())[3] == "hosts"  # between scaling, 20, and batch, 30
     assert analysis.questions["hosts"]["host"].tolist() == [host]
     assert pd.read_csv(report.page.parent / "tables" / "hosts.csv")["rate"].tolist() == [1234.5]
     assert (report.page.parent / "plots" / "hosts.svg").is_file()
