@@ -53,7 +53,7 @@ def make_kit(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def _index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where pip reaches no index."""
     target = tmp_path_factory.mktemp("probe")
-    quick = ["--retries", "0", "--timeout", "15", "--no-cache-dir", "--dest", target]
+    quick = ["--retries", "0", "--timeout", "15", "--no-cache-dir", "--dest", str(target)]
     done = run(
         *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", *quick, "mdurl==0.1.2"),
         cwd=target,

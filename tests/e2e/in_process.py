@@ -144,7 +144,7 @@ def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[st
             _compiled[key] = models.compile_model(spec, model)
         if models.is_compiled(spec):
             _compiled[key][0](torch.zeros((1, *input_shape(spec)[1:])))
-    return _compiled[key]  # type: ignore[no-any-return]
+    return _compiled[key]
 
 
 _measure_cost = functools.cache(model_cost.measure_cost)

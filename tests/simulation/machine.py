@@ -276,15 +276,15 @@ def _run_name() -> str:
 
 def dual_socket_8_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, two GPUs on each node. `link` overrides fields of LinkModel."""
-    return make_dual_socket(8, **link)
+    return make_dual_socket(8, 4, **link)
 
 
 def dual_socket_4_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, one GPU on each node. `link` overrides fields of LinkModel."""
-    return make_dual_socket(4, **link)
+    return make_dual_socket(4, 4, **link)
 
 
-def make_dual_socket(gpus: int, node_count: int = 4, **link: float) -> SimulatedMachine:
+def make_dual_socket(gpus: int, node_count: int, /, **link: float) -> SimulatedMachine:
     """Two sockets with half of the nodes and GPUs each. `link` overrides fields of LinkModel."""
     nodes = tuple(
         SimulatedNode(n, 2 * n // node_count, f"{4 * n}-{4 * n + 3}") for n in range(node_count)
