@@ -138,7 +138,7 @@ def test_copies_that_shared_the_link_are_no_share_of_it(tmp_path: Path) -> None:
     assert old[["h2d_share", "d2h_share"]].isna().all(axis=None)
     figure = plot_bandwidth(old)
     assert figure is not None
-    assert "both directions were busy" in figure.get_suptitle()
+    assert figure.get_suptitle() == "Copy bandwidth while both directions were busy"
     assert not [t for axes in figure.axes for t in axes.texts if "%" in t.get_text()]
     assert tabulate_limits(load_runs([study])).empty
 

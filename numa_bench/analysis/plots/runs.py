@@ -162,7 +162,7 @@ def plot_stages(part: Part) -> Figure | None:
 
 
 #: The time per batch that the throughput amounts to.
-_PACE = style.Look("#000000", "d", "")
+_PACE = style.Look("#ffffff", "d", "")
 
 
 def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:

@@ -92,8 +92,8 @@ def plot_bandwidth(table: pd.DataFrame) -> Figure | None:
         return None  # a single number is in the table
     limits = table["link_gb_per_s"].dropna().unique()
     title = f"Copy bandwidth, {_limit_text(limits)}"
-    if (table["copies"] == BOTH_WAYS).any():
-        title += "; without a share: both directions were busy"
+    if (table["copies"] == BOTH_WAYS).all():
+        title = "Copy bandwidth while both directions were busy"
     across = 2 if len(places) <= 8 else 1
     height = 1.3 + 0.42 * len(gpus)
     figure, panels = style.make_panels(2, title, height=height, columns=across)

@@ -1,0 +1,42 @@
+"""Peak device memory is the pipeline's, without the eager reference of the output check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from numa_bench.worker import measurement
+from numa_bench.worker.devices import Device
+from numa_bench.worker.measurement import measure_run
+from numa_bench.worker.output_checks import OutputCheck
+from tests.simulation.timing import Links, TimingRuntime
+from tests.specs import VIT, make_spec
+
+#: Bytes that the reference of the check is made to need, far more than the tiny pipeline.
+REFERENCE = 400_000_000
+
+
+def test_peak_memory_excludes_the_reference_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = TimingRuntime(Links())
+    device = Device(runtime.device, runtime, "simulated")
+    peaks: list[float] = []
+
+    def check(*_: object) -> OutputCheck:
+        held = runtime.empty((REFERENCE // 4,), torch.float32)
+        peaks.append(runtime.peak_memory_bytes())
+        del held
+        return OutputCheck(0.0, "")
+
+    monkeypatch.setattr(measurement, "check_output", check)
+    monkeypatch.setattr(measurement, "prepare_device", lambda _: device)
+
+    metrics: dict[str, float | None] = {}
+    for part in measure_run(make_spec(vit=VIT, kind="cuda"), trace=Path("unused")):
+        metrics |= part.metrics
+
+    assert max(peaks) >= REFERENCE
+    peak = metrics["peak_device_memory_mb"]
+    assert peak is not None
+    assert 0 < peak < REFERENCE / 1e6 / 2
