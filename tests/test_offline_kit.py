@@ -15,9 +15,9 @@ import numa_bench
 from tests.conftest import PROJECT
 
 #: What `numa-bench topology` runs without; the wheels of the rest are a few megabytes.
-WITHOUT = ",".join(
-    ["torch", "vit-pytorch", "mlflow", "matplotlib", "scipy", "pandas", "numpy"]
-    + ["hydra-joblib-launcher", "jinja2", "einops", "nvtx"]
+WITHOUT = (
+    "torch,vit-pytorch,mlflow,matplotlib,scipy,pandas,numpy"
+    ",hydra-joblib-launcher,jinja2,einops,nvtx"
 )
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHON = "3.12" if PYTHON != "3.12" else "3.11"
@@ -51,11 +51,9 @@ def make_kit(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def _index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where pip reaches no index."""
     target = tmp_path_factory.mktemp("probe")
-    quick = ["--retries", "0", "--timeout", "15", "--no-cache-dir", "--dest", target]
-    done = run(
-        *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", *quick, "mdurl==0.1.2"),
-        cwd=target,
-    )
+    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir"]
+    quick = ["--retries", "0", "--timeout", "15", "--dest", str(target)]
+    done = run(*download, *quick, "mdurl==0.1.2", cwd=target)
     if done.returncode != 0:
         pytest.skip("pip reaches no package index")
 
