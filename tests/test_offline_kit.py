@@ -10,16 +10,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import numa_bench
 from tests.conftest import PROJECT
 
 #: What `numa-bench topology` runs without; the wheels of the rest are a few megabytes.
-WITHOUT = ",".join(
-    [
-        *("torch", "vit-pytorch", "mlflow", "matplotlib", "scipy", "pandas", "numpy"),
-        *("hydra-joblib-launcher", "jinja2", "einops", "nvtx"),
-    ]
+WITHOUT = (
+    "torch,vit-pytorch,mlflow,matplotlib,scipy,pandas,numpy"
+    ",hydra-joblib-launcher,jinja2,einops,nvtx"
 )
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHON = "3.12" if PYTHON != "3.12" else "3.11"
@@ -53,27 +52,29 @@ def make_kit(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def _index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where pip reaches no index."""
     target = tmp_path_factory.mktemp("probe")
-    quick = ["--retries", "0", "--timeout", "15", "--no-cache-dir", "--dest", str(target)]
-    done = run(
-        *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", *quick, "mdurl==0.1.2"),
-        cwd=target,
-    )
+    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir"]
+    quick = ["--retries", "0", "--timeout", "15", "--dest", str(target)]
+    done = run(*download, *quick, "mdurl==0.1.2", cwd=target)
     if done.returncode != 0:
         pytest.skip("pip reaches no package index")
 
 
 @pytest.fixture(scope="module")
 def kit(_index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small kit for the running Python."""
-    out = tmp_path_factory.mktemp("kits") / "kit"
-    done = make_kit(out, "--without", WITHOUT)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in out.parent.iterdir()] == ["kit"]
+    """A small kit for the running Python, made once however many processes run the tests."""
+    base = tmp_path_factory.getbasetemp()
+    # The workers of one run have their directories side by side.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out = shared / "offline_kits" / "kit"
+    with FileLock(shared / "offline_kits.lock"):
+        if not out.exists():
+            done = make_kit(out, "--without", WITHOUT)
+            assert done.returncode == 0, done.stderr
+            assert [path.name for path in out.parent.iterdir()] == ["kit"]
     return out
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("offline_kit")
 def test_a_kit_is_installed_without_an_index(kit: Path, tmp_path: Path) -> None:
     done = run(kit / "install.sh", "venv", cwd=tmp_path, environment=NO_NETWORK)
     assert done.returncode == 0, done.stderr
@@ -88,7 +89,6 @@ def test_a_kit_is_installed_without_an_index(kit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("offline_kit")
 def test_what_a_kit_holds(kit: Path) -> None:
     wheels = {path.name.partition("-")[0] for path in (kit / "wheels").iterdir()}
     assert {"numa_bench", "antlr4_python3_runtime", "hydra_core", "pip", "psutil"} <= wheels
@@ -105,7 +105,6 @@ def test_what_a_kit_holds(kit: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("offline_kit")
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
