@@ -29,7 +29,6 @@ TINY = [
 ]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("end_to_end"),
     pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed"),
 ]
 

@@ -20,7 +20,6 @@ from tests.test_end_to_end import TINY
 Command = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("packaging"),
     pytest.mark.skipif(shutil.which("numactl") is None, reason="numactl is not installed"),
 ]
 

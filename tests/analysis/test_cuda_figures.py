@@ -19,6 +19,8 @@ from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs, load_studies
 from numa_bench.analysis.report.files import write_report
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
+from numa_bench.tracking.base import StudyView
+from numa_bench.tracking.view import read_study
 from tests.fake_pipeline import Machine
 from tests.fake_scenarios import experiment, models, one_gpu
 from tests.fake_study import Scenario, write_study
@@ -57,6 +59,11 @@ def page_of(analysis: Analysis, directory: Path, pictures: bool = False) -> str:
         return write_report(analysis, directory).page.read_text(encoding="utf-8")
     with mock.patch("numa_bench.analysis.report.files.draw_figures", return_value=iter(())):
         return write_report(analysis, directory).page.read_text(encoding="utf-8")
+
+
+def view_study(study: Path) -> StudyView:
+    """The study as trackers get it."""
+    return read_study(study, points=0, max_file_mb=0)
 
 
 SLOW_HOST = Machine(one_gpu(), host_ms=0.4)

@@ -19,7 +19,7 @@ from tests.conftest import PROJECT
 from tests.fake_scenarios import numa_study, one_gpu, write_kind
 from tests.fake_study import write_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("analyze")]
+pytestmark = pytest.mark.slow
 
 APP = PROJECT / "analysis" / "analyze.py"
 

@@ -23,7 +23,6 @@ from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("simulated_study"),
     pytest.mark.timeout(900),
 ]
 

@@ -37,7 +37,6 @@ from tests.fake_worker import READY, TOPOLOGY, carriers, fake_argv, make_plan, w
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("nsys"),
     pytest.mark.skipif(NSYS is None, reason=f"no nsys here; {nsys.INSTALL}"),
 ]
 SMALL = (

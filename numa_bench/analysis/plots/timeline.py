@@ -20,6 +20,7 @@ from numa_bench.analysis.profiles.intervals import (
     unite_covers,
     unite_intervals,
 )
+from numa_bench.labels import gpu_label
 
 #: Colours of Okabe and Ito (2008), distinguishable by colour-blind readers; hatches also
 #: distinguish them in black and white.
@@ -133,7 +134,7 @@ def _label(axes: Axes, lanes: list[Lane], low: int, high: int, inspection: Inspe
         title = "Activity of the host (NVTX ranges; the report has no GPU activity)"
     else:
         device = inspection.metrics.devices[0]
-        title = f"Activity of GPU {device.device}"
+        title = f"Activity of {gpu_label(device.device)}"
         title += f" ({device.name})" if device.name else ""
     axes.set_title(f"{title}: {_summarise_excerpt(lanes, low, high)}", loc="left", fontsize=11)
     name = (

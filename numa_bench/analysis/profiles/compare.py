@@ -17,6 +17,7 @@ from numa_bench.analysis.profiles.terminal import (
     shorten_name,
 )
 from numa_bench.analysis.profiles.view import TOP_RANGES, print_head
+from numa_bench.labels import gpu_label
 
 Figure = Callable[[DeviceMetrics], float | None]
 
@@ -68,7 +69,7 @@ def print_comparison(console: Console, a: Inspection, b: Inspection) -> None:
     rows: list[Row] = [(*whole, _ratio(a.metrics.window_s, b.metrics.window_s))]
     pairs = list(zip(a.metrics.devices, b.metrics.devices, strict=False))
     for first, second in pairs:
-        mark = f"GPU {first.device} / {second.device}: " if len(pairs) > 1 else ""
+        mark = f"{gpu_label(first.device)} / {second.device}: " if len(pairs) > 1 else ""
         rows += _compared(mark, first, second)
     columns = ("", "A", "B", "B / A")
     console.print(make_table("Side by side", columns, rows))

@@ -27,6 +27,7 @@ from numa_bench.analysis.profiles.terminal import (
     shorten_name,
 )
 from numa_bench.analysis.profiles.windows import WHOLE
+from numa_bench.labels import gpu_label
 from numa_bench.pcie import Link
 
 TOP_KERNELS = 10
@@ -45,7 +46,7 @@ def print_inspection(console: Console, inspection: Inspection) -> None:
         console.print(f"  {_no_gpu(inspection.activity)}", style="yellow", highlight=False)
     for device in metrics.devices:
         if len(metrics.devices) > 1:
-            console.print(f"\n[bold]GPU {device.device}[/] {escape(device.name or '')}")
+            console.print(f"\n[bold]{gpu_label(device.device)}[/] {escape(device.name or '')}")
         for part in _device(device, inspection.link):
             console.print(part)
     for part in _host(metrics):
@@ -82,7 +83,7 @@ def _gpus(activity: Activity) -> Iterable[str]:
 
 
 def _gpu(gpu: Gpu) -> str:
-    parts = [f"GPU {gpu.device}: {escape(gpu.name or 'name unknown')}"]
+    parts = [f"{gpu_label(gpu.device)}: {escape(gpu.name or 'name unknown')}"]
     if gpu.memory_bytes:
         parts.append(f"{gpu.memory_bytes / 1e9:.1f} GB")
     if gpu.sm_count:

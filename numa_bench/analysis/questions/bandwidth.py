@@ -18,6 +18,7 @@ from numa_bench.analysis.questions.points import SHARED_COLUMNS
 from numa_bench.analysis.questions.question import MARKS_COLUMN, ColumnSpec, Question
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, join_cell_marks
+from numa_bench.labels import device_label
 from numa_bench.pcie import GENERATIONS
 
 Record = Mapping[Any, Any]
@@ -135,7 +136,7 @@ def _limit_text(limits: np.ndarray) -> str:
 
 def _gpu(table: pd.DataFrame, gpu: int) -> str:
     node = table.loc[table["gpu_id"] == gpu, "gpu_numa_node"].iloc[0]
-    return f"GPU {gpu} (node {'?' if pd.isna(node) or node < 0 else node})"
+    return device_label("cuda", gpu, None if pd.isna(node) else int(node))
 
 
 def _draw_cell(axes: Axes, row: Record, direction: str, at: tuple[int, int], most: float) -> None:
