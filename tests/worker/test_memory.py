@@ -13,7 +13,8 @@ from numa_bench.worker.cuda_pipeline import CudaPipeline
 from numa_bench.worker.devices import Device
 from numa_bench.worker.measurement import measure_run
 from numa_bench.worker.output_checks import OutputCheck
-from tests.simulation.links import Links, TimingRuntime
+from tests.simulation.links import Links
+from tests.simulation.timing import TimingRuntime
 from tests.specs import VIT, make_spec
 
 #: Bytes that the reference of the check is made to need, far more than the tiny pipeline.
