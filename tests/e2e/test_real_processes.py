@@ -50,7 +50,7 @@ STUDY = [
 
 def plant() -> SimulatedMachine:
     """Two nodes with two GPUs each; a planted effect on one of them."""
-    machine = make_dual_socket(4, node_count=2, **LINK)
+    machine = make_dual_socket(4, LINK, node_count=2)
     gpus = list(machine.gpus)
     gpus[SLOW_GPU] = replace(gpus[SLOW_GPU], remote_link=REMOTE_LINK)
     return replace(machine, gpus=tuple(gpus))
