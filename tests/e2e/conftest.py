@@ -25,7 +25,7 @@ def line(
     """
     in_process.install(monkeypatch)
     # A full collection before each window takes a tenth of a second in this process.
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
     monkeypatch.chdir(tmp_path)

@@ -141,9 +141,10 @@ def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[st
             return capture(model, backend="eager", **options)
 
         with mock.patch.object(torch, "compile", compile_eagerly):
-            _compiled[key] = models.compile_model(spec, model)
+            compiled = models.compile_model(spec, model)
         if models.is_compiled(spec):
-            _compiled[key][0](torch.zeros((1, *input_shape(spec)[1:])))
+            compiled[0](torch.zeros((1, *input_shape(spec)[1:])))
+        _compiled[key] = compiled
     return _compiled[key]
 
 

@@ -36,7 +36,7 @@ def run(simulate: Callable[[SimulatedMachine], None], line: Line, tmp_path: Path
     """Run a line on a machine with so many GPUs and nodes; the records of each of its jobs."""
 
     def ran(text: str, *, gpus: int, nodes: int) -> list[list[dict[str, Any]]]:
-        machine = make_dual_socket(gpus, nodes, **LINK)
+        machine = make_dual_socket(gpus, LINK, nodes)
         simulate(replace(machine, evaluate_flop=1e8))
         code, _, stderr = line(text)
         assert code == 0, stderr[-2000:]

@@ -35,7 +35,7 @@ EVALUATE_FLOP = 5e8
 
 def plant() -> SimulatedMachine:
     """The machine, with two GPUs that are slow across the sockets."""
-    machine = replace(make_dual_socket(8, 4, **LINK), evaluate_flop=EVALUATE_FLOP)
+    machine = replace(make_dual_socket(8, LINK), evaluate_flop=EVALUATE_FLOP)
     gpus = [
         replace(gpu, remote_link=REMOTE_LINK) if index in SLOW_GPUS else gpu
         for index, gpu in enumerate(machine.gpus)

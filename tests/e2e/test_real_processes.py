@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from numa_bench.jsonio import read_json
+from numa_bench.machine.backend import VARIABLE
 from tests.conftest import PROJECT
 from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
@@ -49,7 +50,7 @@ STUDY = [
 
 def plant() -> SimulatedMachine:
     """Two nodes with two GPUs each; a planted effect on one of them."""
-    machine = make_dual_socket(4, 2, **LINK)
+    machine = make_dual_socket(4, LINK, node_count=2)
     gpus = list(machine.gpus)
     gpus[SLOW_GPU] = replace(gpus[SLOW_GPU], remote_link=REMOTE_LINK)
     return replace(machine, gpus=tuple(gpus))
@@ -71,7 +72,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The runner's command line, then the analysis's."""
     root = tmp_path_factory.mktemp("four_gpus")
     (root / "machine").mkdir()
-    machine = plant().install(root / "machine")
+    machine = {
+        **plant().install(root / "machine"),
+        VARIABLE: "tests.e2e.quick_backend:backend",
+    }
     inherited = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     # One thread: the arithmetic of a worker is small, and other tests run beside it.
     environment = {**inherited, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **machine}

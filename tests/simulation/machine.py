@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,15 +276,15 @@ def _run_name() -> str:
 
 def dual_socket_8_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, two GPUs on each node. `link` overrides fields of LinkModel."""
-    return make_dual_socket(8, 4, **link)
+    return make_dual_socket(8, link)
 
 
 def dual_socket_4_gpus(**link: float) -> SimulatedMachine:
     """Two sockets of two nodes, one GPU on each node. `link` overrides fields of LinkModel."""
-    return make_dual_socket(4, 4, **link)
+    return make_dual_socket(4, link)
 
 
-def make_dual_socket(gpus: int, node_count: int, /, **link: float) -> SimulatedMachine:
+def make_dual_socket(gpus: int, link: Mapping[str, float], node_count: int = 4) -> SimulatedMachine:
     """Two sockets with half of the nodes and GPUs each. `link` overrides fields of LinkModel."""
     nodes = tuple(
         SimulatedNode(n, 2 * n // node_count, f"{4 * n}-{4 * n + 3}") for n in range(node_count)

@@ -41,6 +41,11 @@ class _CountWork(TorchDispatchMode):
         super().__init__()
         self.kernels = self.flop = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; to keep dynamo out would import it, for a second."""
+        return False
+
     def __torch_dispatch__(  # type: ignore[no-untyped-def]
         self, func, types, args=(), kwargs=None
     ):
