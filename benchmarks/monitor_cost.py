@@ -129,8 +129,8 @@ def main() -> None:
         low, high = cost.slowdown_by_cpu_time_range
         print(
             f"every {cost.interval_s} s: {cost.fraction_of_a_core:.3%} of a core; the watched "
-            f"child {cost.slowdown:+.2%} by wall time, {cost.slowdown_by_cpu_time:+.2%} by CPU time "
-            f"({low:+.2%} to {high:+.2%} in {cost.pairs} pairs)"
+            f"child {cost.slowdown:+.2%} by wall time, {cost.slowdown_by_cpu_time:+.2%} by "
+            f"CPU time ({low:+.2%} to {high:+.2%} in {cost.pairs} pairs)"
         )
 
 

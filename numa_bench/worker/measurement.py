@@ -94,6 +94,28 @@ def measure_run(
             yield _profile(spec, pipeline, recorder, throughput)
 
 
+def record_run(
+    spec: RunSpec, *, wait_for: Path | None = None, trace: Path | None = None
+) -> Iterator[Part]:
+    """Warm up and run the profiled window of a run that another process measures.
+
+    Arguments and errors are those of `measure_run`.
+    """
+    device = prepare_device(spec)
+    with torch.inference_mode():
+        recorder, warnings = _make_recorder(spec, device, trace)
+        model = build_model(spec, device.device)
+        compiled, _ = compile_model(spec, model)
+        yield Part(warnings=warnings)
+        pipeline = make_pipeline(spec, compiled, device)
+        if wait_for is not None:
+            wait_for_lock(wait_for)
+        for _ in _run_first(spec, pipeline):
+            pass
+        yield _warm_up(spec, pipeline, recorder)
+        yield _profile(spec, pipeline, recorder, None)
+
+
 def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
     """The pipeline of a spec on its device, buffers placed and registered."""
     test, runtime = spec.test, device.runtime
@@ -161,16 +183,7 @@ def _measure_windows(
     test = spec.test
     if device.runtime is not None:
         device.runtime.reset_peak_memory()  # the check's plain forward is not the pipeline's
-    with recorder.mark_range(WARMUP):
-        warm, warmup = warm_up(
-            pipeline,
-            test.batch_size,
-            test.warmup_samples,
-            test.warmup_budget_s,
-            test.min_warmup_s,
-            test.pipeline_depth,
-        )
-    yield Part(warmup=warmup, warmup_samples=warm.to_samples(), metrics={"warmup_s": warm.wall_s})
+    yield _warm_up(spec, pipeline, recorder)
     limits = Limits(-(-test.num_samples // test.batch_size), test.time_budget_s, test.min_timed_s)
     begin = time.monotonic()
     with recorder.mark_range(TIMED_WINDOW):
@@ -189,6 +202,21 @@ def _measure_windows(
         },
         warnings=_window_warnings(metrics, alone.gaps if alone else ()),
     )
+
+
+def _warm_up(spec: RunSpec, pipeline: Pipeline, recorder: Recorder) -> Part:
+    test = spec.test
+    with recorder.mark_range(WARMUP):
+        warm, warmup = warm_up(
+            pipeline,
+            test.batch_size,
+            test.warmup_samples,
+            test.warmup_budget_s,
+            test.min_warmup_s,
+            test.pipeline_depth,
+        )
+    samples = warm.to_samples()
+    return Part(warmup=warmup, warmup_samples=samples, metrics={"warmup_s": warm.wall_s})
 
 
 def _window_warnings(metrics: dict[str, float | None], gaps: tuple[str, ...]) -> tuple[str, ...]:
