@@ -19,7 +19,7 @@ from numa_bench.machine import page_placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, JsonDict, RunSpec
 from numa_bench.worker.buffers import BatchRing, SamplePool
 from numa_bench.worker.cuda_pipeline import CudaPipeline
-from numa_bench.worker.devices import Device, prepare_device
+from numa_bench.worker.devices import Device, Waived, prepare_device
 from numa_bench.worker.graph_pipeline import GraphPipeline
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.metrics import is_host_bound, window_metrics
@@ -78,6 +78,7 @@ def measure_run(
         compiled, compile_warnings = compile_model(spec, model)
         yield Part(warnings=(*warnings, *compile_warnings))
         pipeline = make_pipeline(spec, compiled, device)
+        _require_page_locations(spec, pipeline)
         if wait_for is not None:
             yield Part(observed={"waited_s": wait_for_lock(wait_for)})
         yield from _run_first(spec, pipeline)
@@ -238,6 +239,20 @@ def _memory_metrics(device: Device) -> dict[str, float | None]:
     if device.runtime is not None:
         metrics["peak_device_memory_mb"] = device.runtime.peak_memory_bytes() / 1e6
     return metrics
+
+
+def _require_page_locations(spec: RunSpec, pipeline: Pipeline) -> None:
+    """Raise Waived where memory is bound and the kernel does not say where pages are."""
+    if not spec.placement.memory_nodes:
+        return
+    smallest = min(pipeline.host_buffers, key=lambda buffer: buffer.nbytes)
+    seen = page_placement.observe_placement([(smallest.address, smallest.nbytes)])
+    if not seen["pages"] and not seen["pages_missing"]:
+        raise Waived(
+            "where memory is cannot be verified: this kernel or container refuses move_pages and "
+            "/proc/self/numa_maps; in a container add --cap-add SYS_NICE, or measure without "
+            "binding: experiment.hardware.numa_nodes=unbound"
+        )
 
 
 def _observe(spec: RunSpec, pipeline: Pipeline) -> Part:
