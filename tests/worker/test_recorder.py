@@ -280,7 +280,7 @@ def test_torchs_profiler_is_initialised_before_anything_is_compiled(
 
     monkeypatch.setattr("torch.profiler.profile", profile)
     runtime = SimpleNamespace(device=torch.device("cuda", 0), synchronize=lambda: None)
-    TorchRecorder(tmp_path / "t.json.gz", runtime)  # type: ignore[arg-type]
+    TorchRecorder(tmp_path / "t.json.gz", runtime)
     assert order == ["profiler on CUDA"]
 
     def compile_nothing(_: Any, model: Any) -> Any:
