@@ -99,7 +99,8 @@ class StudyStore:
             keep = paths.spec.parent / f"attempt{earlier}"
             keep.mkdir(parents=True, exist_ok=True)
             files = (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr)
-            for path in (*files, paths.report, paths.sqlite, paths.trace):
+            nsys = (paths.nsys_result, paths.nsys_stdout, paths.nsys_stderr)
+            for path in (*files, *nsys, paths.report, paths.sqlite, paths.trace):
                 if path.is_file():
                     path.replace(keep / path.name)
         paths.result.unlink(missing_ok=True)

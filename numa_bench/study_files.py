@@ -57,13 +57,20 @@ REMOVABLE = (
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Files of one run. The worker falls back to `spare_result` if `result` is not writable."""
+    """Files of one run. The worker falls back to `spare_result` if `result` is not writable.
+
+    `nsys_result`, `nsys_stdout` and `nsys_stderr` are those of a process under nsys whose
+    measurement, if it made one, is not the run's.
+    """
 
     spec: Path
     result: Path
     spare_result: Path
     stdout: Path
     stderr: Path
+    nsys_result: Path
+    nsys_stdout: Path
+    nsys_stderr: Path
     monitor: Path
     started: Path
     report: Path
@@ -95,6 +102,9 @@ def run_paths(study: Path, run_id: str) -> RunPaths:
         spare_result=Path(tempfile.gettempdir()) / f"numa_bench-{owner}-{run_id}-result.json",
         stdout=logs / f"{run_id}.stdout",
         stderr=logs / f"{run_id}.stderr",
+        nsys_result=run / "nsys_result.json",
+        nsys_stdout=logs / f"{run_id}.nsys.stdout",
+        nsys_stderr=logs / f"{run_id}.nsys.stderr",
         monitor=run / "monitor.json",
         started=run / "started.json",
         report=reports / f"{run_id}.nsys-rep",

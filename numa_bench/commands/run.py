@@ -15,7 +15,8 @@ from numa_bench.config.loading import discover_machine, load_config, save_resolv
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import build_plan
-from numa_bench.profiling.profilers import find_profiler
+from numa_bench.profiling.profilers import check_cuda_recording, find_profiler
+from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.resume import check_directory
@@ -52,6 +53,11 @@ def run(node: DictConfig) -> None:
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)
     check_gpus(run.device for run in plan.runs)
+    gpu = next((run.device for run in plan.runs if run.device.kind == "cuda"), None)
+    if gpu is not None:
+        checked = check_cuda_recording(profiler, gpu_environment(gpu, os.environ))
+        if checked is not profiler:
+            plan = build_plan(config, topology, visible, find_touched_models(overrides), checked)
     run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 
 

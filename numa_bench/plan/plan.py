@@ -16,6 +16,7 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.profilers import Profiler
+from numa_bench.profiling.recording import records_separately
 from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
 #: Floor of the sample pool, used alone where no cache size is reported. A choice: eight times the
@@ -67,6 +68,10 @@ def estimate_run_s(run: RunSpec) -> float:
         timed_s = min(timed_s, run.test.min_timed_s)
     window = run.test.warmup_budget_s + timed_s
     profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
+    if records_separately(run):
+        apart = STARTUP_S + compile_s + run.test.warmup_budget_s + profile_s
+        measured = STARTUP_S + compile_s + window
+        return min(run.test.timeout_s, measured) + min(run.test.timeout_s, apart)
     return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
 
 

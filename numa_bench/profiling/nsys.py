@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,8 @@ OWN = PROJECT / ".nsys" / "usr" / "bin" / "nsys"
 #: probe takes one or two.
 EXPORT_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 60.0
+#: The same for a probe that starts CUDA, which takes some seconds on a server with many GPUs.
+CUDA_PROBE_TIMEOUT_S = 180.0
 #: Variables that nsys itself needs; no more, because a report embeds the environment.
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL")
 
@@ -63,18 +67,83 @@ def read_version(executable: str) -> str:
     return words[0].partition("-")[0]
 
 
+def knows_option(executable: str, option: str) -> bool:
+    """Whether `nsys profile` of this version lists an option; False if it does not answer."""
+    with _private_tmp() as tmp:
+        try:
+            result = subprocess.run(
+                [executable, "profile", "--help"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=build_minimal_environment(os.environ, tmp),
+                timeout=PROBE_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return re.search(rf"^\s*{re.escape(option)}(?![\w-])", result.stdout, re.MULTILINE) is not None
+
+
 def probe_nsys(executable: str, options: Sequence[str]) -> None:
     """Record a process that does nothing. Raises NsysError if that produces no report."""
     with _private_tmp() as tmp:
-        report = Path(tmp) / "probe.nsys-rep"
-        argv = [executable, "profile", *options, f"--output={report}", "true"]
         env = build_minimal_environment(os.environ, tmp)
-        try:
-            _run(argv, env, PROBE_TIMEOUT_S, ())
-        except OSError as error:
-            raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
-        if not report.is_file():
-            raise NsysError(f"{executable} writes no report{explain_missing_report(Path(tmp))}")
+        _record_probe(executable, options, ["true"], env, PROBE_TIMEOUT_S)
+
+
+def probe_cuda(
+    executable: str, options: Sequence[str], command: Sequence[str], env: Mapping[str, str]
+) -> None:
+    """Record a process that runs a kernel on a GPU, and look for the kernel in the export.
+
+    An nsys that is older than the CUDA in use may record nothing, or break the process. Raises
+    NsysError. TMPDIR in `env` is replaced.
+    """
+    with _private_tmp() as tmp:
+        own = {**env, "TMPDIR": tmp}
+        report = _record_probe(executable, options, command, own, CUDA_PROBE_TIMEOUT_S)
+        target = report.with_suffix(".sqlite")
+        export_sqlite(executable, report, target)
+        if count_kernels(target) == 0:
+            raise NsysError(
+                f"{executable} recorded a CUDA process and no kernel of it; it may be older than "
+                f"the CUDA in use: {INSTALL}"
+            )
+
+
+def count_kernels(sqlite: Path) -> int:
+    """Kernels in an exported report. Raises NsysError if it cannot be read."""
+    # nsys creates no table that would be empty.
+    tables = "SELECT count(*) FROM sqlite_master WHERE name = 'CUPTI_ACTIVITY_KIND_KERNEL'"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{sqlite}?mode=ro", uri=True)) as base:
+            if not base.execute(tables).fetchone()[0]:
+                return 0
+            return int(
+                base.execute("SELECT count(*) FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchone()[0]
+            )
+    except sqlite3.Error as error:
+        raise NsysError(f"{sqlite.name} of a probe cannot be read: {error}") from error
+
+
+def _record_probe(
+    executable: str,
+    options: Sequence[str],
+    command: Sequence[str],
+    env: dict[str, str],
+    timeout_s: float,
+) -> Path:
+    tmp = Path(env["TMPDIR"])
+    report = tmp / "probe.nsys-rep"
+    argv = [executable, "profile", *options, f"--output={report}", *command]
+    try:
+        _run(argv, env, timeout_s, ())
+    except OSError as error:
+        raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
+    if not report.is_file():
+        raise NsysError(f"{executable} writes no report{explain_missing_report(tmp)}")
+    return report
 
 
 def explain_missing_report(tmp: Path) -> str:

@@ -7,7 +7,9 @@ Switch Options").
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +28,25 @@ _NEEDED = (
     *("LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "CC", "CXX", "VIRTUAL_ENV", "CONDA_PREFIX"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUNBUFFERED", "PYTHONHASHSEED", RUN_TOKEN),
 )
+_CUDA_CAPTURE = ("--capture-range=cudaProfilerApi",)
+#: By default nsys ends the process when the range ends.
+_CAPTURE_END = "--capture-range-end=stop"
 
 
 @dataclass(frozen=True)
 class Profiler:
     """The profiler of a study on this machine: `kind` is nsys, torch or none.
 
-    `version` is the version of nsys. `note` is for the user: why there is no profiler. `hidden`
-    means that nsys cannot read other processes' environments; if it can, `exposed` lists the
-    variables in them that look like secrets.
+    `version` is the version of nsys, `options` are those that not every version has. `note` is for
+    the user: why there is no profiler. `hidden` means that nsys cannot read other processes'
+    environments; if it can, `exposed` lists the variables in them that look like secrets.
     """
 
     kind: str
     config: ProfilerConfig
     executable: str = ""
     version: str | None = None
+    options: tuple[str, ...] = ()
     note: str | None = None
     hidden: bool = False
     exposed: tuple[str, ...] = ()
@@ -69,7 +75,7 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
             raise nsys.NsysError(f"{config.executable} was not found; {nsys.INSTALL}")
         version = nsys.read_version(executable)
         if probe:
-            nsys.probe_nsys(executable, _tracing(config))
+            nsys.probe_nsys(executable, _tracing(config, ()))
         hidden = can_hide(PROJECT)
         exposed = () if hidden else tuple(find_exposed_secrets())
         if exposed and config.kind == "auto":
@@ -78,25 +84,49 @@ def find_profiler(config: ProfilerConfig, *, probe: bool) -> Profiler:
                 "hidden from nsys in this kernel or container; profiler=nsys records anyway"
             )
     except nsys.NsysError as error:
-        if config.kind == "nsys":
-            raise MachineError(f"profiler=nsys: {error}, or use profiler=torch or none") from error
-        note = f"no profile: {error} (profiler=none silences this)"
-        return Profiler("none", config, note=note)
-    return Profiler("nsys", config, executable, version, hidden=hidden, exposed=exposed)
+        return _refuse(config, error)
+    # Tracing events adds dependencies between streams (NeMo-Run pull request 180).
+    known = nsys.knows_option(executable, "--cuda-event-trace")
+    options = ("--cuda-event-trace=false",) if known else ()
+    return Profiler("nsys", config, executable, version, options, hidden=hidden, exposed=exposed)
+
+
+def check_cuda_recording(profiler: Profiler, environ: Mapping[str, str]) -> Profiler:
+    """The profiler, if its nsys records a kernel of a process with this environment.
+
+    `environ` makes one GPU visible. Otherwise no profiler, with a note; raises MachineError if
+    nsys was asked for by name.
+    """
+    if profiler.kind != "nsys":
+        return profiler
+    config = profiler.config
+    command = [sys.executable, "-m", "numa_bench.worker.probe", "--capture"]
+    options = [*_tracing(config, profiler.options), *_CUDA_CAPTURE, _CAPTURE_END]
+    env = build_nsys_environment(environ, config.env, Path(tempfile.gettempdir()))
+    try:
+        nsys.probe_cuda(profiler.executable, options, command, env)
+    except nsys.NsysError as error:
+        return _refuse(config, error)
+    return profiler
+
+
+def _refuse(config: ProfilerConfig, error: nsys.NsysError) -> Profiler:
+    if config.kind == "nsys":
+        raise MachineError(f"profiler=nsys: {error}, or use profiler=torch or none") from error
+    return Profiler("none", config, note=f"no profile: {error} (profiler=none silences this)")
 
 
 def build_nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str]:
     """The arguments to prepend to a command so that nsys records it into `report`."""
-    argv = [profiler.executable, "profile", *_tracing(profiler.config)]
+    argv = [profiler.executable, "profile", *_tracing(profiler.config, profiler.options)]
     if profiler.hidden:
         argv = wrap_argv(argv)
     if spec.profile.capture == "window":
         if spec.device.kind == "cuda":
-            argv.append("--capture-range=cudaProfilerApi")
+            argv += _CUDA_CAPTURE
         else:
             argv += ["--capture-range=nvtx", f"--nvtx-capture={PROFILED_WINDOW}"]
-        # By default nsys ends the process when the range ends.
-        argv.append("--capture-range-end=stop")
+        argv.append(_CAPTURE_END)
     # nsys expands %p, %q{NAME} and the like in the report's name.
     return [*argv, *profiler.config.extra_args, f"--output={str(report).replace('%', '%%')}"]
 
@@ -115,11 +145,12 @@ def build_nsys_environment(
     return {**result_variables(env), **kept, "TMPDIR": os.fspath(tmp)}
 
 
-def _tracing(config: ProfilerConfig) -> list[str]:
+def _tracing(config: ProfilerConfig, options: Sequence[str]) -> list[str]:
     return [
         f"--trace={','.join(config.trace)}",
         f"--sample={config.sample}",
         f"--cpuctxsw={config.cpuctxsw}",
         "--cuda-graph-trace=node",  # otherwise kernels inside CUDA graphs are missing
         "--force-overwrite=true",
+        *options,
     ]

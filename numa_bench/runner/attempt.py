@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import tempfile
 import uuid
 from dataclasses import dataclass, replace
@@ -14,10 +13,19 @@ from pathlib import Path
 
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.model import Topology
-from numa_bench.profiling.nsys import explain_missing_report
 from numa_bench.profiling.profilers import Profiler
-from numa_bench.records import Execution, Record, RunResult, RunSpec, make_record
-from numa_bench.runner.command import worker_command
+from numa_bench.profiling.recording import (
+    add_recording,
+    find_report_problem,
+    is_recorded,
+    mark_pending,
+    put_back,
+    recording_paths,
+    records_separately,
+    set_aside,
+)
+from numa_bench.records import Execution, Record, RunResult, RunSpec, Status, make_record
+from numa_bench.runner.command import Only, worker_command
 from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
@@ -77,6 +85,8 @@ def attempt_run(
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
+    # Every process of the run carries it.
+    token = f"{os.getpid()}-{uuid.uuid4().hex}"
     tail = ""
     try:
         store.prepare_run(spec)
@@ -85,10 +95,10 @@ def attempt_run(
         problem = f"its files cannot be written: {error}"
         outcome = _Outcome(Ended(None, "exited", 0.0, start_error=problem))
     else:
-        outcome = _start_worker(spec, settings, paths, interrupts)
+        outcome = _measure(spec, settings, paths, interrupts, token, topology)
         tail = read_last_lines(paths.stderr, settings.error_lines)
     ended, result = outcome.ended, outcome.result
-    status, error_text = classify_outcome(spec, ended, result, outcome.problem, tail, topology)
+    status, error_text = _classify(spec, outcome, tail, topology)
     warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
     report = paths.report if ended.start_error is None and paths.report.is_file() else None
     trace = paths.trace if ended.start_error is None and paths.trace.is_file() else None
@@ -108,32 +118,112 @@ def attempt_run(
         environment=host.environment,
         monitor=monitor.summarise_window(timed_window(result)) if monitor else {},
     )
-    return make_record(spec, result, execution, host.name)
+    record = make_record(spec, result, execution, host.name)
+    if records_separately(spec) and status in (Status.PASSED, Status.INVALID):
+        return _record_profile(record, spec, settings, store, interrupts, token, topology)
+    return record
+
+
+def _measure(
+    spec: RunSpec,
+    settings: AttemptSettings,
+    paths: RunPaths,
+    interrupts: Interrupts,
+    token: str,
+    topology: Topology,
+) -> _Outcome:
+    """Run the worker that measures. If it fails under nsys, try once without nsys."""
+    if records_separately(spec):
+        return _run_once(spec, settings, paths, interrupts, token, "measurement")
+    outcome = _start_worker(spec, settings, paths, interrupts, token)
+    if spec.profile.kind != "nsys" or interrupts.count:
+        return outcome
+    status, error = _classify(spec, outcome, "", topology)
+    if status is not Status.FAILED:
+        return outcome
+    logger.warning("%s: failed under nsys (%s); trying once without it", spec.run_id, error)
+    try:
+        set_aside(paths)
+    except OSError as problem:
+        note = f"profiler: not tried without nsys, as its files cannot be moved: {problem}"
+        return replace(outcome, warnings=(*outcome.warnings, note))
+    without = _run_once(spec, settings, paths, interrupts, token, "measurement")
+    if _classify(spec, without, "", topology)[0] in (Status.FAILED, Status.TIMEOUT):
+        put_back(paths)
+        note = "profiler: the run failed under nsys, and without it too"
+        return replace(outcome, warnings=(*outcome.warnings, note))
+    paths.report.unlink(missing_ok=True)
+    note = f"profiler: the run failed under nsys ({error}); it was measured without it"
+    return replace(without, warnings=(*without.warnings, note))
+
+
+def _record_profile(
+    record: Record,
+    spec: RunSpec,
+    settings: AttemptSettings,
+    store: StudyStore,
+    interrupts: Interrupts,
+    token: str,
+    topology: Topology,
+) -> Record:
+    """Record a measured run under nsys in a second process; return its completed record.
+
+    The measured record is stored first. A failure is a warning, and changes nothing measured.
+    """
+    if interrupts.count:
+        return _add_warnings(record, "profiler: interrupted before the run was recorded")
+    store.add_record(mark_pending(record))
+    paths = recording_paths(store.run_paths(spec.run_id))
+    unwatched = replace(settings, monitor_interval_s=0.0)
+    outcome = _start_worker(spec, unwatched, paths, interrupts, token, "recording")
+    result = outcome.result
+    if result is not None and outcome.ended.reason == "exited" and is_recorded(result, paths):
+        completed = add_recording(record, result, store.relative_path(paths.report))
+        return _add_warnings(completed, *outcome.warnings)
+    _, error = _classify(spec, outcome, "", topology)
+    why = [error] if error else (result.warnings if result is not None else [])
+    paths.report.unlink(missing_ok=True)
+    return _add_warnings(
+        record,
+        f"profiler: the run was measured, but not recorded: {'; '.join(why) or 'no report'}",
+        *outcome.warnings,
+    )
+
+
+def _add_warnings(record: Record, *warnings: str) -> Record:
+    return {**record, "warnings": [*record["warnings"], *warnings]}
+
+
+def _classify(
+    spec: RunSpec, outcome: _Outcome, tail: str, topology: Topology
+) -> tuple[Status, str | None]:
+    return classify_outcome(spec, outcome.ended, outcome.result, outcome.problem, tail, topology)
 
 
 def _start_worker(
-    spec: RunSpec, settings: AttemptSettings, paths: RunPaths, interrupts: Interrupts
+    spec: RunSpec,
+    settings: AttemptSettings,
+    paths: RunPaths,
+    interrupts: Interrupts,
+    token: str,
+    only: Only | None = None,
 ) -> _Outcome:
     """Run the worker; a second time if nsys ended before the worker ran.
 
     nsys sometimes loses its session at the start, which says nothing about the run.
     """
-    outcome = _run_once(spec, settings, paths, interrupts)
+    outcome = _run_once(spec, settings, paths, interrupts, token, only)
     if not _ended_before_worker(spec, paths, outcome):
         return outcome
     first = outcome.ended.returncode
     logger.warning(
         "%s: nsys ended with %s before the worker ran; starting it once more", spec.run_id, first
     )
-    outcome = _run_once(spec, settings, paths, interrupts)
+    outcome = _run_once(spec, settings, paths, interrupts, token, only)
     note = f"profiler: nsys lost its session at the start (exit code {first}); started once more"
     outcome = replace(outcome, warnings=(*outcome.warnings, note))
     if _ended_before_worker(spec, paths, outcome):
-        outcome = replace(
-            outcome,
-            problem="nsys or its child ended before the worker ran, twice; profiler=none measures "
-            "without it",
-        )
+        outcome = replace(outcome, problem="nsys or its child ended before the worker ran, twice")
     return outcome
 
 
@@ -144,20 +234,25 @@ def _ended_before_worker(spec: RunSpec, paths: RunPaths, outcome: _Outcome) -> b
 
 
 def _run_once(
-    spec: RunSpec, settings: AttemptSettings, paths: RunPaths, interrupts: Interrupts
+    spec: RunSpec,
+    settings: AttemptSettings,
+    paths: RunPaths,
+    interrupts: Interrupts,
+    token: str,
+    only: Only | None,
 ) -> _Outcome:
-    token = f"{os.getpid()}-{uuid.uuid4().hex}"
-    nsys = spec.profile.kind == "nsys"
     with contextlib.ExitStack() as stack:
         tmp = Path(tempfile.gettempdir())
-        if nsys:  # its state goes there, including the files of a session that was killed
+        if spec.profile.kind == "nsys":  # its state goes there, also that of a killed session
             try:
                 made = tempfile.TemporaryDirectory(prefix="numa_bench-", ignore_cleanup_errors=True)
             except OSError as error:
                 return _Outcome(Ended(None, "exited", 0.0, start_error=f"no TMPDIR: {error}"))
             tmp = Path(stack.enter_context(made))
-        command = worker_command(spec, paths, os.environ, token, settings.profiler, tmp)
-        found_by = paths.started if nsys else None
+        command = worker_command(
+            spec, paths, os.environ, token, settings.profiler, tmp, *([only] if only else [])
+        )
+        found_by = paths.started if command.nsys else None
         monitor = Monitor(spec, paths.monitor, settings.monitor_interval_s, pid_file=found_by)
         with monitor:
             ended = run_process(
@@ -172,31 +267,15 @@ def _run_once(
         monitor.save_readings()
         result, problem = read_result(paths)
         warnings: tuple[str, ...] = ()
-        if nsys and ended.start_error is None:
+        if command.nsys and ended.start_error is None:
             ended, warnings = worker_outcome(ended, result)
-            warnings += _report_problem(paths, tmp)
+            warnings += find_report_problem(paths, tmp)
             if settings.profiler.exposed and paths.report.is_file():
                 names = ", ".join(settings.profiler.exposed)
                 warnings += (f"profiler: the report may hold {names} of other processes",)
         elif spec.profile.kind == "torch" and result is not None and not paths.trace.is_file():
             warnings = ("profiler: torch.profiler wrote no trace",)
     return _Outcome(ended, result, problem, monitor, warnings)
-
-
-def _report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
-    """Make sure that nsys' report is at `paths.report`; returns a warning when there is none."""
-    if paths.report.is_file():
-        return ()
-    # nsys falls back to its TMPDIR if the target is not writable.
-    strays = sorted(tmp.glob("**/*.nsys-rep"))
-    try:
-        if strays:
-            shutil.move(strays[0], paths.report)
-            return ()
-    except OSError as error:
-        return (f"profiler: the report could not be kept: {error}",)
-    reason = explain_missing_report(tmp) or "; the run may have ended before its profiled window"
-    return (f"profiler: nsys left no report{reason}",)
 
 
 def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from numa_bench.profiling.profilers import Profiler, build_nsys_argv, build_nsys_environment
 from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
@@ -13,6 +14,8 @@ from numa_bench.runner.process import Command
 from numa_bench.study_files import RunPaths
 from numa_bench.versions import import_variables
 
+#: The part of a run that one of its processes does; the worker's argument --only.
+Only = Literal["measurement", "recording"]
 #: Variables that hydra_app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
 
@@ -24,12 +27,15 @@ def worker_command(
     token: str,
     profiler: Profiler,
     tmp: Path,
+    only: Only | None = None,
 ) -> Command:
     """The command of one run: profiler, numactl, worker, from the outside in.
 
     numactl comes after nsys so that it binds the worker alone. `tmp` is the private temporary
-    directory of an nsys session.
+    directory of an nsys session. `only` leaves out the profiled window, and nsys with it, or
+    everything else.
     """
+    nsys = spec.profile.kind == "nsys" and only != "measurement"
     worker = [
         sys.executable,
         "-m",
@@ -42,11 +48,13 @@ def worker_command(
         str(paths.spare_result),
     ]
     worker += ["--wait-for", str(paths.busy_lock)]
+    if only is not None:
+        worker += ["--only", only]
     argv = [*numactl_argv(spec.placement), *worker]
     env = worker_environment(spec, environ, token)
     if spec.profile.kind == "torch":
         argv += ["--trace", str(paths.trace)]
-    if spec.profile.kind != "nsys":
+    if not nsys:
         return Command(tuple(argv), env, token)
     argv += ["--started", str(paths.started)]
     return Command(

@@ -23,6 +23,8 @@ from numa_bench.runner.command import gpu_environment
 TIMEOUT_S = 120.0
 #: Lowest driver for each CUDA major version (CUDA Toolkit Release Notes, "CUDA Driver").
 LEAST_DRIVER = {"12": 525, "13": 580}
+#: torch's build for drivers that run CUDA 12 but not 13; tools/torch_choice.sh has the same.
+CUDA12_INDEX = "https://download.pytorch.org/whl/cu126"
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,7 @@ def explain_failure(probe: Probe, driver: str | None) -> str:
     if least is not None and have is not None and have < least:
         return (
             f"{build} is built for CUDA {probe.cuda}, which needs driver {least} or later, this is "
-            f"{driver}; update the driver, or run ./setup.sh again, which installs the torch build "
-            "that fits it"
+            f"{driver}; {_suggest_install(probe, have)}"
         )
     hint = ""
     if "unknown error" in (probe.error or "") or "initialization error" in (probe.error or ""):
@@ -110,6 +111,17 @@ def explain_failure(probe: Probe, driver: str | None) -> str:
     return (
         f"{build} (CUDA {probe.cuda}, driver {driver or 'unknown'}) cannot use it: "
         f"{probe.error}{hint}"
+    )
+
+
+def _suggest_install(probe: Probe, driver: int) -> str:
+    """What to install where the driver, of this major version, is too old for the build."""
+    if driver < LEAST_DRIVER["12"]:
+        return f"install driver {LEAST_DRIVER['13']} or later, or at least {LEAST_DRIVER['12']}"
+    version = (probe.torch or "").partition("+")[0]
+    return (
+        "update the driver, or install the torch build that fits it: ./setup.sh, or "
+        f"pip install torch=={version} --index-url {CUDA12_INDEX}"
     )
 
 

@@ -14,12 +14,12 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.records import JsonDict, RunResult, RunSpec, Status
+from numa_bench.records import JsonDict, ProfileSpec, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
 from numa_bench.worker.lifeline import die_with_starter, write_started
 
@@ -62,21 +62,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.started is not None:
         with contextlib.suppress(OSError):  # a full disk; the result has a spare path
             write_started(args.started)
-    result = run_spec(spec, files)
+    result = run_spec(spec, files, args.only)
     files.write_result(result)
     return 1 if result.status == Status.FAILED.value else 0
 
 
-def run_spec(spec: RunSpec, files: Files) -> RunResult:
-    """Measure, and turn whatever happens into a result. Checkpoints are written on the way."""
+def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
+    """Measure, and turn whatever happens into a result. Checkpoints are written on the way.
+
+    `only` is "measurement" (no profiled window) or "recording" (nothing else); None: both.
+    """
     parts: list[Part] = []
     try:
         # torch is imported here, so that a run that cannot import it has a result too.
         from numa_bench.worker.devices import Waived
-        from numa_bench.worker.measurement import measure_run
+        from numa_bench.worker.measurement import measure_run, record_run
 
+        if only == "measurement":
+            spec = replace(spec, profile=ProfileSpec())
+        run = record_run if only == "recording" else measure_run
         try:
-            for part in measure_run(spec, wait_for=files.wait_for, trace=files.trace):
+            for part in run(spec, wait_for=files.wait_for, trace=files.trace):
                 parts.append(part)
                 if part.checkpoint:
                     files.write_result(build_result(spec, parts))
@@ -131,6 +137,11 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--wait-for", type=Path, help="wait until this file is not locked")
     parser.add_argument("--trace", type=Path, help="where torch.profiler's trace goes")
+    parser.add_argument(
+        "--only",
+        choices=("measurement", "recording"),
+        help="leave out the profiled window, or everything else",
+    )
     return parser.parse_args(argv)
 
 

@@ -19,7 +19,7 @@ from numa_bench.machine import page_placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, JsonDict, RunSpec
 from numa_bench.worker.buffers import BatchRing, SamplePool
 from numa_bench.worker.cuda_pipeline import CudaPipeline
-from numa_bench.worker.devices import Device, prepare_device
+from numa_bench.worker.devices import Device, Waived, prepare_device
 from numa_bench.worker.graph_pipeline import GraphPipeline
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.metrics import is_host_bound, window_metrics
@@ -78,6 +78,7 @@ def measure_run(
         compiled, compile_warnings = compile_model(spec, model)
         yield Part(warnings=(*warnings, *compile_warnings))
         pipeline = make_pipeline(spec, compiled, device)
+        _require_page_locations(spec, pipeline)
         if wait_for is not None:
             yield Part(observed={"waited_s": wait_for_lock(wait_for)})
         yield from _run_first(spec, pipeline)
@@ -92,6 +93,28 @@ def measure_run(
         if spec.profile.kind != "none":
             yield Part(checkpoint=True)
             yield _profile(spec, pipeline, recorder, throughput)
+
+
+def record_run(
+    spec: RunSpec, *, wait_for: Path | None = None, trace: Path | None = None
+) -> Iterator[Part]:
+    """Warm up and run the profiled window of a run that another process measures.
+
+    Arguments and errors are those of `measure_run`.
+    """
+    device = prepare_device(spec)
+    with torch.inference_mode():
+        recorder, warnings = _make_recorder(spec, device, trace)
+        model = build_model(spec, device.device)
+        compiled, _ = compile_model(spec, model)
+        yield Part(warnings=warnings)
+        pipeline = make_pipeline(spec, compiled, device)
+        if wait_for is not None:
+            wait_for_lock(wait_for)
+        for _ in _run_first(spec, pipeline):
+            pass
+        yield _warm_up(spec, pipeline, recorder)
+        yield _profile(spec, pipeline, recorder, None)
 
 
 def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
@@ -161,16 +184,7 @@ def _measure_windows(
     test = spec.test
     if device.runtime is not None:
         device.runtime.reset_peak_memory()  # the check's plain forward is not the pipeline's
-    with recorder.mark_range(WARMUP):
-        warm, warmup = warm_up(
-            pipeline,
-            test.batch_size,
-            test.warmup_samples,
-            test.warmup_budget_s,
-            test.min_warmup_s,
-            test.pipeline_depth,
-        )
-    yield Part(warmup=warmup, warmup_samples=warm.to_samples(), metrics={"warmup_s": warm.wall_s})
+    yield _warm_up(spec, pipeline, recorder)
     limits = Limits(-(-test.num_samples // test.batch_size), test.time_budget_s, test.min_timed_s)
     begin = time.monotonic()
     with recorder.mark_range(TIMED_WINDOW):
@@ -189,6 +203,21 @@ def _measure_windows(
         },
         warnings=_window_warnings(metrics, alone.gaps if alone else ()),
     )
+
+
+def _warm_up(spec: RunSpec, pipeline: Pipeline, recorder: Recorder) -> Part:
+    test = spec.test
+    with recorder.mark_range(WARMUP):
+        warm, warmup = warm_up(
+            pipeline,
+            test.batch_size,
+            test.warmup_samples,
+            test.warmup_budget_s,
+            test.min_warmup_s,
+            test.pipeline_depth,
+        )
+    samples = warm.to_samples()
+    return Part(warmup=warmup, warmup_samples=samples, metrics={"warmup_s": warm.wall_s})
 
 
 def _window_warnings(metrics: dict[str, float | None], gaps: tuple[str, ...]) -> tuple[str, ...]:
@@ -210,6 +239,20 @@ def _memory_metrics(device: Device) -> dict[str, float | None]:
     if device.runtime is not None:
         metrics["peak_device_memory_mb"] = device.runtime.peak_memory_bytes() / 1e6
     return metrics
+
+
+def _require_page_locations(spec: RunSpec, pipeline: Pipeline) -> None:
+    """Raise Waived where memory is bound and the kernel does not say where pages are."""
+    if not spec.placement.memory_nodes:
+        return
+    smallest = min(pipeline.host_buffers, key=lambda buffer: buffer.nbytes)
+    seen = page_placement.observe_placement([(smallest.address, smallest.nbytes)])
+    if not seen["pages"] and not seen["pages_missing"]:
+        raise Waived(
+            "where memory is cannot be verified: this kernel or container refuses move_pages and "
+            "/proc/self/numa_maps; in a container add --cap-add SYS_NICE, or measure without "
+            "binding: experiment.hardware.numa_nodes=unbound"
+        )
 
 
 def _observe(spec: RunSpec, pipeline: Pipeline) -> Part:

@@ -1,6 +1,6 @@
 """One real CUDA operation in a process of its own: does this build of torch work on this GPU?
 
-    python -m numa_bench.worker.probe
+    python -m numa_bench.worker.probe [--capture]
 
 NVML works under drivers that are too old for the installed torch, so GPUs that NVML lists may all
 fail. Prints one JSON object: `uuid`, `name`, `torch`, `cuda` and `error` (null if all went well).
@@ -13,8 +13,11 @@ import sys
 from typing import Any
 
 
-def probe_gpu() -> dict[str, Any]:
-    """Add two tensors on the first GPU that this process sees."""
+def probe_gpu(*, capture: bool = False) -> dict[str, Any]:
+    """Add two tensors on the first GPU that this process sees.
+
+    `capture`: in the capture range of a profiler.
+    """
     answer: dict[str, Any] = dict.fromkeys(("uuid", "name", "torch", "cuda", "error"))
     try:
         import torch
@@ -27,9 +30,13 @@ def probe_gpu() -> dict[str, Any]:
         found = runtime.properties()
         answer |= {"uuid": found.uuid, "name": found.name}
         ones = runtime.to_device(torch.ones(4))
+        if capture:
+            runtime.start_capture()
         twos = runtime.call_model(lambda tensor: tensor + tensor, ones)
         total = float(runtime.to_host(twos).sum())
         runtime.synchronize()
+        if capture:
+            runtime.stop_capture()
         if total != 8.0:
             answer["error"] = f"1 + 1 on the GPU gave {total / 4}"
     except Exception as error:  # noqa: BLE001 - whatever CUDA raises is the answer
@@ -38,5 +45,5 @@ def probe_gpu() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe_gpu()))
+    print(json.dumps(probe_gpu(capture="--capture" in sys.argv[1:])))
     sys.exit(0)

@@ -169,7 +169,9 @@ class Observer:
 
     def studied(self, overrides: list[str]) -> dict[str, Any]:
         """What a study does whose runs all fail."""
-        plan, machine = self.planned([*overrides, "experiment.hardware.gpu_ids=0"])
+        # One process for each run: what fails is not recorded by a second one.
+        whole = ["experiment.hardware.gpu_ids=0", "profiler.capture=run"]
+        plan, machine = self.planned([*overrides, *whole])
         self.studies += 1
         directory = self.directory / f"done{self.studies}"
         self.graces.clear()

@@ -272,14 +272,15 @@ def test_a_session_lost_at_its_start_is_started_once_more(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_session_lost_twice_fails_the_run_with_a_way_out(tmp_path: Path) -> None:
+def test_a_session_lost_twice_is_measured_without_nsys(tmp_path: Path) -> None:
     broken = script(tmp_path / "nsys", "echo no session >&2; exit 1")
 
     (record,) = run_all(profiled(["good"], broken), tmp_path / "s")
 
-    assert record["status"] == "failed"
-    assert "twice; profiler=none measures without it" in record["error"]
-    assert "no session" in record["error"]
+    assert (record["status"], record["nsys_report"]) == ("passed", None)
+    (warning,) = record["warnings"]
+    assert warning.startswith("profiler: the run failed under nsys (exit code 1, nsys or its child")
+    assert warning.endswith("twice); it was measured without it")
 
 
 @pytest.mark.usefixtures("fake")

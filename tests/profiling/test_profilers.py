@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numa_bench.profiling.profilers import (
     Profiler,
     build_nsys_argv,
     build_nsys_environment,
+    check_cuda_recording,
     find_profiler,
 )
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
@@ -103,6 +105,81 @@ def test_secrets_of_other_processes_are_not_recorded_unasked(
     assert unasked.kind == "none"
     assert "HF_TOKEN of other processes" in str(unasked.note)
     assert (by_name.kind, by_name.exposed) == ("nsys", ("HF_TOKEN",))
+
+
+# --- what it can do with CUDA
+
+
+FAKE_NSYS = r"""#!{python}
+import os, sqlite3, subprocess, sys
+words = sys.argv[1:]
+target = next((w.partition("=")[2] for w in words if w.startswith("--output=")), None)
+if words == ["profile", "--help"]:
+    print("\t--cuda-graph-trace=<granularity>\n\t--cuda-event-trace=true|false")
+elif words[0] == "profile":
+    open({log!r}, "a").write(repr(words) + os.environ.get("CUDA_VISIBLE_DEVICES", "") + "\n")
+    open(target, "w").write("report")
+elif words[0] == "export":
+    base = sqlite3.connect(target)
+    base.execute("CREATE TABLE StringIds (id)")
+    for kernel in range({kernels}):
+        base.execute("CREATE TABLE IF NOT EXISTS CUPTI_ACTIVITY_KIND_KERNEL (start)")
+        base.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?)", (kernel,))
+    base.commit()
+"""
+
+
+def fake_nsys(tmp_path: Path, kernels: int) -> str:
+    """An nsys whose export holds so many kernels; it logs how it is started."""
+    path = tmp_path / "nsys"
+    text = FAKE_NSYS.format(python=sys.executable, log=str(tmp_path / "log"), kernels=kernels)
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_nsys_that_sees_a_kernel_is_kept(tmp_path: Path) -> None:
+    profiler = replace(NSYS, executable=fake_nsys(tmp_path, kernels=2))
+
+    assert check_cuda_recording(profiler, {"CUDA_VISIBLE_DEVICES": "GPU-1"}) is profiler
+
+    started = (tmp_path / "log").read_text()
+    for word in ("numa_bench.worker.probe", "--capture-range=cudaProfilerApi", "GPU-1"):
+        assert word in started
+
+
+def test_an_nsys_that_sees_no_kernel_records_nothing_and_says_so(tmp_path: Path) -> None:
+    blind = fake_nsys(tmp_path, kernels=0)
+    by_name = replace(NSYS, executable=blind)
+    automatic = replace(by_name, config=ProfilerConfig(kind="auto"))
+
+    found = check_cuda_recording(automatic, {})
+
+    assert found.kind == "none"
+    assert "no kernel of it; it may be older than the CUDA in use" in str(found.note)
+    with pytest.raises(MachineError, match=r"profiler=nsys: .* no kernel of it") as refused:
+        check_cuda_recording(by_name, {})
+    assert refused.value.exit_code == 2
+
+
+def test_other_profilers_are_not_tried_on_the_gpu() -> None:
+    torch = Profiler("torch", ProfilerConfig(kind="torch"))
+    assert check_cuda_recording(torch, {}) is torch
+
+
+def test_events_are_not_traced_where_nsys_can_leave_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nsys, "read_version", lambda _: "2099.1")
+    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: True)
+    config = ProfilerConfig(kind="nsys", executable=fake_nsys(tmp_path, kernels=1))
+
+    profiler = find_profiler(config, probe=False)
+
+    assert "--cuda-event-trace=false" in build_nsys_argv(profiler, CUDA, Path("r"))
+    assert not nsys.knows_option(config.executable, "--cuda-event")
+    assert not nsys.knows_option("/no/nsys", "--cuda-event-trace")
+    assert "--cuda-event-trace=false" not in build_nsys_argv(NSYS, CUDA, Path("r"))
 
 
 def test_hiding_stands_before_nsys() -> None:

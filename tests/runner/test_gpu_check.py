@@ -11,7 +11,15 @@ import pytest
 
 from numa_bench.errors import MachineError
 from numa_bench.records import DeviceSpec
-from numa_bench.runner.gpu_check import Probe, check_gpus, explain_failure, run_probe
+from numa_bench.runner.gpu_check import (
+    CUDA12_INDEX,
+    LEAST_DRIVER,
+    Probe,
+    check_gpus,
+    explain_failure,
+    run_probe,
+)
+from tests.conftest import PROJECT
 
 GPU = DeviceSpec("cuda", 1, "NVIDIA H100", "GPU-1", 0)
 
@@ -64,7 +72,21 @@ def test_a_driver_too_old_for_the_build_is_named_with_the_fix(
     assert text.startswith("GPU 1 (NVIDIA H100): torch 2.13.0 is built for CUDA 13.0")
     assert "needs driver 580 or later, this is 550.54.15" in text
     assert "./setup.sh" in text
+    assert "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cu126" in text
     assert "\n" not in text
+
+
+def test_a_driver_too_old_for_every_build_must_be_updated() -> None:
+    probe = Probe(GPU, None, "2.13.0+cu130", "13.0", "RuntimeError: too old")
+    text = explain_failure(probe, "470.82.01")
+    assert text.endswith("this is 470.82.01; install driver 580 or later, or at least 525")
+
+
+def test_the_suggested_build_is_the_one_that_setup_installs() -> None:
+    choice = (PROJECT / "tools/torch_choice.sh").read_text()
+    assert f"cuda12_build={CUDA12_INDEX.rpartition('/')[2]}" in choice
+    assert f"cuda13_driver={LEAST_DRIVER['13']}" in choice
+    assert f"cuda12_driver={LEAST_DRIVER['12']}" in choice
 
 
 def test_a_cpu_build_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import json
@@ -12,16 +13,18 @@ import uuid
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from numa_bench.jsonio import read_json
-from numa_bench.records import RUN_TOKEN, STAGES, ProfileSpec, RunResult
+from numa_bench.jsonio import read_json, write_json
+from numa_bench.machine import page_placement
+from numa_bench.records import RUN_TOKEN, STAGES, Placement, ProfileSpec, RunResult
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement
 from numa_bench.worker.lifeline import wait_for_lock
-from numa_bench.worker.recorder import NO_MARKS
+from numa_bench.worker.recorder import NO_MARKS, TorchRecorder
 from tests.conftest import PROJECT
 from tests.fake_worker import carriers, wait_until
 from tests.specs import make_spec
@@ -221,3 +224,105 @@ def test_a_worker_dies_with_its_starter(under_profiler: bool, tmp_path: Path) ->
     process.wait()
 
     wait_until(lambda: not carriers(f"{name}=1"), "the end of the worker")
+
+
+# Parts of a run in processes of their own.
+
+
+def test_a_recording_only_warms_up_and_runs_the_profiled_window(tmp_path: Path) -> None:
+    trace = tmp_path / "t.json.gz"
+
+    result = worker.run_spec(PROFILED, worker.Files(tmp_path / "r.json", trace=trace), "recording")
+
+    assert result.status == "passed"
+    assert result.metrics["profiled_throughput_samples_per_s"]
+    assert result.warmup_samples
+    assert "throughput_samples_per_s" not in result.metrics
+    assert result.samples == {}
+    assert trace.is_file()
+
+
+def test_a_measurement_only_leaves_the_profiler_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nvtx", None)  # would be a warning if it were needed
+    spec = replace(make_spec(), profile=ProfileSpec("nsys", "window", 2, 60.0))
+
+    result = worker.run_spec(spec, worker.Files(tmp_path / "r.json"), "measurement")
+
+    assert (result.status, result.warnings) == ("passed", [])
+    assert result.spec_hash == spec.cell_hash()
+    assert result.metrics["throughput_samples_per_s"]
+    assert "profiled_throughput_samples_per_s" not in result.metrics
+
+
+def test_the_parts_of_a_run_are_asked_for_on_the_command_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "spec.json", PROFILED.to_dict())
+    words = ["--spec", str(tmp_path / "spec.json"), "--result", str(tmp_path / "r.json")]
+
+    assert worker.main([*words, "--only", "recording", "--trace", str(tmp_path / "t.gz")]) == 0
+
+    assert "throughput_samples_per_s" not in read_json(tmp_path / "r.json")["metrics"]
+
+
+def test_torchs_profiler_is_initialised_before_anything_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CUDA graphs it may hang if it comes later (pytorch issue 75504)."""
+    import torch
+
+    order: list[str] = []
+
+    @contextlib.contextmanager
+    def profile(activities: list[Any]) -> Any:
+        order.append("profiler on CUDA" if len(activities) == 2 else "profiler")
+        yield
+
+    monkeypatch.setattr("torch.profiler.profile", profile)
+    runtime = SimpleNamespace(device=torch.device("cuda", 0), synchronize=lambda: None)
+    TorchRecorder(tmp_path / "t.json.gz", runtime)
+    assert order == ["profiler on CUDA"]
+
+    def compile_nothing(_: Any, model: Any) -> Any:
+        order.append("compile")
+        return model, ()
+
+    def make(*_: Any) -> Any:
+        order.append("recorder")
+        raise ImportError("none here")
+
+    monkeypatch.setattr(measurement, "compile_model", compile_nothing)
+    monkeypatch.setattr(measurement, "make_recorder", make)
+    for only in (None, "recording"):
+        order.clear()
+        worker.run_spec(PROFILED, worker.Files(tmp_path / "r.json"), only)
+        assert order[:2] == ["recorder", "compile"]
+
+
+def test_memory_whose_place_the_kernel_hides_is_waived_before_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that forbids move_pages and hides /proc/self/numa_maps."""
+
+    def forbidden(*_: Any) -> list[int]:
+        raise PermissionError(1, "move_pages")
+
+    read_text = Path.read_text
+
+    def hidden(path: Path, *rest: Any, **others: Any) -> str:
+        if path.name == "numa_maps":
+            raise PermissionError(13, "Permission denied")
+        return read_text(path, *rest, **others)
+
+    monkeypatch.setattr(page_placement, "_move_pages", forbidden)
+    monkeypatch.setattr(Path, "read_text", hidden)
+    bound = make_spec(placement=Placement(None, (0,), "bind", "unknown"))
+
+    result = worker.run_spec(bound, worker.Files(tmp_path / "r.json"))
+
+    assert result.status == "waived"
+    assert result.error is not None
+    assert "refuses move_pages" in result.error
+    assert "--cap-add SYS_NICE" in result.error
+    assert result.samples == {}
+    assert worker.run_spec(make_spec(), worker.Files(tmp_path / "r.json")).status == "passed"
