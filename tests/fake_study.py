@@ -21,7 +21,7 @@ from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.machine.environment import hash_environment
 from numa_bench.plan.plan import Plan, build_plan
-from numa_bench.profiling.profilers import Profiler
+from numa_bench.profiling.launch import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
 from tests.fake_pipeline import Machine, Noise, is_host_bound, measured, sensors, stages_ms
 

@@ -533,7 +533,7 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
 ) -> None:
     directory = tiny_disk / "study"
     behaviours = {"m0": "good", "m1": "fills_disk", "m2": "good"}
-    monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
+    monkeypatch.setattr("numa_bench.runner.worker_run.worker_command", fake_command(behaviours))
     plan = make_plan(["m0", "m1", "m2"])
     with pytest.raises(StudyFailed, match=r"the results \(.*\) could not be written to") as caught:
         run_study(plan, TOPOLOGY, directory)
@@ -553,7 +553,8 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
 
     (directory / "filler").unlink()
     monkeypatch.setattr(
-        "numa_bench.runner.attempt.worker_command", fake_command(dict.fromkeys(behaviours, "good"))
+        "numa_bench.runner.worker_run.worker_command",
+        fake_command(dict.fromkeys(behaviours, "good")),
     )
     run_study(plan, TOPOLOGY, directory)
     found = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from numa_bench.analysis.profiles.table import profile_table
+from numa_bench.analysis.profiles.flat_table import profile_table
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare import Comparison, compare_studies

@@ -7,7 +7,7 @@ Every file that a study leaves behind is made of these classes: `specs` has the 
 from __future__ import annotations
 
 from numa_bench.metric_registry import METRICS
-from numa_bench.records.record import (
+from numa_bench.records.run_record import (
     BAD,
     DONE,
     Execution,

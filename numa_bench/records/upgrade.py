@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from numa_bench.metric_registry import METRICS
-from numa_bench.records.record import Record, Status, Summary
+from numa_bench.records.run_record import Record, Status, Summary
 from numa_bench.records.specs import SCHEMA_VERSION, JsonDict
 
 #: From a schema version to the next one. Each changes the copy of a record that it gets.

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from numa_bench.errors import StudyFailed
 from numa_bench.machine.environment import describe_environment
-from numa_bench.machine.model import Topology
+from numa_bench.machine.hardware import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import Record, RunSpec
-from numa_bench.runner.attempt import AttemptSettings, Host, attempt_run, utc_timestamp
+from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
 from numa_bench.runner.conditions import check_conditions
-from numa_bench.runner.console import Reporter, make_reporter, print_results
+from numa_bench.runner.display.cell_rows import build_rows
+from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.study_summary import (
     StudyStart,
@@ -26,7 +27,7 @@ from numa_bench.runner.study_summary import (
     shown_path,
     warn_other_environments,
 )
-from numa_bench.runner.summary import build_rows
+from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
 from numa_bench.study_files import BUSY_LOCK, SUMMARY, TOPOLOGY, read_summary
 from numa_bench.tracking.factory import make_trackers

@@ -26,9 +26,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from numa_bench.records import DeviceSpec, RunSpec
-from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
+from numa_bench.runner.worker_command import gpu_environment
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement, models
 from numa_bench.worker.probe import probe_gpu
@@ -83,7 +83,7 @@ def run_probe(device: DeviceSpec, environ: dict[str, str]) -> Probe:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers and probes of studies in this process from now on."""
-    monkeypatch.setattr("numa_bench.runner.attempt.run_process", run_worker)
+    monkeypatch.setattr("numa_bench.runner.worker_run.run_process", run_worker)
     monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)

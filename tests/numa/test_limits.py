@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from numa_bench.records import RUN_TOKEN
-from numa_bench.runner.attempt import read_last_lines, read_result
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.outcome import classify_outcome
 from numa_bench.runner.process import Command, run_process
+from numa_bench.runner.worker_run import read_last_lines, read_result
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, probe_argv, run_cli
 from tests.numa.probe import Order

@@ -24,12 +24,12 @@ from numa_bench.jsonio import read_json
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling import nsys
 from numa_bench.profiling.hiding import can_hide
+from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.nsys import NsysError
-from numa_bench.profiling.profilers import Profiler
 from numa_bench.records import JsonDict, RunSpec
-from numa_bench.runner.command import worker_command
 from numa_bench.runner.process import Command
 from numa_bench.runner.study import run_study
+from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RunPaths
 from tests.conftest import NSYS, PROJECT, RUNNER
@@ -79,7 +79,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
         own = [*fake_argv(spec.vit.name, paths), "--started", str(paths.started)]
         return replace(real, argv=(*real.argv[:at], *own))
 
-    monkeypatch.setattr("numa_bench.runner.attempt.worker_command", command)
+    monkeypatch.setattr("numa_bench.runner.worker_run.worker_command", command)
 
 
 def run_all(plan: Plan, directory: Path) -> list[JsonDict]:

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.schema import ProfilerConfig
+from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json
 from numa_bench.plan.plan import Plan, estimate_run_s
-from numa_bench.profiling.profilers import Profiler
+from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict
-from numa_bench.runner.command import worker_command
 from numa_bench.runner.study import run_study
+from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from tests.fake_worker import TOPOLOGY, make_plan
 
@@ -76,7 +76,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Json
             argv[at - 1 : at + 1] = [str(worker)]
             return replace(real, argv=tuple(argv))
 
-        monkeypatch.setattr("numa_bench.runner.attempt.worker_command", command)
+        monkeypatch.setattr("numa_bench.runner.worker_run.worker_command", command)
         with contextlib.suppress(StudyFailed, KeyboardInterrupt):
             run_study(make_study(str(executable), **options), TOPOLOGY, tmp_path / "s")
         (record,) = read_json(tmp_path / "s" / "results.json")

@@ -21,9 +21,9 @@ from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json, write_text
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Status
-from numa_bench.runner.attempt import read_last_lines
 from numa_bench.runner.resume import resume_command
 from numa_bench.runner.study import run_study
+from numa_bench.runner.worker_run import read_last_lines
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.fake_worker import (
@@ -69,7 +69,7 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def choose(*behaviours: str) -> None:
         names = model_names(len(behaviours))
         command = fake_command(dict(zip(names, behaviours, strict=True)))
-        monkeypatch.setattr("numa_bench.runner.attempt.worker_command", command)
+        monkeypatch.setattr("numa_bench.runner.worker_run.worker_command", command)
 
     return choose
 
@@ -84,7 +84,7 @@ def test_every_ending_becomes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "numa_bench.runner.attempt.worker_command", fake_command({n: n for n in ENDINGS})
+        "numa_bench.runner.worker_run.worker_command", fake_command({n: n for n in ENDINGS})
     )
     plan = make_plan(list(ENDINGS))
     with pytest.raises(StudyFailed, match="not every run passed: 3 passed, 13 failed, 1 waived"):
@@ -261,7 +261,7 @@ def test_a_result_that_cannot_be_moved_is_told_where_it_is(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     behave("spare_result")
-    monkeypatch.setattr("numa_bench.runner.attempt.write_json", no_space)
+    monkeypatch.setattr("numa_bench.runner.worker_run.write_json", no_space)
     plan = make_plan(["m0"])
     run_study(plan, TOPOLOGY, tmp_path)
     spare = StudyStore(tmp_path).run_paths(plan.runs[0].run_id).spare_result

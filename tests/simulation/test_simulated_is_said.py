@@ -18,7 +18,7 @@ from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.sensors import GpuSensors
 from numa_bench.machine.topology import discover_topology
 from numa_bench.marks import format_legend, format_marks
-from numa_bench.profiling.profilers import find_profiler
+from numa_bench.profiling.launch import find_profiler
 from numa_bench.records import DeviceSpec
 from numa_bench.runner import conditions
 from numa_bench.runner.conditions import check_conditions

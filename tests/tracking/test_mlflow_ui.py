@@ -64,7 +64,7 @@ def test_the_ui_shows_the_study_its_runs_and_a_metric(
     page: Any,
 ) -> None:
     monkeypatch.setattr(
-        "numa_bench.runner.attempt.worker_command", fake_command({"m0": "good", "m1": "raises"})
+        "numa_bench.runner.worker_run.worker_command", fake_command({"m0": "good", "m1": "raises"})
     )
     directory = tmp_path / "outputs" / "fake" / "2026-01-31" / "14-30-15"
     directory.mkdir(parents=True)

@@ -46,7 +46,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Fake workers by model name."""
 
     def choose(**behaviours: str) -> None:
-        monkeypatch.setattr("numa_bench.runner.attempt.worker_command", fake_command(behaviours))
+        monkeypatch.setattr("numa_bench.runner.worker_run.worker_command", fake_command(behaviours))
 
     return choose
 

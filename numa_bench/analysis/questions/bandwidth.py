@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.questions.base import MARKS_COLUMN, ColumnSpec, Question
 from numa_bench.analysis.questions.points import SHARED_COLUMNS
-from numa_bench.analysis.questions.question import MARKS_COLUMN, ColumnSpec, Question
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, join_cell_marks
 from numa_bench.labels import device_label

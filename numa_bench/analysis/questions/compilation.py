@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from numa_bench.analysis.plots import shape, style
-from numa_bench.analysis.questions.points import SHARED_COLUMNS, build_series_keys
-from numa_bench.analysis.questions.question import (
+from numa_bench.analysis.questions.base import (
     MARKS_COLUMN,
     SETTING_COLUMNS,
     ColumnSpec,
     Question,
 )
+from numa_bench.analysis.questions.points import SHARED_COLUMNS, build_series_keys
 from numa_bench.analysis.read.model_texts import describe_variants
 from numa_bench.analysis.stats.contrasts import compare_cells
 from numa_bench.analysis.stats.families import (

@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from numa_bench.analysis.plots import shape, style
-from numa_bench.analysis.questions.points import POINT_COLUMNS, tabulate_points
-from numa_bench.analysis.questions.question import (
+from numa_bench.analysis.questions.base import (
     HOST_COLUMN,
     MARKS_COLUMN,
     RATE_COLUMNS,
@@ -16,6 +15,7 @@ from numa_bench.analysis.questions.question import (
     ColumnSpec,
     Question,
 )
+from numa_bench.analysis.questions.points import POINT_COLUMNS, tabulate_points
 
 _STAGES = (("h2d", "H2D"), ("compute", "compute"), ("d2h", "D2H"))
 LIMIT_TABLE_COLUMNS = (*POINT_COLUMNS, *(f"{stage}_stretch" for stage, _ in _STAGES))

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 
 from numa_bench.analysis import questions
-from numa_bench.analysis.questions.question import Question
+from numa_bench.analysis.questions.base import Question
 
 
 @functools.cache

@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from numa_bench.analysis.plots.series import plot_setting
-from numa_bench.analysis.questions.points import make_series
-from numa_bench.analysis.questions.question import (
+from numa_bench.analysis.questions.base import (
     LATENCY_COLUMN,
     LIMIT_COLUMNS,
     RATE_COLUMNS,
@@ -15,6 +14,7 @@ from numa_bench.analysis.questions.question import (
     ColumnSpec,
     Question,
 )
+from numa_bench.analysis.questions.points import make_series
 
 
 def tabulate_resolutions(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,14 +14,14 @@ from numa_bench.analysis.plots.series import (
     plot_series,
 )
 from numa_bench.analysis.plots.shape import find_bound_blocks
-from numa_bench.analysis.questions.points import POINT_COLUMNS, make_series
-from numa_bench.analysis.questions.question import (
+from numa_bench.analysis.questions.base import (
     LIMIT_COLUMNS,
     RATE_COLUMNS,
     SETTING_COLUMNS,
     ColumnSpec,
     Question,
 )
+from numa_bench.analysis.questions.points import POINT_COLUMNS, make_series
 
 
 def tabulate_scaling(frame: pd.DataFrame) -> pd.DataFrame:

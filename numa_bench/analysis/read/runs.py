@@ -4,7 +4,7 @@
     runs = load_runs("outputs", "numa_study")
     runs[runs.in_statistics].groupby("placement").throughput_samples_per_s.median()
 
-Columns: every key of a record (see numa_bench/records/record.py); `vit_*` and `test_*`, the
+Columns: every key of a record (see numa_bench/records/run_record.py); `vit_*` and `test_*`, the
 model's and the test's settings; `monitor_<sensor>_median`; `env_*`, the environment as
 experiment_summary.json describes it; and
 - `study_dir`: the directory, to which a record's paths are relative;

@@ -11,7 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.plots.shape import place_name
-from numa_bench.analysis.questions.question import ColumnSpec
+from numa_bench.analysis.questions.base import ColumnSpec
 
 Record = Mapping[Any, Any]
 ABSENT = "–"

@@ -10,10 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from numa_bench.analysis.plots import effects as plots_effects
+from numa_bench.analysis.plots import gpu_activity, style
 from numa_bench.analysis.plots import machine as plots_machine
-from numa_bench.analysis.plots import profiler as plots_profiler
 from numa_bench.analysis.plots import runs as plots_runs
-from numa_bench.analysis.plots import style
 from numa_bench.analysis.plots import time as plots_time
 from numa_bench.analysis.plots.shape import Part
 from numa_bench.analysis.questions.registry import load_questions
@@ -98,7 +97,7 @@ def draw_figures(analysis: Analysis) -> Iterator[CaptionedFigure]:
         for i, part in enumerate(parts):
             yield from _with_caption(_numbered(stem, i), caption, build(part))
     yield from _draw_questions(analysis)
-    yield from _with_caption("profiler", _PROFILER, plots_profiler.plot_profiler(analysis.profiles))
+    yield from _with_caption("profiler", _PROFILER, gpu_activity.plot_profiler(analysis.profiles))
     frame = analysis.loaded.frame
     if frame.empty:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.questions.question import NOT_TIMED
+from numa_bench.analysis.questions.base import NOT_TIMED
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report.columns import (
     ABSENT,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.questions.question import NOT_TIMED, Question
+from numa_bench.analysis.questions.base import NOT_TIMED, Question
 from numa_bench.analysis.report.columns import (
     ABSENT,
     Cell,

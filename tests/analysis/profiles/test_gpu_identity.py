@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from numa_bench.analysis.profiles.flat_table import profile_table
 from numa_bench.analysis.profiles.inspection import inspect_report
-from numa_bench.analysis.profiles.table import profile_table
 from numa_bench.analysis.profiles.view import print_inspection
 from tests.nsys_files import (
     H2D,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from numa_bench.analysis import questions
-from numa_bench.analysis.questions.question import ColumnSpec
+from numa_bench.analysis.questions.base import ColumnSpec
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.report.columns import FORMATS, build_column
 from numa_bench.analysis.report.files import write_report
@@ -20,7 +20,7 @@ MADE_UP = """
 import pandas as pd
 from matplotlib.figure import Figure
 
-from numa_bench.analysis.questions.question import ColumnSpec, Question
+from numa_bench.analysis.questions.base import ColumnSpec, Question
 
 
 def count_hosts(frame):

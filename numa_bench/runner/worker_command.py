@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from numa_bench.profiling.profilers import Profiler, build_nsys_argv, build_nsys_environment
+from numa_bench.profiling.launch import Profiler, build_nsys_argv, build_nsys_environment
 from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
 from numa_bench.runner.process import Command

@@ -26,7 +26,7 @@ from rich.table import Table
 from numa_bench.labels import node_label
 from numa_bench.plan.plan import Plan, estimate_run_s
 from numa_bench.records import Record, RunSpec
-from numa_bench.runner.summary import (
+from numa_bench.runner.display.cell_rows import (
     Row,
     device_text,
     group_by_cell,

@@ -19,7 +19,7 @@ from numa_bench.records import (
     Status,
     make_record,
 )
-from numa_bench.runner.summary import (
+from numa_bench.runner.display.cell_rows import (
     Row,
     build_rows,
     memory_text,

@@ -11,18 +11,18 @@ import pytest
 from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
-from numa_bench.profiling.nsys import NsysError
-from numa_bench.profiling.profilers import (
+from numa_bench.profiling.launch import (
     Profiler,
     build_nsys_argv,
     build_nsys_environment,
     check_cuda_recording,
     find_profiler,
 )
+from numa_bench.profiling.nsys import NsysError
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
-from numa_bench.runner.command import worker_command
 from numa_bench.runner.outcome import worker_outcome
 from numa_bench.runner.process import Ended
+from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from tests.specs import make_spec
 
@@ -39,7 +39,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nsys, "find_nsys", lambda name: f"/bin/{name}")
     monkeypatch.setattr(nsys, "read_version", lambda _: "2099.1")
     monkeypatch.setattr(nsys, "probe_nsys", lambda *_: None)
-    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: True)
+    monkeypatch.setattr("numa_bench.profiling.launch.can_hide", lambda _: True)
 
 
 def broken(*_: object) -> None:
@@ -95,8 +95,8 @@ def test_secrets_of_other_processes_are_not_recorded_unasked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """nsys keeps every environment that it may read; a container may forbid hiding them."""
-    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: False)
-    monkeypatch.setattr("numa_bench.profiling.profilers.find_exposed_secrets", lambda: ["HF_TOKEN"])
+    monkeypatch.setattr("numa_bench.profiling.launch.can_hide", lambda _: False)
+    monkeypatch.setattr("numa_bench.profiling.launch.find_exposed_secrets", lambda: ["HF_TOKEN"])
 
     unasked, by_name = (
         find_profiler(ProfilerConfig(kind=k), probe=False) for k in ("auto", "nsys")
@@ -171,7 +171,7 @@ def test_events_are_not_traced_where_nsys_can_leave_them_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nsys, "read_version", lambda _: "2099.1")
-    monkeypatch.setattr("numa_bench.profiling.profilers.can_hide", lambda _: True)
+    monkeypatch.setattr("numa_bench.profiling.launch.can_hide", lambda _: True)
     config = ProfilerConfig(kind="nsys", executable=fake_nsys(tmp_path, kernels=1))
 
     profiler = find_profiler(config, probe=False)
