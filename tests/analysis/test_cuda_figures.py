@@ -215,6 +215,7 @@ def test_records_of_before_a_setting_are_of_its_old_behaviour(tmp_path: Path) ->
 
     assert set(runs["test_attention"]) == {"explicit"}
     assert set(runs["test_cuda_graph"]) == {False}
+    assert set(runs["test_min_timed_s"]) == set(runs["test_min_warmup_s"]) == {0.0}
     assert set(runs["model_text"]) == {"vit32x4x256"}
 
 

@@ -58,7 +58,12 @@ _ENVIRONMENT = {
     "env_simulated": "simulated",
 }
 #: Settings that were added later, with what runs did before they could be chosen.
-_OLD_SETTINGS = {"attention": "explicit", "cuda_graph": False}
+_OLD_SETTINGS = {
+    "attention": "explicit",
+    "cuda_graph": False,
+    "min_timed_s": 0.0,
+    "min_warmup_s": 0.0,
+}
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
 
