@@ -29,6 +29,7 @@ from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
+from numa_bench.versions import package_versions
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement, models
 from numa_bench.worker.probe import probe_gpu
@@ -87,7 +88,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
-    versions = functools.cache(worker.package_versions)
+    versions = functools.cache(package_versions)
     monkeypatch.setattr(worker, "package_versions", versions)
     monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
     monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
