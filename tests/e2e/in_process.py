@@ -2,7 +2,7 @@
 
 A worker gets the same arguments, the same environment and the same binding as its process would.
 What would take real time only, again for every run, is done once: a model's weights (the same seed
-makes the same weights), the cost of its forward pass, its compilation.
+makes the same weights), the cost of its forward pass, its compilation; versions of packages.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
 from numa_bench.runner.worker_command import gpu_environment
+from numa_bench.versions import package_versions
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement, models
 from numa_bench.worker.probe import probe_gpu
@@ -87,6 +88,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
+    versions = functools.cache(package_versions)
+    monkeypatch.setattr(worker, "package_versions", versions)
     monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
     monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
     monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])

@@ -89,7 +89,7 @@ def test_a_sweep_over_depth_and_width_on_the_gpu_that_is_visible_by_number(run: 
         "CUDA_VISIBLE_DEVICES=1 python hydra_experiment_runner.py "
         "-m 'experiment.vit_configs[0].depth=4,6,8,12' 'experiment.vit_configs[0].dim=256,512,768'",
         gpus=2,
-        nodes=2,
+        nodes=1,
     )
     assert len(jobs) == 12
     sizes = [(depth, width) for depth in (4, 6, 8, 12) for width in (256, 512, 768)]

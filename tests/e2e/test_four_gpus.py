@@ -126,7 +126,9 @@ def test_records_hold_what_the_simulated_hardware_said(study: Study) -> None:
         slow = record["gpu_id"] == SLOW_GPU and record["placement"] == "remote"
         rate = LINK["h2d_gb_per_s"] * (REMOTE_LINK if slow else 1)
         assert record["h2d_gb_per_s"] == pytest.approx(rate, rel=0.02)
-        assert record["monitor"]["sm_mhz"]["median"] == 1980
+        # The window's seconds are virtual, so hardly any reading falls into it.
+        readings = read_json(study.directory / "runs" / record["run_id"] / "monitor.json")
+        assert set(readings["series"]["sm_mhz"]) == {1980}
 
 
 def test_nobody_can_mistake_it_for_a_measurement(study: Study) -> None:
