@@ -103,16 +103,16 @@ class CudaPipeline:
         runtime, slots = self._runtime, self._slots
         runtime.synchronize()
         with quiet_collector():
-            begin = runtime.host_time()
             marks.open_window()
+            begin = runtime.host_time()
             for index in range(batches):
                 slot = slots[index % len(slots)]
                 if index % stride:
                     self._submit(slot, slot.events, marks, timing=False)
                 else:
                     self._submit(slot, timed[index // stride], marks, timing=True)
-            marks.close_window()
             submitted = runtime.host_time()
+            marks.close_window()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
         window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)

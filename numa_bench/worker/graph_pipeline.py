@@ -53,8 +53,8 @@ class GraphPipeline(CudaPipeline):
             self._pairs.append((runtime.new_event(), runtime.new_event()))
         runtime.synchronize()
         with quiet_collector(), runtime.use_stream(self._stream):
-            begin = runtime.host_time()
             marks.open_window()
+            begin = runtime.host_time()
             for index in range(replays):
                 start, end = self._pairs[index // stride]
                 if index % stride == 0:
@@ -62,8 +62,8 @@ class GraphPipeline(CudaPipeline):
                 replay()
                 if index % stride == 0:
                     end.record(self._stream)
-            marks.close_window()
             submitted = runtime.host_time()
+            marks.close_window()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
         self._move_to_end()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
 from numa_bench.worker.metrics import compute_percentile, overlap_efficiency, window_metrics
 from numa_bench.worker.pipeline import CpuPipeline, Limits, Window
+from numa_bench.worker.profiler_ranges import NoMarks
 
 SHAPE = (2, 3, 8, 8)
 
@@ -190,3 +191,33 @@ def test_percentile_is_numpys(values: list[float], percent: float) -> None:
     assert compute_percentile(values, percent) == pytest.approx(
         float(np.percentile(values, percent))
     )
+
+
+class SlowProfiler(NoMarks):
+    """A profiler that takes a second of a made-up clock to start, and another one to stop."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def clock(self) -> int:
+        self.now_ns += 1_000_000  # a millisecond each time it is read
+        return self.now_ns
+
+    def open_window(self) -> None:
+        self.now_ns += 1_000_000_000
+
+    close_window = open_window
+
+
+def test_starting_and_stopping_a_profiler_is_not_part_of_the_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profiler = SlowProfiler()
+    monkeypatch.setattr("numa_bench.worker.pipeline.time.perf_counter_ns", profiler.clock)
+    pipeline = CpuPipeline(lambda x: x, make_pool(), ring(), depth=2)
+
+    window = pipeline.run(Limits(3, budget_s=0.5), profiler)
+
+    assert window.batches == 3
+    assert window.wall_s == pytest.approx(0.013)  # four readings a batch, and the end
+    assert window.start[0] == pytest.approx(1.0)
