@@ -11,6 +11,7 @@ from numa_bench.jsonio import read_object
 from numa_bench.study_files import TRACKING
 from numa_bench.versions import import_variables
 
+#: Longest wait in seconds: a tracker that hangs must not hold the terminal.
 TIMEOUT_S = 120.0
 
 

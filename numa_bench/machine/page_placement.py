@@ -48,6 +48,7 @@ _EXPECTED_MODES = {
     "local": ("local", "prefer", "default"),
 }
 _HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
+#: Pages in one call: bounds its two arrays to a megabyte.
 _CHUNK = 65536
 #: How often to look at pages that seem to be nowhere: the kernel may take them away again.
 _LOOKS = 3

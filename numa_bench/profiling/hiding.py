@@ -20,6 +20,7 @@ from pathlib import Path
 
 from numa_bench.redaction import has_credentials, is_secret
 
+#: Exit code when namespaces are refused: that of env(1) and timeout(1) for their own failures.
 REFUSED = 125
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # include/uapi/linux/sched.h
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # include/uapi/linux/mount.h

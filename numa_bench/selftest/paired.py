@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from numa_bench.records import JsonDict
 
+#: Of the intervals, as in the rest of the product.
 CONFIDENCE = 0.95
 #: Pairs whose interval is wider than this, as a ratio of its ends, decide nothing.
 WIDEST = 1.1

@@ -12,6 +12,7 @@ from numa_bench.worker.pipeline import Limits, Pipeline, Window, quiet_collector
 #: above the spread of batch times on a quiet machine (benchmarks/results), below the change that
 #: ramping clocks make.
 TOLERANCE = 0.05
+#: Fewest batches of a block: the fewest with a median that one outlier does not move.
 LEAST_BLOCK = 3
 #: A block lasts at least so long, so that light batches are not warmed up a handful at a time.
 BLOCK_S = 0.05

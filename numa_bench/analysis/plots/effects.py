@@ -19,7 +19,9 @@ from numa_bench.analysis.plots.shape import Part
 
 #: Slower is orange, faster is blue; cells also show the sign, for prints in grey.
 _SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff", "#56B4E9"])
+#: The colour scale spans at least this change: noise of a percent must not look like an effect.
 _LEAST_SCALE = 0.02
+#: Most rows of a forest plot: more do not fit on a page at a readable size.
 _ROWS = 40
 
 

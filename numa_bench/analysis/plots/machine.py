@@ -16,6 +16,7 @@ from numa_bench.records import JsonDict
 #: All in inches: the axes' units are inches, so that the layout can be computed beforehand.
 _BOX, _GAP, _MARGIN, _HEAD = 2.05, 0.2, 0.2, 0.75
 _NODE_HEIGHT, _GPU_WIDTH, _GPU_HEIGHT, _LINE = 1.2, 0.93, 0.36, 0.24
+#: Most nodes in a row: the four of a two-socket server with two nodes per socket fit in one.
 _PER_ROW = 4
 
 

@@ -28,6 +28,7 @@ WIDTH = 11.0
 PANELS = 12
 #: Most characters of the title of a panel where three panels are side by side.
 PANEL_TITLE = 29
+#: PNG resolution: 1.5 pixels per CSS pixel, sharp on common high-density displays.
 DPI = 144
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
 INK, QUIET, FAINT = "#1a1a1a", "#595959", "#d9d9d9"

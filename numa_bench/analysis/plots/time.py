@@ -15,6 +15,7 @@ from numa_bench.marks import KINDS
 
 #: Change of a sensor over a study, as a fraction, from which it is drawn. Chosen.
 VARIED = 0.03
+#: Most studies that are drawn, those with the most runs first. Chosen for readability.
 _STUDIES = 3
 #: Runs of the running median, at least.
 _WINDOW = 5

@@ -30,6 +30,7 @@ from numa_bench.analysis.profiles.windows import WHOLE
 from numa_bench.labels import gpu_label
 from numa_bench.pcie import Link
 
+#: Most rows of each table in the terminal; --json has all.
 TOP_KERNELS = 10
 TOP_RANGES = 12
 STREAMS = 8

@@ -15,6 +15,7 @@ from numa_bench.analysis.questions.base import ColumnSpec
 
 Record = Mapping[Any, Any]
 ABSENT = "–"
+#: Most rows of a table on the page: browsers stay fast, and the CSV beside it has all rows.
 MOST_ROWS = 500
 #: A column with a longer text than this breaks its lines.
 _ONE_LINE = 34

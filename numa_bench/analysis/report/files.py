@@ -24,9 +24,11 @@ from numa_bench.records import JsonDict
 if TYPE_CHECKING:
     from numa_bench.analysis.study_analysis import Analysis
 
+#: Version of the format of verdict.json.
 SCHEMA_VERSION = 1
 #: A plot whose SVG has more bytes is embedded as PNG, whose size does not grow with its dots.
 _MOST_SVG = 350_000
+#: CSS pixels per inch (CSS Values and Units, "Absolute Lengths").
 _CSS_PIXELS = 96
 
 

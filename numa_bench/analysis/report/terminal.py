@@ -12,6 +12,7 @@ from rich.table import Table
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.study_analysis import Analysis
 
+#: Columns of the tables where stdout is no terminal.
 _PLAIN_WIDTH = 160
 #: Most rows in the terminal; the page has all.
 MOST_ROWS = 24

@@ -20,6 +20,7 @@ LAUNCH_MOST_US = 15.0
 #: the host wait for the device.
 _BATCHES = 16
 _LAUNCHES = 200
+#: The median of these counts, which leaves out what a scheduler tick added to one.
 _REPEATS = 25
 
 
