@@ -90,6 +90,7 @@ def _with_change(part: Part) -> pd.DataFrame:
 def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) -> None:
     change, local = float(row.change), row.placement == "local"  # type: ignore[attr-defined]
     known = math.isfinite(change)
+    # The scale is symmetric, so that white is always "no change".
     color = _SLOW_FAST(0.5 + change / scale / 2) if known else (1.0, 1.0, 1.0, 1.0)
     unsure = known and not row.claimed  # type: ignore[attr-defined]
     box = Rectangle(
@@ -103,6 +104,7 @@ def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) ->
     if local:
         edge = {"fill": False, "edgecolor": style.INK, "linewidth": 1.8}
         axes.add_patch(Rectangle((x - 0.46, y - 0.45), 0.92, 0.9, **edge))  # type: ignore[arg-type]
+    # Hatching would make the number hard to read.
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0} if unsure else None
     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=behind, linespacing=1.05)
 

@@ -40,6 +40,7 @@ def plot_machine(topology: JsonDict, host: str = "") -> Figure | None:
     height = _HEAD + max(len(rows) * row_height, side if beside else 0) + lost + below
     width = max(width, 6.0)
     figure = style.make_figure(height, width)
+    # Everything is placed in inches here; an engine would move it.
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
@@ -159,6 +160,7 @@ def _matrix(axes: Axes, left: float, top: float, nodes: Sequence[JsonDict]) -> N
     ids = [str(n["id"]) for n in nodes]
     _text(axes, left - 0.3, top - 0.08, "distance, 10 = local", size=9, weight="bold")
     known = [float(d) for n in nodes for d in _distances(n).values()]
+    # 11 at least, because shades are relative to most - 10.
     most = max([*known, 11.0])
     for r, node in enumerate(nodes):
         y = top - 0.5 - (r + 1) * cell

@@ -121,6 +121,7 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, key: str, row: SeriesRow) -> No
     values = pd.Series(drawn, dtype=float)
     if row.percent:
         axes.set_ylim(0, 100)
+        # At 50 % copies take as long as compute.
         axes.axhline(50, color=style.QUIET, linewidth=0.9, linestyle=":")
     elif row.from_zero:
         style.set_zero_based(axes, "y", float(values.max()) if len(values) else 0)
@@ -149,6 +150,7 @@ def _mark_bound(panels: Sequence[Axes], column: SeriesColumn) -> None:
     if "bound" not in table:
         panels[0].set_title(title)
         return
+    # Local where it was measured: placements may turn at different sizes.
     label = style.order_placements(table["placement"])[0]
     bound = table[table["placement"] == label].groupby(column.key)["bound"].first().dropna()
     blocks = shape.find_bound_blocks(bound)

@@ -45,6 +45,7 @@ def select_models(cells: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str]
         kept = set(every[: style.PANELS])
     else:
         change = (effects["ratio"] - 1).abs().groupby(effects["model_text"]).max()
+        # Models without a comparison come last.
         change = change.reindex(every).fillna(-1.0)
         kept = set(change.sort_values(ascending=False, kind="stable").index[: style.PANELS])
     return [m for m in every if m in kept], f"{style.PANELS} of {len(every)} models"

@@ -61,7 +61,9 @@ _RC: dict[Any, Any] = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "savefig.facecolor": "white",
+    # Ids in an SVG are random without it, and its bytes different each time.
     "svg.hashsalt": "numa_bench",
+    # A dollar sign in the name of a model or file is no formula.
     "text.parse_math": False,
     "text.usetex": False,
     "xtick.color": INK,
@@ -146,6 +148,7 @@ def fix_layout(figure: Figure) -> None:
 def to_bytes(figure: Figure, kind: str) -> bytes:
     """A figure as a file, "png" or "svg": the same bytes each time."""
     out = io.BytesIO()
+    # Dates and versions would make files of equal pictures differ.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
     return out.getvalue()
@@ -219,6 +222,7 @@ def format_percent(change: float, digits: int = 1, sign: bool = True) -> str:
     """A fraction as per cent, as in "−7.2 %"."""
     if not math.isfinite(change):
         return "not measured"
+    # + 0.0 turns -0.0 into 0.0.
     value = round(100 * change, digits) + 0.0
     text = f"{abs(value):.{digits}f}{THIN}%"
     mark = MINUS if value < 0 else "+" if sign and value > 0 else ""
@@ -231,6 +235,7 @@ def format_number(value: float, digits: int = 3) -> str:
         return "not measured"
     if value == 0:
         return "0"
+    # Rounded before the prefix is chosen: 999.9 is 1.00 k.
     rounded = abs(float(f"{value:.{digits}g}"))
     scale = max(0, min(4, math.floor(math.log10(rounded) / 3)))
     scaled = rounded / 1000**scale

@@ -34,6 +34,7 @@ def plot_drift(runs: pd.DataFrame) -> Figure | None:
     table = table[(count > 1) & np.isfinite(table["minutes"])]
     if table.empty:
         return None
+    # Against each cell's own median, so that all models and placements share one axis.
     table = table.assign(change=100 * (table["rate"] / _median(table) - 1))
     studies = _largest(table)
     title = "Each run against the median of its cell, over the study"

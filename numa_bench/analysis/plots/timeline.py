@@ -152,6 +152,7 @@ def _lane_text(lane: Lane, low: int, high: int) -> str:
     share = total_length(busy) / (high - low) if high > low else 0.0
     text = f"{lane.name}\nbusy {_percent(share)}"
     if lane.bytes is not None:
+        # Without copies that an edge cuts: of so few copies they would distort the rate.
         whole = (lane.start_ns >= low) & (lane.end_ns <= high)
         time = total_length(unite_intervals(lane.start_ns[whole], lane.end_ns[whole]))
         if time:

@@ -203,6 +203,7 @@ class Activity:
         tables = [t for t in (*self.all_work, self.syncs, self.ranges) if len(t)]
         starts = [int(t.start_ns.min()) for t in tables]
         ends = [int(t.end_ns.max()) for t in tables]
+        # Of calls only the start is kept: a launch is over when its work is queued.
         if len(self.calls):
             starts.append(int(self.calls.start_ns.min()))
             ends.append(int(self.calls.start_ns.max()))

@@ -67,6 +67,7 @@ def print_comparison(console: Console, a: Inspection, b: Inspection) -> None:
         format_figure(b.metrics.window_s * 1e3, "ms"),
     )
     rows: list[Row] = [(*whole, _ratio(a.metrics.window_s, b.metrics.window_s))]
+    # In order, not by number: the two runs may have used different GPUs.
     pairs = list(zip(a.metrics.devices, b.metrics.devices, strict=False))
     for first, second in pairs:
         mark = f"{gpu_label(first.device)} / {second.device}: " if len(pairs) > 1 else ""
@@ -99,6 +100,7 @@ def _compared(mark: str, one: DeviceMetrics, other: DeviceMetrics) -> list[Row]:
     for name, unit, figure in FIGURES:
         values = figure(one), figure(other)
         if values != (None, None):
+            # Figures without a unit are counts.
             digits = 2 if unit else 0
             shown = (format_figure(value, unit, digits) for value in values)
             rows.append((mark + name, *shown, _ratio(*values)))

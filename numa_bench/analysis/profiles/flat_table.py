@@ -22,6 +22,7 @@ REPORT_COLUMNS = (
     *("window", "window_s", "kernels", "h2d_gb_per_s", "d2h_gb_per_s", "overlap_fraction"),
     *("exposed_copy_ms", "gpu_idle_fraction", "gap_p95_us", "launch_latency_p50_us", "problem"),
 )
+#: Quickest to read first.
 _REPORTS = ("nsys_sqlite", "nsys_report", "torch_trace")
 
 
@@ -35,6 +36,7 @@ def profile_table(frame: pd.DataFrame, most: int, export: Export | None = None) 
         return pd.DataFrame(columns=columns)
     runs = frame[frame["in_statistics"].astype(bool)]
     reports = [(run, path) for run in runs.to_dict("records") if (path := _report(run))]
+    # Rounded up, so that at most `most` are taken.
     step = max(1, -(-len(reports) // most))
     rows = [
         {**{name: run.get(name) for name in RUN_COLUMNS}, **_figures(run, path, export)}
@@ -50,6 +52,7 @@ def _report(run: dict[Any, Any]) -> Path | None:
         if isinstance(name, str) and name:
             root = Path(run["study_dir"]).resolve()
             path = (root / name).resolve()
+            # The path is from a record: nothing outside of the study is opened.
             if path.is_file() and path.is_relative_to(root):
                 return path
     return None
@@ -92,6 +95,7 @@ def _device(device: DeviceMetrics) -> dict[str, object]:
         "d2h_gb_per_s": copies["D2H"].gb_per_s_of_busy_time if "D2H" in copies else None,
         "overlap_fraction": device.overlap.hidden_fraction,
         "exposed_copy_ms": device.overlap.exposed_copy_ms,
+        # With the time before the first and after the last work, unlike the gaps.
         "gpu_idle_fraction": 1 - busy.fraction_of_window if busy else None,
         "gap_p95_us": device.idle_gaps.p95_us,
         "launch_latency_p50_us": device.launch_latency.p50_us if device.launch_latency else None,

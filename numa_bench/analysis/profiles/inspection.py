@@ -99,6 +99,7 @@ def _readable(path: Path, export: Export | None) -> Iterator[Path]:
         return
     if not path.is_file():
         raise ReportError(f"{path}: no such file")
+    # An export that is older than its report is of an earlier report with the same name.
     beside = path.with_suffix(".sqlite")
     if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         yield beside

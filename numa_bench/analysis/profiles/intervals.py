@@ -34,6 +34,7 @@ def unite_intervals(start: Int, end: Int) -> Cover:
     if not is_sorted(start):
         order = np.argsort(start, kind="stable")
         start, end = start[order], end[order]
+    # The furthest end so far. Only a start beyond it opens a new piece, so touching ones join.
     reach = np.maximum.accumulate(end)
     first = np.concatenate([[True], start[1:] > reach[:-1]])
     last = np.concatenate([first[1:], [True]])
@@ -59,6 +60,7 @@ def intersect_covers(a: Cover, b: Cover) -> Cover:
     """The points that both cover."""
     if len(a.start) > len(b.start):
         a, b = b, a  # the search is for each interval of the first
+    # Partners of an interval are those that end after its start and start before its end.
     low = np.searchsorted(b.end, a.start, side="right")
     high = np.searchsorted(b.start, a.end, side="left")
     pairs = np.maximum(high - low, 0)
@@ -78,6 +80,7 @@ def subtract_cover(a: Cover, b: Cover) -> Cover:
     """The points of `a` that `b` does not cover."""
     if not len(a.start) or not len(b.start):
         return a
+    # The complement of b, with outer edges beyond all of a: a without b is a and not b.
     edges = np.array([min(a.start[0], b.start[0]) - 1, max(a.end[-1], b.end[-1]) + 1])
     outside = Cover(np.concatenate([edges[:1], b.end]), np.concatenate([b.start, edges[1:]]))
     return intersect_covers(a, outside)
@@ -89,6 +92,7 @@ def clip_cover(cover: Cover, low: int, high: int) -> Cover:
     last = np.searchsorted(cover.start, high, side="left")
     if first >= last or low >= high:
         return EMPTY
+    # Only the outer two can be cut. Copied, because slices share the cover's memory.
     start, end = cover.start[first:last].copy(), cover.end[first:last].copy()
     start[0], end[-1] = max(start[0], low), min(end[-1], high)
     return Cover(start, end)
@@ -96,9 +100,11 @@ def clip_cover(cover: Cover, low: int, high: int) -> Cover:
 
 def covered_length(cover: Cover, start: Int, end: Int) -> Int:
     """Length in ns of each interval's part inside `cover`; shape (n,) like `start` and `end`."""
+    # The usual window is one interval, which needs no search.
     if len(cover.start) == 1:
         inside = np.minimum(end, cover.end[0]) - np.maximum(start, cover.start[0])
     else:
+        # Covered length is additive: what is before the end minus what is before the start.
         inside = _before(cover, end) - _before(cover, start)
     lengths: Int = np.maximum(inside, 0)
     return lengths
@@ -111,6 +117,7 @@ def _before(cover: Cover, at: Int) -> Int:
     sums = np.concatenate([[0], np.cumsum(cover.end - cover.start)])
     index = np.searchsorted(cover.start, at, side="right")
     last = np.maximum(index - 1, 0)
+    # The last interval that began may reach beyond the point.
     beyond = np.maximum(cover.end[last] - np.maximum(at, cover.start[last]), 0)
     before: Int = np.where(index > 0, sums[index] - beyond, 0)
     return before

@@ -27,7 +27,9 @@ def link_launches(work: Work, calls: Calls) -> Launches:
     if order is not None:
         keys = keys[order]
     wanted = _key(work.process, work.correlation)
+    # The leftmost match in a stable order is the first call with that id.
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    # -1 is "unknown" on both sides, and no match.
     known = (keys[at] == wanted) & (work.correlation >= 0)
     return Launches(calls, np.where(known, at if order is None else order[at], -1))
 
@@ -41,10 +43,12 @@ def measure_latencies_ns(work: Work, launches: Launches) -> Int:
     """Start of the work minus start of its call, in ns; of a CUDA graph only the first item."""
     known = launches.index >= 0
     index, start = launches.index[known], work.start_ns[known]
+    # By call, then by time: the first item of each call comes first in its group.
     if not (index[1:] > index[:-1]).all():
         order = np.lexsort((start, index))
         index, start = index[order], start[order]
     first = np.concatenate([[True], index[1:] != index[:-1]]) if len(index) else index == 0
+    # Comparable, because the profiler writes host and GPU times on one clock.
     late: Int = start[first] - launches.calls.start_ns[index[first]]
     return late
 
@@ -62,11 +66,13 @@ def sum_launched_ns(ranges: Ranges, launches: Launches, time_ns: Int) -> Int:
     # Sums of integers below 2^53: exact in the doubles that bincount adds.
     per_call = np.bincount(index, time_ns[known], len(calls)).astype(np.int64)
     for thread in np.unique(ranges.thread):
+        # Calls of other threads during the range are not its work.
         mine, own = ranges.thread == thread, calls.thread == thread
         at, took = calls.start_ns[own], per_call[own]
         if not is_sorted(at):
             order = np.argsort(at, kind="stable")
             at, took = at[order], took[order]
+        # Running sums over the calls, so that each range is a difference of two.
         sums = np.concatenate([[0], np.cumsum(took)])
         low = np.searchsorted(at, ranges.start_ns[mine])
         high = np.searchsorted(at, ranges.end_ns[mine])

@@ -71,6 +71,7 @@ def measure_activity(activity: Activity, window: Window) -> ProfileMetrics:
         _Part.clip(activity.copies, window),
         _Part.clip(activity.memsets, window),
     )
+    # Kernels and copies; no figure needs the calls of memsets.
     linked = [link_launches(part.work, activity.calls) for part in inside[:2]]
     devices = sorted({int(d) for part in inside for d in distinct_values(part.work.device)})
     gpus = {gpu.device: gpu for gpu in activity.gpus}
@@ -171,6 +172,7 @@ def _bytes(part: _Part[Copies] | _Part[Memsets]) -> int:
     """Bytes inside the window: of an item that its edge cuts, in proportion to the time."""
     size, whole = part.work.bytes, part.work.duration_ns
     cut = part.time_ns < whole
+    # The rate within one copy is taken as constant.
     moved = size[cut] * (part.time_ns[cut] / whole[cut])
     return int(size[~cut].sum()) + round(float(moved.sum()))
 
@@ -190,6 +192,7 @@ def _copies(part: _Part[Copies], cover: Cover, window: Window) -> CopyMetrics:
 
 
 def _overlap(h2d: Cover, compute: Cover, d2h: Cover) -> Overlap:
+    # While both directions copy, time passes once: hidden or exposed, it counts once.
     copies = unite_covers(h2d, d2h)
     busy, hidden = total_length(copies), total_length(intersect_covers(copies, compute))
     h2d_compute = intersect_covers(h2d, compute)
@@ -209,6 +212,7 @@ def _by_name(part: _Part[Kernels]) -> tuple[KernelMetrics, ...]:
     names, everything = part.work.names, int(part.time_ns.sum())
     counts = np.bincount(part.work.name, minlength=len(names))
     sums = np.bincount(part.work.name, part.time_ns, len(names)).astype(np.int64)
+    # lexsort's last key is the first; equal sums keep the order of appearance.
     order = np.lexsort((np.arange(len(names)), -sums))
     return tuple(
         KernelMetrics(
@@ -254,6 +258,7 @@ def _ranges(
     linked: Sequence[Launches],
 ) -> tuple[RangeMetrics, ...]:
     """Ranges that start in the window, longest summed time first."""
+    # Whole, unlike work: a range that was cut would not be the time of a stage.
     ranges = activity.ranges.select_rows(window.contains_times(activity.ranges.start_ns))
     work = [
         sum_launched_ns(ranges, launches, part.time_ns) if (launches.index >= 0).any() else None

@@ -150,6 +150,7 @@ class DeviceMetrics:
             else None,
             "compute_busy_ms": self.busy["kernels"].busy_ms if "kernels" in self.busy else None,
         }
+        # The same columns in every row, so that rows of several reports form one table.
         for kind in ("H2D", "D2H", "D2D", "P2P"):
             copy, name = self.copies.get(kind), kind.lower()
             row |= {
@@ -219,6 +220,7 @@ def summarise_gaps(busy: Cover, window: Window) -> Gaps:
     """Idle time between the first and the last work, as far as it is inside the window."""
     idle = window.clip_cover(find_gaps(busy))
     length = idle.end - idle.start
+    # "right": a gap exactly at an edge belongs to the longer class, as in ">=100 ms".
     which = np.searchsorted(GAP_EDGES_NS, length, side="right")
     counts = np.bincount(which, minlength=len(GAP_CLASSES))
     sums = np.bincount(which, length, len(GAP_CLASSES))

@@ -45,6 +45,7 @@ GpuNumbers = Mapping[tuple[int, int], int]
 
 #: NVTX event types: push/pop and start/end ranges, of the library and of imported text.
 _RANGE_TYPES = "(59, 60, 70, 71)"
+#: The exporter's metadata, under either of its names.
 _META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
 _SPAN = {"start_ns": "start", "duration": "end - start"}
 #: What kernels, copies and memsets have in common. The pid is inside globalPid.
@@ -57,6 +58,7 @@ _WORK = {
 }
 #: Columns that may be NULL or missing, and the value that then means "unknown".
 _OPTIONAL = {"globalPid": "0", "correlationId": "-1", "deviceId": "0", "streamId": "0"}
+#: CUpti_ActivitySynchronizationType.
 _SYNC_NAMES = {
     0: "unknown",
     1: "event synchronize",
@@ -100,6 +102,7 @@ def _read(export: Export) -> Activity:
     memsets = _start(export, "CUPTI_ACTIVITY_KIND_MEMSET", {**_WORK, "bytes": "bytes"})
     syncs = _start(export, "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", {**_SPAN, "kind": "syncType"})
     gpus, numbers = _gpus(export), _gpu_numbers(export)
+    # Above the numbers of all GPUs, for devices that cannot be identified.
     unknown = 1 + max([*numbers.values(), *(gpu.device for gpu in gpus)], default=0)
     return Activity(
         source=_source(export),
@@ -128,8 +131,10 @@ def _start(
 def _expression(table: str, have: set[str], column: str) -> str:
     """A column with a number for "unknown", also where this version has no such column."""
     for name, missing in _OPTIONAL.items():
+        # Also inside an expression, such as the shift of globalPid.
         if name in column:
             column = column.replace(name, f"ifnull({name}, {missing})" if name in have else missing)
+    # A plain name, or the first one of an expression such as "end - start".
     bare = column.split()[0]
     if bare.isidentifier() and bare not in have:
         raise ColumnError(f"table {table} has no column {bare}: an nsys version not known here")
@@ -154,6 +159,7 @@ def _kept_calls(have: set[str]) -> str:
 
 
 def _calls(columns: Columns) -> Calls:
+    # globalTid packs several ids: the tid in the low 24 bits, the pid in the next 24.
     return Calls(**columns, process=(columns["thread"] >> 24) & 0xFFFFFF)
 
 
@@ -168,6 +174,7 @@ def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
     if not len(ids):
         return ids, ()
     low, high = int(ids.min()), int(ids.max())
+    # Ids far apart would need a mask much larger than the column itself.
     if high - low > 10 * len(ids) + (1 << 20):
         wanted, numbers = np.unique(ids, return_inverse=True)
     else:  # without sorting a million of them
@@ -175,6 +182,7 @@ def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
         used[ids - low] = True
         wanted, numbers = np.flatnonzero(used) + low, (np.cumsum(used) - 1)[ids - low]
     texts: dict[int, str] = {}
+    # SQLite before 3.32 allows 999 variables in one query.
     for i in range(0, len(wanted), 500):
         some = [int(n) for n in wanted[i : i + 500]]
         query = f"SELECT id, value FROM StringIds WHERE id IN ({','.join('?' * len(some))})"
@@ -192,6 +200,7 @@ def _ranges(export: Export) -> Ranges:
     if "NVTX_EVENTS" not in export.tables:
         return Ranges.empty()
     text_id = "e.textId" if "textId" in export.tables["NVTX_EVENTS"] else "NULL"
+    # Of ranges that start together the outer one comes first.
     rows: Sequence[tuple[int, int, int, bytes | None]] = export.base.execute(
         "SELECT e.start, e.end, ifnull(e.globalTid, 0), ifnull(e.text, s.value) FROM NVTX_EVENTS e "
         f"LEFT JOIN StringIds s ON s.id = {text_id} "
@@ -264,4 +273,5 @@ def _source(export: Export) -> Source:
         query = "SELECT utcEpochNs FROM TARGET_INFO_SESSION_START_TIME"
         row = export.base.execute(query).fetchone()
         epoch = row[0] if row else None
+    # Keys are bytes, as all texts of an Export.
     return Source(export.path, "nsys", _text(meta.get(b"EXPORT_PRODUCT_VERSION")), epoch)

@@ -30,8 +30,10 @@ def find_run_link(report: Path) -> Link | None:
         records = read_json(results)
         record = next(r for r in records if r["run_id"] == run_id)
         monitor = record["monitor"]
+        # What the link is able to do: an idle link runs at a lower generation to save power.
         generation = int(monitor["pcie_max_generation"]["max"])
         width = int(monitor["pcie_max_width"]["max"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        # A report by itself has no record; its link is unknown, which is no error.
         return None
     return make_link(generation, width, "the run's record")

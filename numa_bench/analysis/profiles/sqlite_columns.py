@@ -79,6 +79,7 @@ class Export:
         low, high = self.base.execute(ends).fetchone()
         if low is None:
             return []
+        # By rowid, the order in which rows are stored: no piece reads the rows before it.
         step = max(CHUNK, (high - low) // PIECES + 1)
         return [
             self.pool.submit(_fetch, self.path, query, first, first + step)
@@ -114,8 +115,10 @@ def _fetch(path: Path, query: _Query, first: int, end: int) -> list[Int]:
 
     A column that holds one value (mostly one GPU, one process) is only compared with it.
     """
+    # Each piece has its own connection; on one connection queries would wait for each other.
     with closing(_connect(path)) as base:
         alike = _alike(base, query, first, end)
+        # IS NOT counts a NULL as different, where <> would be NULL and count nothing.
         chosen = [
             f"total(({e}) IS NOT {alike[i]})" if i in alike else f"group_concat({e})"
             for i, e in enumerate(query.expressions)
@@ -151,6 +154,7 @@ def _parse(text: bytes | None, rows: int, table: str) -> Int:
         values = np.fromstring(text or b"", dtype=np.int64, sep=",")
     except ValueError:
         values = NOTHING
+    # group_concat leaves out NULL, so a missing value shows in the count.
     if len(values) != rows:
         raise ColumnError(f"table {table} has values that are not integers: damaged?")
     return values

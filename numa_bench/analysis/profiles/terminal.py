@@ -20,6 +20,7 @@ def format_figure(value: float | None, unit: str = "", digits: int = 2) -> str:
         return "–"
     shown = f"{value:,.{digits}f}"
     if value and not float(shown.replace(",", "")):
+        # A small figure must not look like 0, which means that 0 was measured.
         shown = f"{value:.1g}"
     return f"{shown} {unit}".rstrip()
 
@@ -54,6 +55,7 @@ def make_table(title: str, columns: Iterable[str], rows: Iterable[Row], left: in
 def shorten_name(name: str) -> str:
     """One line of a name that can be a page long: without result and argument types."""
     name = name.removeprefix("void ")
+    # Not the first character: "(anonymous namespace)::f(int)" begins with a bracket.
     if name.endswith(")") and "(" in name[1:]:
         name = name[: name.index("(", 1)]
     return name if len(name) <= MANY else name[: MANY - 1] + "…"

@@ -47,7 +47,9 @@ def read_trace(path: Path) -> Activity:
             if event.get("ph") == "X" and "dur" in event:
                 events[event.get("cat", "")].append(event)
         calls = events["cuda_runtime"] + events["cuda_driver"]
+        # Of the host only: "gpu_user_annotation" repeats them over the GPU's work.
         ranges = events["user_annotation"]
+        # One numbering for both, so that the calls of a range's thread are found.
         threads, _ = number_names(
             f"{event.get('pid')}:{event.get('tid')}" for event in calls + ranges
         )
@@ -100,6 +102,7 @@ def _load(path: Path) -> Event:
 
 def _nanoseconds(events: list[Event], key: str) -> Int:
     values = np.array([event[key] for event in events], np.float64)
+    # Decimals are not exact in binary: cutting them off could lose a nanosecond.
     return np.rint(values * 1000).astype(np.int64)
 
 

@@ -34,6 +34,7 @@ from numa_bench.pcie import Link
 TOP_KERNELS = 10
 TOP_RANGES = 12
 STREAMS = 8
+#: NVTX ranges of the pipeline's stages, in the order of a batch.
 STAGES = ("H2D", "compute", "D2H")
 
 
@@ -133,6 +134,7 @@ def _copies(device: DeviceMetrics, link: Link | None) -> RenderableType:
     rows: list[Row] = []
     for kind, copy in device.copies.items():
         rate = copy.gb_per_s_of_busy_time
+        # Copies within a device or on the host do not use the link.
         crosses = kind in ("H2D", "D2H") and link is not None and rate is not None
         rows.append(
             (

@@ -51,6 +51,7 @@ class Window:
 
     def contains_times(self, at: Int) -> Mask:
         """Mask of the points inside the window; shape (n,)."""
+        # The last interval that starts at or before the point; has it ended by then?
         index = np.searchsorted(self.cover.start, at, side="right") - 1
         inside: Mask = index >= 0
         inside[inside] = at[inside] < self.cover.end[index[inside]]

@@ -44,10 +44,12 @@ def tabulate_bandwidth(frame: pd.DataFrame) -> pd.DataFrame:
     runs = runs[(runs["device"] == "cuda") & (runs["h2d_gb_per_s"] > 0)] if len(runs) else runs
     if runs.empty:
         return pd.DataFrame(columns=list(BANDWIDTH_COLUMNS))
+    # Grows like the weights of a transformer's layers; 0 for a model that only copies.
     work = runs["vit_depth"] * runs["vit_dim"] ** 2
     # Of a GPU's runs those with one-way times count, if there are any.
     runs = runs.assign(work=work, mixed=~runs["stages_alone"].astype(bool))
     runs = runs.sort_values(["mixed", "work"], kind="stable")
+    # One setting for each GPU, so that its nodes are compared on equal batches.
     least = runs.groupby(["group", "gpu_id"])["setting"].transform("first")
     runs = runs[runs["setting"] == least].sort_index()
     names = ["monitor_pcie_max_generation_median", "monitor_pcie_max_width_median"]
@@ -57,6 +59,7 @@ def tabulate_bandwidth(frame: pd.DataFrame) -> pd.DataFrame:
     extra = ["gpu_name", "gpu_numa_node", "numa_node", "memory_node"]
     table = runs.drop_duplicates("cell").set_index("cell", drop=False)[[*SHARED_COLUMNS, *extra]]
     table = table.join(cells[rates].median())
+    # max leaves out runs whose monitor read nothing.
     links = [_link(*pair) for pair in cells[names].max().loc[table.index].to_numpy()]
     table["link"], table["link_gb_per_s"] = [a for a, _ in links], [b for _, b in links]
     table["n"], table["marks"] = cells.size(), join_cell_marks(runs)
@@ -76,6 +79,7 @@ def _link(generation: float, width: float) -> tuple[str | None, float]:
     if not (generation in GENERATIONS and width > 0):
         return None, float("nan")
     rate, kept = GENERATIONS[int(generation)]
+    # GT/s are bits per lane and second, hence / 8.
     return f"PCIe {generation:.0f}.0 x{width:.0f}", rate * kept * width / 8
 
 
@@ -99,6 +103,7 @@ def plot_bandwidth(table: pd.DataFrame) -> Figure | None:
     height = 1.3 + 0.42 * len(gpus)
     figure, panels = style.make_panels(2, title, height=height, columns=across)
     figure.set_figwidth(style.WIDTH if len(places) > 2 else 0.8 * style.WIDTH)
+    # Full colour is the link's limit: a cell is pale when it is slow for this hardware.
     most = float(np.nanmax([*limits, *table[value_columns].to_numpy(float).ravel()]))
     for axes, (direction, name) in zip(panels, _DIRECTIONS, strict=True):
         axes.set_title(f"{name} (GB/s)")

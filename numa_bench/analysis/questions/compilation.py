@@ -49,6 +49,7 @@ def tabulate_compilation(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty or runs["compile_model"].nunique() < 2:
         return pd.DataFrame(columns=list(COMPILE_COLUMNS))
+    # The name is free too: a study may give a compiled model one of its own.
     free = ("vit_name", "test_compile_model", "test_compile_mode")
     variants = runs["cell"].map(describe_variants(runs, free)).astype(str)
     names = (runs["vit_name"].astype(str) + " " + variants).str.strip()
@@ -57,6 +58,7 @@ def tabulate_compilation(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     for _, members in runs.groupby("group", sort=False):
         rows = []
         for _, series in members.groupby("series", sort=False):
+            # False sorts first: the uncompiled cell becomes the base.
             cells = series.drop_duplicates("cell").sort_values("compile_model", kind="stable")
             if cells["compile_model"].nunique() == 2:
                 rows.append([str(cell) for cell in cells["cell"]])
@@ -93,6 +95,7 @@ def _compare_group(members: pd.DataFrame, rows: list[list[str]], seed: int) -> p
                 "n_base": counts[i, 0],
                 "eager_samples_per_s": eager,
                 "compiled_samples_per_s": rate,
+                # Too few runs for a fit: the ratio of medians, which has no interval.
                 "speedup": np.exp(difference) if np.isfinite(difference) else rate / eager,
                 "low": np.exp(contrasts.low[i, j]),
                 "high": np.exp(contrasts.high[i, j]),
@@ -178,12 +181,15 @@ def _compile_names(table: pd.DataFrame) -> list[str]:
 def _log_or_linear(axes: Axes, values: pd.Series[float]) -> None:
     known = values[np.isfinite(values.astype(float))]
     if len(known) and known.min() > 0:
+        # Break-even points of small and large models lie orders of magnitude apart.
         axes.set_xscale("log")
         low, high = float(known.min()), float(known.max())
+        # Whole decades; 1 % more, or a value at the edge of one would be cut.
         axes.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high * 1.01)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.format_tick(v)))
     else:
+        # Nothing pays: the panel has only the words beside it.
         axes.set_xlim(0, 1)
         axes.set_xticks([])
 

@@ -43,8 +43,10 @@ def plot_limits(table: pd.DataFrame) -> Figure | None:
     """Each cell: what the window was spent on, and how much the pipeline stretches each stage."""
     if table.empty:
         return None
+    # A busy host with an idle GPU first: the cells most likely to be host bound.
     order = table.assign(gain=table["host_submit_fraction"] - table["busiest_stage_fraction"])
     order = order.sort_values("gain", ascending=False, kind="stable").head(_ROWS)
+    # Drawn in the order of the table again: models, then nodes.
     chosen = table.loc[sorted(order.index)]
     stretched = chosen[[f"{stage}_stretch" for stage, _ in _STAGES]].notna().any(axis=None)
     title = f"What limits throughput, n = {shape.format_counts(chosen['n'])} in each cell"
@@ -96,6 +98,7 @@ def _draw_window(axes: Axes, table: pd.DataFrame) -> None:
                 value, y, look.marker, color=look.color, markersize=7,
                 markeredgecolor=style.INK, markeredgewidth=0.5,
             )  # fmt: skip
+    # Beyond 100, so that markers there are whole.
     axes.set_xlim(0, 106)
     axes.axvline(100, color=style.QUIET, linewidth=0.9, linestyle=":")
     axes.set_xlabel("share of the timed window (%)")

@@ -50,6 +50,7 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
     cells = cell_table(runs).rename(columns={"median": "median_samples_per_s"}).set_index("cell")
     first = runs.drop_duplicates("cell").set_index("cell")
+    # cell_table has some of these medians already, and join refuses to have them twice.
     table = cells.drop(columns=[name for name in _MEDIANS if name in cells])
     table = table.join(runs.groupby("cell")[list(_MEDIANS)].median())
     for name in ("depth", "dim", "patch_size"):
@@ -58,6 +59,7 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
         table[name] = first[f"test_{name}"]
     table["gflop_per_sample"] = [_gflop(row) for row in first.loc[table.index].to_dict("records")]
     rate = table["gflop_per_sample"] * table["median_samples_per_s"] / 1e3
+    # A model without layers only copies: its rate of arithmetic would mean nothing.
     table["tflop_per_s"] = rate.where(table["depth"] > 0)
     copies = table["h2d_ms"] + table["d2h_ms"]
     table["copy_share"] = copies / (copies + table["compute_ms"])
@@ -66,7 +68,9 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     transfer = copies.where(~gpu, table[["h2d_ms", "d2h_ms"]].max(axis=1))
     table["bound"] = np.where(transfer > table["compute_ms"], "transfer", "compute")
     table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
+    # Last: while the GPU waits for the host, its stage times do not say what limits.
     table.loc[table["host_bound"], "bound"] = "host"
+    # make_series fills them in for the questions that need them.
     table["variant"], table["variant_text"] = "", table["vit_name"]
     return table.reset_index().reindex(columns=list(POINT_COLUMNS))
 
@@ -100,5 +104,6 @@ def make_series(frame: pd.DataFrame, size: str, free: tuple[str, ...]) -> pd.Dat
 def build_series_keys(frame: pd.DataFrame, free: tuple[str, ...]) -> list[str]:
     """One text per run, equal for the runs of one series; `free` as in `make_series`."""
     settings = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
+    # A name only stands for sizes that are columns themselves.
     fixed = [*_PLACE, *(c for c in settings if c not in (*free, "vit_name", *_EFFORT))]
     return [repr(row) for row in frame[fixed].astype(object).to_numpy().tolist()]

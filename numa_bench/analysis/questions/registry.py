@@ -23,6 +23,7 @@ def load_questions() -> dict[str, Question]:
         question = getattr(
             importlib.import_module(f"{questions.__name__}.{module.name}"), "QUESTION", None
         )
+        # A helper of the questions, such as `points`.
         if question is None:
             continue
         if question.key in loaded:

@@ -33,7 +33,9 @@ def tabulate_scaling(frame: pd.DataFrame) -> pd.DataFrame:
     """
     tables = []
     for size, other in (("depth", "dim"), ("dim", "depth")):
+        # Heads and the MLP's width usually grow with a model: a series need not hold them.
         free = (f"vit_{size}", "vit_name", "vit_heads", "vit_dim_head", "vit_mlp_dim")
+        # A model without layers measures copies and is no point of such a curve.
         table = make_series(frame[frame["vit_depth"] > 0] if len(frame) else frame, size, free)
         if not table.empty:
             variant = table["variant"].map(lambda text: f", {text}" if text else "")

@@ -51,7 +51,9 @@ def difference_table(loaded: Loaded) -> pd.DataFrame:
     columns: dict[str, dict[str, str]] = {}
     for row in group_table(frame).to_dict("records"):
         values = flatten_environment(known.get(str(row["environment"]), {}))
+        # host to profiler_capture: known even where the summary with the environment is lost.
         values |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
+        # Its version may be known from the records only.
         values |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
         columns[str(row["group"])] = values
     return compare_values(columns)
@@ -94,6 +96,7 @@ def excluded_table(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(EXCLUDED_COLUMNS))
     out = frame[~frame["in_statistics"].astype(bool)]
     table = out.reindex(columns=list(EXCLUDED_COLUMNS)).reset_index(drop=True)
+    # A run that passed left no error; it is excluded for having no throughput.
     silent = (table["status"] == "passed") & table["error"].isna()
     table["error"] = table["error"].astype(object).mask(silent, "passed, but has no throughput")
     return table

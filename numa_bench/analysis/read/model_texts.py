@@ -26,6 +26,7 @@ def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
         return pd.Series(dtype=str)
     parts = frame["vit_name"].astype(str)
     sizes = [f"vit_{f}" for f in VitSpec.__dataclass_fields__ if f != "name"]
+    # One name for several architectures: sizes have to distinguish them.
     twice = frame.groupby("vit_name")[sizes].transform("nunique").max(axis=1) > 1
     shape = frame[["vit_patch_size", "vit_depth", "vit_dim"]].astype(str).agg("x".join, axis=1)
     parts = parts.where(~twice, parts + " (" + shape + ")")
@@ -36,6 +37,7 @@ def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
             parts = parts.where(~varies, parts + " " + _setting_texts(frame, name))
     compiled = frame["compile_model"].fillna(False).astype(bool)
     mode = " " + frame["compile_mode"].astype(str).map(compile_label)
+    # "eager" is worth a word only in a study that also compiles.
     both = compiled.groupby(frame["study"]).transform("nunique") > 1
     eager = both.map({True: f" {EAGER}", False: ""})
     return parts + mode.where(compiled, eager)
@@ -50,6 +52,7 @@ def describe_variants(frame: pd.DataFrame, free: tuple[str, ...]) -> pd.Series[s
     parts = pd.Series("", cells.index, dtype=object)
     for name in TestSpec.__dataclass_fields__:
         column = f"test_{name}"
+        # How a model is compiled is one text, added below.
         if column in free or column not in cells or name.startswith("compile_") or name in EFFORT:
             continue
         if cells[column].nunique(dropna=False) > 1:

@@ -141,6 +141,7 @@ def load_studies(
     for path in paths:
         records, skipped = read_records(path)
         problems += skipped
+        # Nothing readable: its summary alone would be a study without runs.
         if not records and skipped:
             continue
         study, skipped = read_study(path, records)
@@ -183,10 +184,12 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     torch = (found.get("packages") or record.get("versions") or {}).get("torch")
     profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
     gpu = record.get("gpu_name")
+    # The model of the GPU and not its UUID: the GPUs of a machine belong to one group.
     group = keys.of(
         record["host"], record.get("device"), gpu, record.get("environment"), torch, *profiler
     )
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
+    # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
     setting = keys.of(group, device, record["vit_config"], test)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
@@ -197,6 +200,7 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     rate = record.get("throughput_samples_per_s")
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
     for prefix, part in (("vit_", record["vit_config"]), ("test_", test)):
+        # Interned, or every row would hold its own copy of each name.
         row |= {intern(prefix + k): v for k, v in part.items()}
     for sensor, summary in monitor.items():
         if isinstance(summary, dict):
@@ -236,8 +240,10 @@ def _has_stages_alone(record: Record) -> bool:
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
     frame = pd.DataFrame.from_records(list(rows))
     for column in (*METRICS, *_NUMBERS):
+        # Older records lack newer metrics: the columns are there anyway, without values.
         values = frame[column] if column in frame else pd.Series(np.nan, frame.index)
         numbers = pd.to_numeric(values, errors="coerce").astype(float)
+        # pandas's Int64 keeps ids and nodes whole numbers where some are missing.
         frame[column] = numbers.astype("Int64") if column in _NUMBERS else numbers
     frame["model_text"] = model_texts(frame)
     return in_order(frame)
@@ -247,6 +253,7 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     """Small models before large ones, GPU by GPU, node by node: the order of tables and plots."""
     if frame.empty:
         return frame
+    # Grows like the weights of a transformer's layers.
     size = frame["vit_depth"] * frame["vit_dim"].astype(float) ** 2
     keys = frame[["gpu_id", "numa_node", "memory_node", "repeat"]].assign(size=size)
     order = keys.sort_values(

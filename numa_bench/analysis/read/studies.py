@@ -63,6 +63,7 @@ def find_results(root: Path | str, name: str = "all") -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         raise StoreError(f"{root}: no such directory; give the directory that holds the studies")
+    # The given directory may be a study itself.
     if (root / RESULTS).is_file() and name == "all":
         return [root / RESULTS]
     tops = [p for base in (root, root / _MULTIRUN) for p in _children(base)]
@@ -84,6 +85,7 @@ def expand_paths(paths: Sequence[Path | str]) -> list[Path]:
         if not path.exists():
             raise StoreError(f"results={path}: no such file; give results.json or its directory")
         for file in [path] if path.is_file() else find_results(path):
+            # Resolved, so that a study named twice does not count twice.
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
@@ -110,6 +112,7 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
             if not isinstance(found, dict):
                 raise ValueError("is no object")
         except (OSError, ValueError, RecursionError) as error:
+            # Records alone are enough for the statistics, so this is no error.
             reason = (
                 "is missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error}"
             )

@@ -93,6 +93,7 @@ def _side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
     """A side's runs with the key by which they are matched."""
     if frame.empty:
         raise StoreError(f"compare: {side} has no run")
+    # Not the key `cell`: that has environment and UUID in it, which may be just what has changed.
     parts = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
     parts += ["device", "gpu_id", "numa_node", "memory_text", "placement"]
     keys = [json.dumps(row, default=str) for row in frame[parts].astype(object).to_numpy().tolist()]
@@ -117,9 +118,11 @@ def _table(
         return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
     values: dict[str, Array] = {}
     spent = 0.0
+    # Drift is removed from each study by itself: their blocks have nothing in common.
     for side, members in runs.items():
         logs, cost = remove_study_drift(members, THROUGHPUT)
         values |= {f"{side} {key}": v for key, v in group_by_key(logs, members["match"]).items()}
+        # One cost for both sides; the larger one is the cautious choice.
         spent = max(spent, cost)
     names = [[f"before {key}", f"after {key}"] for key in rows]
     none = np.array([])
@@ -140,9 +143,11 @@ def _table(
         p_value=contrasts.p[:, 1],
         p_holm=contrasts.p_holm[:, 1],
         claimed=contrasts.claimed[:, 1],
+        # As a fall, 1 - exp(-d).
         detectable=-np.expm1(-contrasts.detectable[:, 1]),
         regression=_regressions(contrasts, limit),
     )
+    # Too few runs for a fit: the ratio of medians, which has no interval.
     table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
     table["text"] = [_row_text(row) for row in table.to_dict("records")]
     return table.reindex(columns=list(COMPARISON_COLUMNS)).reset_index(drop=True)

@@ -66,6 +66,7 @@ class Contrasts:
     def claimed(self) -> NDArray[np.bool_]:
         """Where both the corrected test and the interval show an effect."""
         with np.errstate(invalid="ignore"):
+            # NaN compares as False: what was not tested is never claimed.
             return (self.p_holm < ALPHA) & ((self.low > 0) | (self.high < 0))
 
 
@@ -102,6 +103,7 @@ def compare_cells(
         high=high,
         p=p,
         p_holm=p_holm,
+        # Where even the smallest possible p is above alpha, nothing can be detected.
         detectable=np.where(tested & (least < ALPHA), seen, np.nan),
         repeats=np.where(tested, repeats[:, None], np.nan),
         size=size,
@@ -126,7 +128,9 @@ def compute_repeats(target: float, sd: Array, prior: float, cells: Array, size: 
     number of comparisons in the family.
     """
     n = np.arange(LEAST_RUNS, MOST_REPEATS + 1, dtype=np.float64)
+    # Each cell's centre costs one degree of freedom; the shared noise adds its own.
     freedom = prior + np.maximum(cells[:, None], 1) * (n - 1)
+    # Two cells of n runs each: the difference of their means has variance 2 sd^2 / n.
     seen = _quantiles(freedom, size) * sd[:, None] * np.sqrt(2 / n)
     enough = (seen <= -np.log1p(-target)) & (_least_p(n, n, size) < ALPHA)
     return np.where(enough.any(axis=-1), n[enough.argmax(axis=-1)], np.nan)
@@ -166,14 +170,17 @@ def difference_intervals(
     share = fitted.weight / np.maximum(counts, 1)
     # Removing drift has made the runs too much alike.
     stretch = np.sqrt(1 / (1 - fitted.shared.spent))
+    # Over the mean weight: the mean of pseudo-values is then as uncertain as the robust mean.
     pulled = stretch * fitted.run_weight * (values - fitted.centre[..., None]) / share[..., None]
     pseudo = fitted.centre[..., None] + pulled
     rows, columns = np.nonzero(np.isfinite(fitted.difference))
     sizes = np.stack([counts[rows, columns], counts[rows, 0]], axis=1)
+    # scipy resamples arrays without gaps, so cells with equal numbers of runs go together.
     for n, n_base in {(int(a), int(b)) for a, b in sizes}:
         chosen = (sizes == (n, n_base)).all(axis=1)
         row, column = rows[chosen], columns[chosen]
         samples = [_packed(pseudo[row, column], n), _packed(pseudo[row, 0], n_base)]
+        # The smaller cell sets the expansion: rather too wide than too narrow.
         level = expanded_level(np.array(min(n, n_base)), np.array(n + n_base - 2))
         low[row, column], high[row, column] = bootstrap_interval(
             samples, _mean_difference, float(level), seed, resamples
@@ -186,6 +193,7 @@ def bootstrap_interval(
 ) -> tuple[Array, Array]:
     """Low and high ends by scipy's percentile bootstrap; `samples` have shape (rows, runs)."""
     rows, most = samples[0].shape[0], max(sample.shape[1] for sample in samples)
+    # A new generator for each call: an interval does not depend on what was computed before.
     seeded: Any = {_SEED: np.random.default_rng(seed)}
     result = bootstrap(
         tuple(samples),

@@ -32,9 +32,11 @@ def remove_drift(values: Array) -> tuple[Array, float]:
     the same for all cells. The mean of the study is kept. The cost is that of least squares.
     """
     cells, blocks = values.shape
+    # Drift is what cells share: one cell shares nothing, and two blocks show no trend.
     if blocks < 3 or cells < 2 or not np.isfinite(values).any():
         return values, 0.0
     drift = np.zeros(blocks)
+    # A two-way fit by turns: centres of cells without the drift, then drift without the centres.
     for _ in range(_SWEEPS):
         rest = values - drift
         rest = rest - nan_median(rest)[:, None]
@@ -47,8 +49,10 @@ def remove_drift(values: Array) -> tuple[Array, float]:
             drift = robust_location(rest.T, np.broadcast_to(scale, blocks))[0]
         else:
             drift = _line(rest, drift, scale)
+        # Only differences between blocks are removed; the study keeps its mean.
         drift = drift - drift.mean()
     runs = int(np.isfinite(values).sum())
+    # Free parameters: the centred levels of the blocks, or one slope.
     spent = blocks - 1 if cells >= BLOCK_CELLS else 1
     return values - drift, spent / runs
 
@@ -56,6 +60,7 @@ def remove_drift(values: Array) -> tuple[Array, float]:
 def _line(rest: Array, drift: Array, scale: Array) -> Array:
     """A straight line over the blocks through all runs, with Hampel's weights around `drift`."""
     place = np.arange(rest.shape[1]) - (rest.shape[1] - 1) / 2
+    # Weights around the previous line, or a steep drift would make outliers of the end blocks.
     far = (rest - drift).reshape(1, -1)
     weight = hampel_weights(far, np.zeros(1), scale).reshape(rest.shape)
     filled = np.nan_to_num(rest)

@@ -45,6 +45,7 @@ def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float
     values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
     cost = 0.0
     for _, study in runs.groupby(["group", "study_dir"], sort=False):
+        # One value per cell and block; several runs of one block are averaged for the fit only.
         table = (
             values[study.index]
             .groupby([study["cell"], study["repeat"].astype(int)])
@@ -52,9 +53,11 @@ def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float
             .unstack()
         )
         still, spent = remove_drift(table.to_numpy(dtype=float))
+        # Each run moves by what the fit took off its cell in its block.
         moved = pd.DataFrame(still - table.to_numpy(), table.index, table.columns).stack()
         keys = pd.MultiIndex.from_arrays([study["cell"], study["repeat"].astype(int)])
         values[study.index] += moved.reindex(keys).to_numpy()
+        # Weighted by runs: the studies of a group differ in size.
         cost += spent * len(study)
     return values, cost / max(1, len(runs))
 
@@ -118,4 +121,5 @@ def _base(other: Mapping[Any, Any], local: pd.DataFrame) -> str | None:
     if other["device"] == "cpu" and not pd.isna(node):
         # Weight 2: another node is worse than another policy.
         far = far + 2 * (local["numa_node"] != node).fillna(True).astype(int)
+    # Stable: of equally near cells the first one.
     return str(local.loc[far.sort_values(kind="stable").index[0], "cell"])

@@ -97,6 +97,7 @@ def fit_cells(
     present = np.isfinite(values)
     cells = present.any(axis=-1).sum(axis=-1)
     rows = (*values.shape[:-2], -1)
+    # The scale comes first, from deviations around medians, which outliers hardly move.
     rough, worth = rough_scale((values - nan_median(values)[..., None]).reshape(rows), cells)
     scale_prior = fit_prior(rough**2, worth) if shared is None else shared.scale
     scale = np.sqrt(scale_prior.moderate_variance(rough**2, worth))
@@ -116,10 +117,12 @@ def fit_cells(
     variance_prior = fit_prior(variance, freedom) if shared is None else shared.variance
     sd = np.sqrt(variance_prior.moderate_variance(variance, freedom, jitter))
     own = np.where(mixed, squares.sum(axis=-1) / np.maximum(runs - 1, 1), 0.0)
+    # Never less than a cell without majority shows itself: a claim about it is unlikely.
     noise = np.maximum(sd[..., None] ** 2, own)
     usable = (runs >= LEAST_RUNS) & (runs[..., :1] >= LEAST_RUNS)
     usable[..., 0] = False
     with np.errstate(divide="ignore", invalid="ignore"):
+        # The two cells are independent: variances of their means add up.
         error = np.sqrt(noise / counts + (noise / counts)[..., :1])
     return Fit(
         centre=centre,
@@ -142,6 +145,7 @@ def null_statistics(values: Array, fitted: Fit, seed: int = 0, size: int = DRAWS
     1992) and scaled with noise drawn from its own uncertainty; then everything is fitted again.
     """
     shared, present = fitted.shared, np.isfinite(values)
+    # One deck for the family: 5 x 5 runs alone give no p small enough for a large one.
     deck = _residuals(values, fitted).reshape(1, -1)
     comparisons = max(1, int(np.isfinite(fitted.difference).sum()))
     most = min(_MOST, max(_FEWEST, _VALUES // present.size))
@@ -156,9 +160,12 @@ def null_statistics(values: Array, fitted: Fit, seed: int = 0, size: int = DRAWS
         # A variance with n degrees of freedom is uncertain as a chi-square over n.
         chance = rng.chisquare(fitted.freedom, (count, len(values))) / fitted.freedom
         dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None]
+        # The shared variance is an estimate too, and its error is that of its logarithm.
         jitter = np.exp(rng.normal(0, shared.variance.log_error, (count, 1)))
+        # The same robust fit as of the data, with the weights of outliers, but the same priors.
         statistic = fit_cells(dealt, shared, jitter=jitter).studentised_differences
         statistics.append(statistic[np.isfinite(statistic)])
+    # Degrees of freedom of the runs themselves, without those of the prior.
     known = float((fitted.freedom - shared.variance.worth).sum())
     margin = _MARGIN + _SMALL_MARGIN / np.sqrt(max(known, 1.0))
     null: Array = np.sort(np.concatenate(statistics)) * margin
@@ -204,6 +211,7 @@ def p_values(statistic: Array, null: Array) -> Array:
 def correct_holm(p: Array) -> Array:
     """Holm's step-down correction (Holm 1979), in the order given."""
     order = np.argsort(p)
+    # The smallest p times m, the next times m - 1 and so on, and never less than the one before.
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(stepped)
     corrected[order] = np.minimum(stepped, 1.0)

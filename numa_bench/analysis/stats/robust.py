@@ -52,6 +52,7 @@ def hampel_weights(values: Array, centre: Array, scale: Array) -> Array:
     Hampel's function without its middle part: 1 up to `WHOLE`, falling to 0 at `NONE`.
     """
     far = np.abs(values - centre[..., None]) / scale[..., None]
+    # psi(x) / x of Hampel's descending part with a = b = WHOLE and c = NONE.
     falling = WHOLE / np.maximum(far, WHOLE) * (NONE - far) / (NONE - WHOLE)
     weight: Array = np.where(far <= WHOLE, 1.0, np.clip(falling, 0.0, 1.0))
     return np.where(np.isfinite(values), weight, 0.0)
@@ -82,6 +83,7 @@ def rough_scale(residuals: Array, cells: Array) -> tuple[Array, Array]:
     `cells` is the number of medians that were subtracted from each row.
     """
     n = np.isfinite(residuals).sum(axis=-1)
+    # The bias is that of runs around the median of their own cell, hence runs per cell.
     per_cell = np.maximum(n / np.maximum(cells, 1), 1.0)
     small = per_cell / np.maximum(per_cell - _SMALL_SAMPLE, 1 - _SMALL_SAMPLE)
     scale = MAD_TO_SD * small * nan_median(np.abs(residuals))
@@ -122,14 +124,17 @@ def fit_prior(variance: Array, freedom: Array) -> Prior:
     if good.sum() < 3:
         return Prior()
     half = freedom[good] / 2
+    # Under normal noise log s^2 has mean log sigma^2 + psi(d/2) - log(d/2), variance trigamma(d/2).
     level = np.log(variance[good]) - psi(half) + np.log(half)
     middle, spread = float(level.mean()), float(level.var(ddof=1))
     expected = float(polygamma(1, half).mean())
     log_error = float(np.sqrt(max(spread, expected) / good.sum()))
     # A prior is worth at most the degrees of freedom from which it was estimated.
     most = min(_MOST_PRIOR, float(freedom[good].sum()))
+    # No more spread than chance: as far as can be seen all have the same variance.
     if spread <= expected:
         return Prior(float(np.exp(middle)), most, log_error)
+    # The spread beyond chance is trigamma of half the prior's degrees of freedom.
     half_prior = min(_trigamma_inverse(spread - expected), _MOST_PRIOR / 2)
     level_prior = float(np.exp(middle + psi(half_prior) - np.log(half_prior)))
     return Prior(level_prior, min(2 * half_prior, most), log_error)
@@ -137,6 +142,7 @@ def fit_prior(variance: Array, freedom: Array) -> Prior:
 
 def _trigamma_inverse(value: float) -> float:
     """x with trigamma(x) = value, by Newton's method on 1/trigamma (Smyth 2004, appendix)."""
+    # Smyth's start, from which the steps approach the solution from one side.
     x = 0.5 + 1 / value
     for _ in range(50):
         tri = float(polygamma(1, x))

@@ -22,6 +22,7 @@ def describe_change(row: Row) -> str:
     For latency the words are "longer" and "shorter".
     """
     up = row["ratio"] > 1
+    # Written as the size of a fall, an interval's ends change places.
     low, high = (row["low"] - 1, row["high"] - 1) if up else (1 - row["high"], 1 - row["low"])
     time = "latency" in str(row.get("metric", ""))
     word = ("longer" if up else "shorter") if time else ("faster" if up else "slower")

@@ -109,7 +109,9 @@ def effect_table(
     base = table["base_cell"]
     table["metric"] = metric
     table["median"], table["base_median"] = table["cell"].map(medians), base.map(medians)
+    # Too few runs for a fit: the ratio of medians, which has no interval.
     table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
+    # Measured by the same studies, so that drift met both alike.
     table["interleaved"] = (table["cell"].map(studies) == base.map(studies)).astype(bool)
     table["marks"] = table["cell"].map(_marks(frame))
     table["note"] = np.where(

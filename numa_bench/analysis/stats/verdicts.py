@@ -88,6 +88,7 @@ def judge_cells(
 
     `target` is the effect of interest, as a fraction.
     """
+    # Where a label has several cells, it does not say which one is meant.
     several = effects.groupby(["setting", "placement"])["cell"].transform("nunique") > 1
     verdicts = [
         _judge(row, bool(many), target)
@@ -109,6 +110,7 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     elif row["claimed"]:
         kind, text = EFFECT, f"{name} is {describe_change(row)}"
     elif row["detectable"] <= target:
+        # Only where the effect of interest would have been found is silence an answer.
         kind, text = NO_DIFFERENCE, describe_no_difference(row, name)
     else:
         advice = advise_repeats(needed, target)
@@ -216,6 +218,7 @@ def _claims_text(claims: list[Verdict], judged: int) -> str:
 
 
 def _nothing_text(none: list[Verdict]) -> str:
+    # The least sensitive comparison limits what the whole group can rule out.
     least = max(v.detectable or 0.0 for v in none)
     return f"No difference in {_counted(len(none))} with local; {describe_detectable(least)}."
 
@@ -223,6 +226,7 @@ def _nothing_text(none: list[Verdict]) -> str:
 def _short_text(short: list[Verdict], judged: int) -> str:
     needed = [v.repeats_needed for v in short]
     known = [n for n in needed if n is not None]
+    # Repeats are a setting of the whole study: the most demanding comparison decides.
     advice = (
         f"repeat with experiment.repeats={max(known)}"
         if known
