@@ -206,7 +206,7 @@ class Activity:
         # Of calls only the start is kept: a launch is over when its work is queued.
         if len(self.calls):
             starts.append(int(self.calls.start_ns.min()))
-            ends.append(int(self.calls.start_ns.max()))
+            ends.append(int(self.calls.start_ns.max()) + 1)  # a window excludes its end
         return (min(starts), max(ends)) if starts else (0, 0)
 
 

@@ -68,7 +68,6 @@ def choose_window(activity: Activity, name: str | None = None) -> Window:
         name = PROFILED if PROFILED in ranges.names else WHOLE
     if name == WHOLE:
         low, high = activity.span_ns()
-        # The last event may be an instant, and must be inside.
         return Window(WHOLE, unite_intervals(np.array([low]), np.array([high])), 1)
     if name not in ranges.names:
         known = ", ".join(sorted(ranges.names)[:12]) or "no NVTX ranges at all"
