@@ -36,12 +36,14 @@ def register_hydra() -> None:
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": resolve_study_dir,
         "sweep_dir": resolve_sweep_dir,
+        # A resumed study keeps Hydra's snapshot of its first start.
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "checked_uri": _checked_uri,
         "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
     for count in range(MAX_GPUS):
+        # A function binds `count`: a lambda here would see its last value.
         resolvers[f"if_gpu_count_gt_{count}"] = _more_gpus_than(count)
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -49,6 +49,7 @@ def guard_job(job: Callable[[], object], schema: type) -> None:
         if settings.mode is RunMode.MULTIRUN:
             where = f"job {settings.job.num} ({settings.job.override_dirname or 'no override'}): "
         print(f"error: {where}{format_error(error, schema)}", file=sys.stderr)
+        # joblib and submitit run jobs in processes in which run_app was not called.
         if os.getpid() != _app_process:
             raise
         _failures.append(error)
@@ -97,6 +98,7 @@ def _for_the_user(error: Exception) -> bool:
         return True
     # For experiment=null or ~a.0, Hydra itself raises TypeError or ValueError before any job.
     frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    # Hydra runs a job in run_job, and raises its error in JobReturn.return_value.
     return isinstance(error, (TypeError, ValueError)) and not frames & {"run_job", "return_value"}
 
 

@@ -66,8 +66,10 @@ def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
     saved = directory / RESOLVED_CONFIG
     if not saved.is_file():
         raise StoreError(f"{directory} cannot be resumed: it has no {RESOLVED_CONFIG}")
+    # The file has values without types; merging them into the schema checks them again.
     node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), OmegaConf.load(saved))
     assert isinstance(node, DictConfig)
+    # Hydra applied them to the default configuration; here they apply to the saved one.
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         key = override.key_or_group

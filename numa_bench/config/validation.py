@@ -195,6 +195,7 @@ def _parts(key: str, value: Any) -> list[Any]:
         return list(value)
     if isinstance(value, str):
         text = value.strip()
+        # ${oc.env:NAME,[0,1]} is a string even for its default, and [local] is no JSON.
         if text.startswith("["):
             try:
                 return list(json.loads(text))

@@ -113,6 +113,7 @@ def read_git_commit(project: Path) -> str | None:
     does not describe a package that happens to be installed inside it.
     """
     try:
+        # The prefix is empty only at the top of a work tree.
         if _read_git(project, "rev-parse", "--show-prefix") != "":
             return None
         return _read_git(project, "describe", "--always", "--dirty", "--abbrev=12")
@@ -137,6 +138,7 @@ def _driver_versions() -> tuple[str | None, str | None]:
     except Exception:  # noqa: BLE001 - NVML's exception classes exist only if pynvml does
         return None, None
     text = driver.decode() if isinstance(driver, bytes) else str(driver)
+    # NVML gives 1000 x major + 10 x minor.
     return text, f"{number // 1000}.{number % 1000 // 10}"
 
 

@@ -58,6 +58,7 @@ def find_affinity_node(nvml: Any, handle: Any, nodes: Sequence[NumaNode]) -> int
 def is_mig_enabled(nvml: Any, handle: Any) -> bool:
     """Whether a GPU is partitioned into MIG slices; False for GPUs without MIG."""
     try:
+        # (current, pending); the pending mode takes effect with the next reset.
         return bool(nvml.nvmlDeviceGetMigMode(handle)[0] == _MIG_ENABLED)
     except (nvml.NVMLError, AttributeError):
         return False
@@ -69,4 +70,5 @@ def _read_set(nvml: Any, query: Callable[[], Iterable[int]]) -> set[int]:
         words = list(query())
     except (nvml.NVMLError, AttributeError):
         return set()
+    # Bit b of word w stands for member 64 w + b (nvmlDeviceGetCpuAffinity).
     return {64 * i + bit for i, word in enumerate(words) for bit in range(64) if word >> bit & 1}

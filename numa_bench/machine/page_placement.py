@@ -113,6 +113,7 @@ def judge_placement(placement: Placement, observed: JsonDict) -> tuple[float | N
 
 def _judge_pages(placement: Placement, observed: JsonDict) -> tuple[float | None, str | None]:
     pages = {int(node): count for node, count in observed["pages"].items()}
+    # Missing pages count against the placement: they are not proven to be anywhere.
     total = sum(pages.values()) + (observed["pages_missing"] or 0)
     wanted = placement.memory_nodes
     if not wanted:
@@ -138,6 +139,7 @@ def _too_coarse(observed: JsonDict, pages: int) -> str:
     """A hint where an uneven spread comes from huge pages: the kernel interleaves whole ones."""
     if observed.get("transparent_hugepages") != "always" or not observed.get("huge_page_bytes"):
         return ""
+    # Two huge pages may be INTERLEAVE_TOLERANCE of the buffers at most.
     least = 2 * observed["huge_page_bytes"] / INTERLEAVE_TOLERANCE
     if pages * observed["page_bytes"] >= least:
         return ""
@@ -153,6 +155,7 @@ def _judge_policy(placement: Placement, observed: JsonDict) -> str | None:
     if mode is None or expected is None or not placement.memory_nodes:
         return None
     nodes = observed["policy_nodes"]
+    # Local allocation has an empty set of nodes (set_mempolicy(2)).
     wanted = [] if placement.policy == "local" else sorted(placement.memory_nodes)
     if mode in expected and nodes == wanted:
         return None
@@ -164,6 +167,7 @@ def _judge_policy(placement: Placement, observed: JsonDict) -> str | None:
 def _judge_cpus(placement: Placement, observed: JsonDict) -> str | None:
     if placement.numa_node is None or observed["cpus_allowed"] is None:
         return None
+    # A library may give its threads an affinity of their own, so all are asked.
     for allowed in {observed["cpus_allowed"], *observed["thread_cpus_allowed"]}:
         stray = set(parse_cpu_list(allowed)) - set(placement.cpus)
         if stray:
@@ -208,6 +212,7 @@ def _move_pages(number: int, address: int, nbytes: int) -> list[int]:
             *range(first + start * size, first + (start + n) * size, size)
         )
         status = (ctypes.c_int * n)()
+        # Process 0 is this one; nodes == NULL asks and moves nothing (move_pages(2)).
         code = libc.syscall(number, 0, ctypes.c_ulong(n), pages, None, status, 0)
         if code != 0:
             raise OSError(ctypes.get_errno(), "move_pages")
@@ -242,6 +247,7 @@ def _from_numa_maps(text: str, addresses: Sequence[int]) -> Counter[int]:
     wanted = {max((s for s, _ in starts if s <= a), default=None) for a in addresses}
     for begin, rest in starts:
         if begin in wanted:
+            # Counts are in pages of kernelpagesize_kB (numa(7)); here they become base pages.
             kilobytes = int(m[1]) if (m := re.search(r"kernelpagesize_kB=(\d+)", rest)) else 4
             for node, count in re.findall(r"\bN(\d+)=(\d+)", rest):
                 total[int(node)] += int(count) * kilobytes * 1024 // os.sysconf("SC_PAGE_SIZE")

@@ -82,9 +82,11 @@ class SystemSensors:
         try:
             each = psutil.cpu_times(percpu=True)
             times = [each[cpu] for cpu in self._cpus if cpu < len(each)] or each
+            # User and system; psutil's other fields are of ended children, and iowait.
             own = sum(self._worker.cpu_times()[:2]) if self._worker else 0.0
         except (psutil.Error, OSError, RuntimeError):
             return
+        # A CPU in iowait runs nothing, so it is free.
         idle = sum(t.idle + getattr(t, "iowait", 0.0) for t in times)
         steal = sum(getattr(t, "steal", 0.0) for t in times)
         total = sum(sum(t[:8]) for t in times)  # guest time is already included in user time
@@ -124,6 +126,7 @@ class ForeignProcesses:
             self._own = self._own_pids()
         self._seen = set(pids)
         others = pids - self._own
+        # One of the worker's numbers among NVML's proves that both count in the same namespace.
         self._same_numbers = self._same_numbers or others != pids
         if self._same_numbers:
             return len(others)
@@ -154,6 +157,7 @@ class GpuSensors:
         self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         on_host = is_host_pid_namespace() if on_host is None else on_host
         before = None
+        # Once the worker has opened the GPU, it may itself be among what is there.
         if not on_host and not uses_gpu(own_pids()):
             with contextlib.suppress(nvml.NVMLError):
                 before = self._pids()
@@ -165,6 +169,7 @@ class GpuSensors:
         queries: dict[str, Callable[[], float]] = {
             "sm_mhz": lambda: n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_SM),
             "memory_mhz": lambda: n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_MEM),
+            # NVML's units: milliwatts, and percent for utilisation.
             "power_w": lambda: n.nvmlDeviceGetPowerUsage(handle) / 1e3,
             "temperature_c": lambda: n.nvmlDeviceGetTemperature(handle, n.NVML_TEMPERATURE_GPU),
             "gpu_busy": lambda: n.nvmlDeviceGetUtilizationRates(handle).gpu / 100,

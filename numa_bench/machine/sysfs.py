@@ -218,6 +218,7 @@ def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
     )
     if total is None:
         raise tree.make_malformed_error(path, text, 'a line "MemTotal: N kB"')
+    # The kernel's "kB" are 1024 bytes.
     return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
 
 
@@ -234,10 +235,12 @@ def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
         base, levels = f"{CPUS}/cpu{cpu}/cache", {}
         for name in tree.list_names(base):
             level = tree.read_text(f"{base}/{name}/level") or ""
+            # Instruction caches hold no batches.
             if tree.read_text(f"{base}/{name}/type") in ("Data", "Unified") and len(level) == 1:
                 levels[level] = name
         if not levels:
             return None
+        # Levels are single digits, so the greatest text is the last level.
         last = f"{base}/{levels[max(levels)]}"
         # The kernel always writes K (drivers/base/cacheinfo.c).
         size = re.fullmatch(r"([0-9]{1,12})K", tree.read_text(f"{last}/size") or "")

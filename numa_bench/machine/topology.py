@@ -54,6 +54,7 @@ def read_topology(root: Path) -> Topology:
             and (tree.read_text(f"{PCI}/{name}/class") or "")[:4] == "0x03"
         ):
             addresses.append((_pci_key(name), name))
+    # Sorted as numbers, as nvidia-smi counts: as text, a domain of five digits sorts too early.
     gpus = (_with_sysfs(tree, Gpu(i, n, "", "", -1)) for i, (_, n) in enumerate(sorted(addresses)))
     source = "live" if root.resolve() == Path("/") else str(root)
     return Topology(nodes, tuple(gpus), offline, source, tuple(tree.notes))
@@ -118,6 +119,7 @@ def _with_sysfs(tree: Tree, gpu: Gpu) -> Gpu:
     """The GPU with the fields that sysfs has for its PCI device; the others are unchanged."""
     base = f"{PCI}/{gpu.pci_address}"
     vendor, device = (tree.read_text(f"{base}/{name}") for name in ("vendor", "device"))
+    # The kernel's file wins; NVML's affinity is for hosts where it does not name the node.
     node = _sysfs_node(tree, gpu)
     return replace(
         gpu,

@@ -19,6 +19,7 @@ def resolve_devices(
     """
     hardware = experiment.hardware
     wanted = parse_id_list(GPU_KEY, hardware.gpu_ids, words=None)
+    # gpu_ids=[] asks for no GPU, null for every visible one.
     if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
         if wanted:
             raise ConfigError(

@@ -105,8 +105,10 @@ class _Resolver:
             return [self._checked_cpu_node(word)]
         if word == "unbound":
             return [None]
+        # In a CPU study memory is near or far from the threads, so every CPU node has its turn.
         if word == "all" or self.gpu is None:
             return list(self.topology.cpu_nodes)
+        # The GPU's node may have no CPUs.
         local = self._nearest(self._known_home(NODES_KEY, word), self.topology.cpu_nodes)
         if word == "local":
             return [local]
@@ -119,6 +121,7 @@ class _Resolver:
         if self.memory_words is None:
             return self._default_memory(word, cpu_node)
         nodes = [node for item in self.memory_words for node in self._memory_nodes(item, cpu_node)]
+        # Interleave spreads one run over all its nodes; under the others each node is a run.
         if self.policy == "interleave":
             return [tuple(sorted(set(nodes)))]
         return [(node,) for node in nodes]
@@ -131,6 +134,7 @@ class _Resolver:
         if self.policy == "local":
             return [self._local_memory(cpu_node)]
         same = self._nearest(cpu_node, self.topology.memory_nodes)
+        # With a GPU, CPUs and memory move together; memory_nodes separates them.
         if self.gpu is not None or word == "local":
             return [(same,)]
         if word == "remote":
@@ -184,6 +188,7 @@ class _Resolver:
             return home
         node = self.topology.node(home)
         distances = node.distances if node else {}
+        # The lower number wins a tie, so that the plan does not depend on an order.
         return min(nodes, key=lambda other: (distances.get(other, UNREACHABLE), other))
 
     def _local_memory(self, home: int) -> tuple[int, ...]:
@@ -238,11 +243,13 @@ class _Resolver:
         memory_local = not memory or set(memory) <= near
         if self.gpu is None:
             return "local" if memory_local else "remote"
+        # With a GPU two distances count: from it to the CPUs, and from it to the memory.
         cpu_local = cpu_node is None or cpu_node == self._nearest(home, self.topology.cpu_nodes)
         if not memory and cpu_node is not None:
             memory_local = (
                 cpu_local  # memory is not bound: by default it is allocated where the CPU is
             )
+        # Only memory is bound, so it alone makes the label.
         if cpu_node is None:
             cpu_local = memory_local
         return {

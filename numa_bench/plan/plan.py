@@ -65,10 +65,12 @@ def estimate_run_s(run: RunSpec) -> float:
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time
+        # The window then ends when its minimum is reached.
         timed_s = min(timed_s, run.test.min_timed_s)
     window = run.test.warmup_budget_s + timed_s
     profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
     if records_separately(run):
+        # Two processes, each with a timeout of its own: one measures, one records.
         apart = STARTUP_S + compile_s + run.test.warmup_budget_s + profile_s
         measured = STARTUP_S + compile_s + window
         return min(run.test.timeout_s, measured) + min(run.test.timeout_s, apart)
@@ -95,6 +97,7 @@ def build_plan(
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
     profiler = profiler or Profiler("none", config.profiler)
+    # The order of tables; `_ordered` makes the order of runs from it.
     for gpu in resolve_devices(experiment, topology, visible):
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
@@ -114,6 +117,7 @@ def build_plan(
         runs=_ordered(list(cells.values()), experiment),
         output=config.output,
         profiler=profiler,
+        # Debug runs are no results, so no tracker gets them.
         tracking=TrackingConfig() if config.debug else config.tracking,
         order=experiment.order,
         order_seed=experiment.order_seed,
@@ -136,6 +140,7 @@ def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
         "warmup_samples": 1,
         "warmup_budget_s": 1.0,
     }
+    # A model's own values would win over the small ones.
     own: dict[str, Any] = dict.fromkeys(small)
     vits = [replace(vit, **own) for vit in experiment.vit_configs]
     return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
@@ -175,6 +180,7 @@ def resolve_vit(vit: ViTConfig) -> VitSpec:
     elif vit.dim_head is not None:
         heads = max(1, vit.dim // vit.dim_head)
     else:
+        # 64 per head, as in ViT-B (768 / 12), or the next larger size that divides dim.
         most = max(1, vit.dim // 64)
         heads = next(h for h in range(most, 0, -1) if vit.dim % h == 0)
     return VitSpec(
@@ -184,6 +190,7 @@ def resolve_vit(vit: ViTConfig) -> VitSpec:
         dim=vit.dim,
         heads=heads,
         dim_head=vit.dim_head or vit.dim // heads,
+        # The ratio of ViT (ViT-B: 768 and 3072).
         mlp_dim=vit.mlp_dim or 4 * vit.dim,
     )
 
@@ -197,6 +204,7 @@ def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec
     pool = test.memory_size_mb
     if pool is None:
         largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
+        # Twice the cache: of a ring that just exceeds it some would still be found there.
         pool = max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
     resolved = {
         "memory_size_mb": pool,
@@ -234,6 +242,7 @@ def make_run_id_prefix(spec: RunSpec) -> str:
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:
     """Every cell once per block, in seeded random order, so that drift is not mistaken for NUMA."""
+    # One generator for all blocks: more repeats append blocks and leave the first as they were.
     shuffle = random.Random(experiment.order_seed)
     runs: list[RunSpec] = []
     for repeat in range(experiment.repeats):

@@ -47,6 +47,7 @@ class Exporter:
         self._run_id, self._problem = run_id, None
         try:
             # Locked before this returns, so that the next worker cannot get the lock first.
+            # Shared: a tracker may hold it too. The worker asks for an exclusive one.
             held = self._lock.open("a+b")  # NFS requires read and write access for a lock
             fcntl.flock(held, fcntl.LOCK_SH)
         except OSError as error:
@@ -56,6 +57,7 @@ class Exporter:
         def work() -> None:
             with held:
                 try:
+                    # nsys' copy of the descriptor keeps the lock if this process dies.
                     export_sqlite(self._executable, report, target, pass_fds=(held.fileno(),))
                 except NsysError as error:
                     self._problem = str(error)

@@ -80,9 +80,11 @@ def _unshare_mounts() -> None:
     except PermissionError:
         _call("unshare", _CLONE_NEWNS | _CLONE_NEWUSER)
         # Map the user and group to themselves (user_namespaces(7)).
+        # setgroups must be denied before an unprivileged process may write gid_map.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    # Otherwise mounts may propagate to the parent namespace (mount_namespaces(7)).
     _mount("none", "/", _MS_REC | _MS_PRIVATE)
 
 

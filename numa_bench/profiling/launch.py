@@ -28,6 +28,7 @@ _NEEDED = (
     *("LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "CC", "CXX", "VIRTUAL_ENV", "CONDA_PREFIX"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUNBUFFERED", "PYTHONHASHSEED", RUN_TOKEN),
 )
+#: Recording starts with cudaProfilerStart; a range that never opens leaves no report.
 _CUDA_CAPTURE = ("--capture-range=cudaProfilerApi",)
 #: By default nsys ends the process when the range ends.
 _CAPTURE_END = "--capture-range-end=stop"
@@ -125,6 +126,7 @@ def build_nsys_argv(profiler: Profiler, spec: RunSpec, report: Path) -> list[str
         if spec.device.kind == "cuda":
             argv += _CUDA_CAPTURE
         else:
+            # The nvtx package registers its strings, by which nsys finds the range.
             argv += ["--capture-range=nvtx", f"--nvtx-capture={PROFILED_WINDOW}"]
         argv.append(_CAPTURE_END)
     # nsys expands %p, %q{NAME} and the like in the report's name.
@@ -151,6 +153,6 @@ def _tracing(config: ProfilerConfig, options: Sequence[str]) -> list[str]:
         f"--sample={config.sample}",
         f"--cpuctxsw={config.cpuctxsw}",
         "--cuda-graph-trace=node",  # otherwise kernels inside CUDA graphs are missing
-        "--force-overwrite=true",
+        "--force-overwrite=true",  # else a report beside an old one lands in TMPDIR
         *options,
     ]

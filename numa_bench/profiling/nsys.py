@@ -82,6 +82,7 @@ def knows_option(executable: str, option: str) -> bool:
             )
         except (OSError, subprocess.TimeoutExpired):
             return False
+    # The end of the word: other options may start with the same name.
     return re.search(rf"^\s*{re.escape(option)}(?![\w-])", result.stdout, re.MULTILINE) is not None
 
 
@@ -141,6 +142,7 @@ def _record_probe(
         _run(argv, env, timeout_s, ())
     except OSError as error:
         raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
+    # Exit code 0 does not mean that there is a report.
     if not report.is_file():
         raise NsysError(f"{executable} writes no report{explain_missing_report(tmp)}")
     return report
@@ -238,4 +240,5 @@ def _first_line(text: str) -> str:
 
 
 def _private_tmp() -> tempfile.TemporaryDirectory[str]:
+    # nsys keeps all its state in TMPDIR; a daemon that ends late may still write there.
     return tempfile.TemporaryDirectory(prefix="numa_bench-nsys-", ignore_cleanup_errors=True)

@@ -97,6 +97,7 @@ def find_report_problem(paths: RunPaths, tmp: Path) -> tuple[str, ...]:
 
 
 def _pairs(paths: RunPaths) -> tuple[tuple[Path, Path], ...]:
+    # The names of a recording process are free: a run that has one is never set aside.
     return (
         (paths.result, paths.nsys_result),
         (paths.stdout, paths.nsys_stdout),

@@ -59,6 +59,7 @@ def attempt_run(
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
+    # The worker watches the process whose number is in the token (worker/lifeline.py).
     context = RunContext(spec, settings, interrupts, f"{os.getpid()}-{uuid.uuid4().hex}")
     tail = ""
     try:
@@ -73,6 +74,7 @@ def attempt_run(
     ended, result = outcome.ended, outcome.result
     status, error_text = _classify(spec, outcome, tail, topology)
     warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
+    # A run that did not start has no profile; one that is there is of an earlier attempt.
     report = paths.report if ended.start_error is None and paths.report.is_file() else None
     trace = paths.trace if ended.start_error is None and paths.trace.is_file() else None
     monitor = outcome.monitor
@@ -116,9 +118,11 @@ def _measure(context: RunContext, paths: RunPaths, topology: Topology) -> Worker
         return replace(outcome, warnings=(*outcome.warnings, note))
     without = run_worker(context, paths, "measurement")
     if _classify(spec, without, "", topology)[0] in (Status.FAILED, Status.TIMEOUT):
+        # The first failure is the one to report, so its files are the ones to keep.
         put_back(paths)
         note = "profiler: the run failed under nsys, and without it too"
         return replace(outcome, warnings=(*outcome.warnings, note))
+    # It is of the process that failed, not of the one that measured.
     paths.report.unlink(missing_ok=True)
     note = f"profiler: the run failed under nsys ({error}); it was measured without it"
     return replace(without, warnings=(*without.warnings, note))
@@ -134,8 +138,10 @@ def _record_profile(
     spec = context.spec
     if context.interrupts.count:
         return _add_warnings(record, "profiler: interrupted before the run was recorded")
+    # If the study is killed while nsys records, the measurement is kept, and says so.
     store.add_record(mark_pending(record))
     paths = recording_paths(store.run_paths(spec.run_id))
+    # No monitor: its readings would replace those of the measurement.
     unwatched = replace(context, settings=replace(context.settings, monitor_interval_s=0.0))
     outcome = start_worker(unwatched, paths, "recording")
     result = outcome.result

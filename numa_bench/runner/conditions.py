@@ -71,8 +71,10 @@ def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:
     most: dict[int, float] = {}
     for run in runs:
         nodes = run.placement.memory_nodes
+        # `preferred` is left out: it uses other nodes when its own is full.
         if run.placement.policy in ("bind", "local", "interleave"):
             for node_id in nodes:
+                # Interleaved pages are spread evenly over the nodes.
                 most[node_id] = max(most.get(node_id, 0.0), needed_mb(run) / len(nodes))
     found = []
     for node_id, need in sorted(most.items()):
@@ -101,6 +103,8 @@ def _cpu_clock(root: Path) -> list[str]:
     if slow:
         governed = ", ".join(f"{name} on {count} CPUs" for name, count in sorted(slow.items()))
         found.append(f"CPU governor is {governed}; sudo cpupower frequency-set -g performance")
+    # Opposite senses: no_turbo=0 and boost=1 both mean that turbo is on (the kernel's
+    # admin-guide/pm/intel_pstate.rst and cpufreq.rst).
     turbo = {"intel_pstate/no_turbo": "0", "cpufreq/boost": "1"}
     for name, on in turbo.items():
         with contextlib.suppress(OSError):
@@ -145,6 +149,7 @@ def _gpu(nvml: Any, uuid: str) -> list[str]:
     except nvml.NVMLError as error:
         return [f"{uuid}: its state is unknown ({error})"]
     with contextlib.suppress(nvml.NVMLError):
+        # No worker runs yet, so every process on the GPU is another's.
         others = [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
         busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
         if others or busy > _BUSY_GPU:

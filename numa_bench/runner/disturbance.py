@@ -33,6 +33,7 @@ def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDic
             f"unsettled: stage times had not settled after {warmup['batches']} batches, "
             f"{warmup['seconds']:.1f} s"
         )
+    # Stage times, not latency: waiting in the pipeline's queue is not a disturbance.
     stages = [samples.get(name, ()) for name in ("h2d_ms", "compute_ms", "d2h_ms")]
     # Batches of a CUDA graph are not timed singly; its replays are.
     busy = list(samples.get("replay_ms", ())) or [sum(b) for b in zip(*stages, strict=True)]
@@ -59,6 +60,8 @@ def measure_trend(values: Sequence[float]) -> float:
     before, after = statistics.median(first), statistics.median(last)
     variance = 0.0
     for part, middle in ((first, before), (last, after)):
+        # 1.4826 makes it an estimate of sigma for normal values; 1.2533 is sqrt(pi / 2), by which a
+        # median's standard error exceeds a mean's.
         sigma = 1.4826 * statistics.median(abs(value - middle) for value in part)
         variance += (1.2533 * sigma) ** 2 / third
     if before <= 0 or abs(after - before) <= 3 * variance**0.5:
@@ -92,6 +95,7 @@ def find_monitor_warnings(summary: Summary | None, samples: int) -> list[str]:
         if 0 < now < best:
             found.append(f"pcie: the link ran at {unit}{now:.0f}; its maximum is {unit}{best:.0f}")
     found += _find_foreign_processes(summary)
+    # Medians: a burst in a single reading is no reason for a mark.
     if middle("cpu_foreign") > FOREIGN_CPU:
         found.append(
             f"foreign_cpu: other processes used {middle('cpu_foreign'):.0%} of the measured CPUs"

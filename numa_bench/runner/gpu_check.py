@@ -51,6 +51,7 @@ def check_gpus(
     if not gpus:
         return
     variables = os.environ if environ is None else environ
+    # All at once: a probe spends seconds in starting Python, torch and CUDA.
     with ThreadPoolExecutor(max_workers=min(8, len(gpus))) as pool:
         probes = list(pool.map(lambda device: run_probe(device, variables), gpus))
     for probe in probes:
@@ -79,6 +80,7 @@ def run_probe(device: DeviceSpec, environ: Mapping[str, str]) -> Probe:
             timeout=TIMEOUT_S,
             check=False,
         )
+        # Libraries may have printed something before the answer.
         answer = json.loads(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
         answer["error"] = f"no answer within {TIMEOUT_S:.0f} s; the driver may hang"
@@ -105,6 +107,7 @@ def explain_failure(probe: Probe, driver: str | None) -> str:
             f"{build} is built for CUDA {probe.cuda}, which needs driver {least} or later, this is "
             f"{driver}; {_suggest_install(probe, have)}"
         )
+    # CUDA needs the module nvidia-uvm; NVML, and so nvidia-smi, works without it.
     hint = ""
     if "unknown error" in (probe.error or "") or "initialization error" in (probe.error or ""):
         hint = "; is the kernel module nvidia-uvm loaded (sudo nvidia-modprobe -u -c=0)?"

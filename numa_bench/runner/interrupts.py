@@ -22,6 +22,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        # set_wakeup_fd needs a non-blocking descriptor; workers must not inherit either end.
         self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
         self._wakeup_before: int | None = None
@@ -30,6 +31,7 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             # The C handler writes to it at once; `_note` runs later, between two bytecodes.
             self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+            # nohup(1) starts programs with SIGHUP ignored.
             handled = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._note) for number in handled}
         return self

@@ -128,6 +128,7 @@ class Monitor:
 
     def _loop(self, pid: int) -> None:
         _move_away(self._spec.placement.cpus)
+        # Only after pinning: what follows reads files and starts NVML.
         pid = self._worker_pid(pid)
         begin = time.thread_time()
         # A simulated machine has no CPUs or memory to watch; those here only simulate it.
@@ -135,18 +136,21 @@ class Monitor:
         system = None if simulated else SystemSensors(self._spec.placement.cpus, pid)
         with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
             while not self._stop.is_set():
+                # Intervals are counted from start to start, as a reading may take 50 ms.
                 due = time.monotonic() + self._interval_s
                 reading = {} if system is None else system.read()
                 if gpu is not None:
                     reading.update(gpu.read())
                 self.times.append(time.monotonic())
                 self.readings.append(reading)
+                # Updated with each reading: a thread that hangs in the driver never gets further.
                 self._cpu_s = time.thread_time() - begin
                 self._stop.wait(max(0.0, due - time.monotonic()))
 
     def _worker_pid(self, pid: int) -> int:
         """The worker's process number; waits for `pid_file` if there is one."""
         while self._pid_file is not None and not self._stop.wait(_PID_POLL_S):
+            # Not written yet: the worker is still starting.
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return int(read_json(self._pid_file)["pid"])
         return pid
@@ -186,6 +190,7 @@ def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSen
         sensors = None
         if uuid is not None:
             try:
+                # nvmlInit and nvmlShutdown count, so others in this process may use NVML too.
                 nvml = stack.enter_context(open_nvml(module))
                 sensors = GpuSensors(nvml, uuid, lambda: _family(pid))
             except Exception as error:  # noqa: BLE001 - sensors must never fail a measurement

@@ -23,6 +23,7 @@ def numactl_argv(placement: Placement, numactl: str = "numactl") -> list[str]:
         return []
     argv = [numactl]
     if placement.by_cpu:
+        # --cpunodebind is refused for a node that has CPUs and no memory.
         argv.append(f"--physcpubind={format_cpu_list(placement.cpus)}")
     elif placement.numa_node is not None:
         argv.append(f"--cpunodebind={placement.numa_node}")
@@ -49,6 +50,7 @@ def check_binding(placements: Iterable[Placement]) -> None:
             [*argv, "true"], capture_output=True, text=True, errors="replace", check=False
         )
         if tried.returncode != 0:
+            # numactl prints some of its errors on stdout (`<9> is invalid`), with usage on stderr.
             raise MachineError(explain_refusal(argv, tried.stderr + tried.stdout))
 
 

@@ -9,6 +9,7 @@ from numa_bench.machine.hardware import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec, Status
 from numa_bench.runner.process import Ended
 
+#: Policies under which the kernel kills a process whose node is full, even if others have room.
 _BOUND = ("bind",)
 
 
@@ -43,6 +44,7 @@ def worker_outcome(ended: Ended, result: RunResult | None) -> tuple[Ended, tuple
     code = ended.returncode
     if code is None or ended.reason != "exited":
         return ended, ()
+    # As a Popen return code: minus the signal's number.
     if code > 128:
         return replace(ended, returncode=128 - code), ()
     if code == 1 and result is not None and result.status != Status.FAILED.value:
@@ -68,6 +70,7 @@ def _headline(
         return Status.TIMEOUT, f"stopped after timeout_s={limit}; raise it or measure less{hangs}"
     if ended.reason == "interrupted":
         return Status.INTERRUPTED, f"interrupted by the user{hangs}"
+    # Before the result: a checkpoint may have been written before the kill.
     if code is not None and code < 0:
         return Status.FAILED, _killed(spec, -code, ended.oom_kills, topology)
     if result is None:

@@ -77,10 +77,12 @@ def run_process(
 
     `started` is called with the process's number as soon as there is one.
     """
+    # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
     oom_before = _oom_kills()
     begin = time.monotonic()
     try:
         with stdout.open("wb") as out, stderr.open("wb") as err:
+            # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
             process = subprocess.Popen(
                 command.argv,
                 stdin=subprocess.DEVNULL,
@@ -105,6 +107,7 @@ def run_process(
         if command.nsys and _has_ended(process.pid):
             _wait_gone(list(_marked(command.token)))  # its daemon ends a little later
     finally:
+        # Also after an exception: nothing may go on beside the next measurement.
         returncode, leftovers = _end(process, command.token)
     return Ended(
         returncode=returncode,
@@ -126,6 +129,7 @@ def _wait(
     deadline = time.monotonic() + timeout_s
     with _pidfd(process.pid) as pidfd:
         # select() refuses to sleep for more than a few weeks.
+        # Without a pidfd the process must be polled.
         watched, longest = ([], _POLL_S) if pidfd is None else ([pidfd], 86400.0)
         while not _has_ended(process.pid):
             left = deadline - time.monotonic()
@@ -154,6 +158,7 @@ def _pidfd(pid: int) -> Iterator[int | None]:
 
 
 def _has_ended(pid: int) -> bool:
+    # WNOWAIT leaves the zombie there, so that its number stays taken (waitid(2)).
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -164,6 +169,7 @@ def _end(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list
     leftovers = kill_marked(token, but=process.pid)
     _signal_group(process.pid, signal.SIGKILL)  # processes that dropped the token
     try:
+        # Reaped only here: nothing is signalled by number any more.
         return process.wait(KILL_WAIT_S), leftovers
     except subprocess.TimeoutExpired:
         return None, leftovers
@@ -182,6 +188,7 @@ def kill_marked(token: str, but: int) -> list[str]:
     """
     names: dict[int, str] = {}
     clean_looks = 0
+    # The second clean look comes after the pause below, in which an exec() can finish.
     while clean_looks < (2 if names else 1):
         found = [p for p in _marked(token) if p.pid != but and p.pid not in names]
         clean_looks = 0 if found else clean_looks + 1
@@ -200,6 +207,7 @@ def _marked(token: str) -> Iterator[psutil.Process]:
     for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
+            # Other users' environments raise AccessDenied; their processes are not of this run.
             if process.environ().get(RUN_TOKEN) != token or pid == os.getpid():
                 continue
             if process.status() != psutil.STATUS_ZOMBIE:

@@ -27,6 +27,7 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
             f"{directory} already holds a study; finish it with resume_from={directory}, "
             "or choose another directory"
         )
+    # These settings change where results go, not what is measured.
     given = [o for o in overrides if not o.startswith(("resume_from=", "output.", "dry_run="))]
     try:
         recorded = {record["run_id"] for record in read_records(results)}
@@ -43,6 +44,7 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
 def resume_command(directory: Path) -> str:
     """The command that runs what is pending, quoted for Hydra's grammar and for the shell."""
     value = str(directory)
+    # Other characters may be syntax in Hydra's override grammar, so they are quoted.
     if re.search(r"[^\w./:-]", value):
         value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return shlex.join([*command_words("run"), f"resume_from={value}"])

@@ -55,6 +55,7 @@ def run_study(
             opened()
             if plan.debug:
                 store.remove_files()
+            # results.json is there before the first run: a study killed in it can be resumed.
             store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
             tracked = _run_plan(plan, topology, store, interrupts, reporter)
@@ -63,6 +64,7 @@ def run_study(
         # Printed when the bar has left the screen.
         rows = build_rows(plan.cells, plan.runs, store.records)
         print_results(rows, plan, closing_lines(plan, store, saved, tracked))
+    # Everything is stored and shown by now.
     if interrupted:
         raise KeyboardInterrupt
     counts = format_counts(store)
@@ -82,10 +84,12 @@ def _run_plan(
     reporter: Reporter,
 ) -> list[str]:
     """Run everything that is pending, and feed trackers; returns a line for each tracker."""
+    # Resuming is nothing else: the order of the plan, without the runs that need not run again.
     done = store.finished_runs()
     pending = [run for run in plan.runs if run.run_id not in done]
     start = _describe_start(topology, store, pending)
     _log_warnings(plan, start, store)
+    # Before the first run too: a study that is killed still says where it ran.
     _write_summary(plan, start, store, interrupts)
     feeder = _make_feeder(plan, store, interrupts)
     if plan.tracking.required:
@@ -130,6 +134,7 @@ def _run_pending(
         reporter.show_run_start(spec)
         record = measure(spec)
         store.add_record(record)
+        # Rarely waits: the worker did not measure before the previous export had ended.
         exporter.collect_export()
         reporter.show_run_end(record)
         feeder.feed_stored()
@@ -181,6 +186,7 @@ def _make_exporter(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Exp
     def store_outcome(run_id: str, problem: str | None) -> None:
         record = next(r for r in store.records if r["run_id"] == run_id)
         sqlite = store.relative_path(store.run_paths(run_id).sqlite)
+        # A new record, not a changed one: the store caches the text of each record object.
         store.replace_record(add_export(record, sqlite, problem))
 
     return Exporter(

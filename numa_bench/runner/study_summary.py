@@ -72,6 +72,7 @@ def build_summary(
             "note": plan.profiler.note,
         },
         "machine": start.environment,
+        # By id, as records name them: a study may have been resumed elsewhere.
         "environments": {**start.earlier, own_id: start.environment},
     }
 

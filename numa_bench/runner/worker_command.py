@@ -55,6 +55,7 @@ def worker_command(
     if spec.profile.kind == "torch":
         argv += ["--trace", str(paths.trace)]
     if not nsys:
+        # Only nsys gets a small environment: its report contains all of it.
         return Command(tuple(argv), env, token)
     argv += ["--started", str(paths.started)]
     return Command(
@@ -83,5 +84,6 @@ def gpu_environment(device: DeviceSpec, environ: Mapping[str, str]) -> dict[str,
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         env["CUDA_VISIBLE_DEVICES"] = device.gpu_uuid or str(device.gpu_id)
     else:
+        # Empty, not absent: unset means every GPU.
         env["CUDA_VISIBLE_DEVICES"] = ""
     return env

@@ -85,6 +85,7 @@ def start_worker(context: RunContext, paths: RunPaths, only: Only | None = None)
 
 def _ended_before_worker(spec: RunSpec, paths: RunPaths, outcome: WorkerOutcome) -> bool:
     ended = outcome.ended
+    # The worker writes `started` before it measures: without it the failure is of nsys.
     never_ran = ended.reason == "exited" and ended.returncode != 0 and not paths.started.is_file()
     return spec.profile.kind == "nsys" and ended.start_error is None and never_ran
 
@@ -117,6 +118,7 @@ def run_worker(context: RunContext, paths: RunPaths, only: Only | None = None) -
 
 def _run_command(context: RunContext, paths: RunPaths, command: Command) -> tuple[Ended, Monitor]:
     settings = context.settings
+    # Under nsys the process that is started is nsys; the worker writes its own number.
     found_by = paths.started if command.nsys else None
     monitor = Monitor(context.spec, paths.monitor, settings.monitor_interval_s, pid_file=found_by)
     with monitor:
@@ -129,6 +131,7 @@ def _run_command(context: RunContext, paths: RunPaths, command: Command) -> tupl
             interrupts=context.interrupts,
             started=monitor.start_sampling,
         )
+    # Written when the process has ended: no disk access beside a measurement.
     monitor.save_readings()
     return ended, monitor
 
@@ -170,6 +173,7 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
         return None, f"and its result cannot be read: {error}"
     if path == paths.spare_result:
         try:
+            # The study was not writable when the worker ended; it may be again.
             write_json(paths.result, result.to_dict(), indent=None)
             path.unlink()
         except OSError:
@@ -184,6 +188,7 @@ def read_last_lines(path: Path, count: int) -> str:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
+            # The cut may be in the middle of a character.
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""

@@ -74,6 +74,7 @@ class Feeder:
         """Log the rest while the user waits; returns a line for each tracker."""
         if not self._syncer.trackers:
             return []
+        # No measurement is waiting any more: every tracker gets another chance.
         self._failures.clear()
         if self._thread is not None:
             self._join(self._timeout_s)
@@ -83,6 +84,7 @@ class Feeder:
             # There may be many runs to log at once, hence a second more for each.
             self._join(self._timeout_s + self._missing_runs())
         lines = [self._line(tracker) for tracker in self._syncer.trackers]
+        # A tracker that still hangs must not be closed while the thread uses it.
         if not self._thread.is_alive():
             self._syncer.close_trackers()
         return lines

@@ -61,6 +61,7 @@ class Syncer:
             if seen["runs"].get(run.run_id) == run.fingerprint or time.monotonic() > until:
                 continue
             tracker.log_run(study, run)
+            # After each run, so that a sync that is killed continues where it ended.
             self._remember(study, tracker, run.run_id, run.fingerprint)
             logged += 1
         mark = _mark(study)
@@ -113,6 +114,7 @@ def known_place(directory: Path, name: str) -> str | None:
 
 
 def _slot(tracker: Tracker) -> str:
+    # A study may be logged to several servers; each has its own state.
     place = hashlib.sha256(tracker.target.encode()).hexdigest()[:8]
     return f"{tracker.name}-{place}"
 

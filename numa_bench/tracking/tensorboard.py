@@ -36,6 +36,7 @@ class TensorboardTracker:
             for name, value in run.metrics.items():
                 writer.add_scalar(name, value, 0, walltime=run.start_s)
             writer.add_text("status", "\n\n".join(f"{k}: {v}" for k, v in run.tags.items()))
+            # "." keeps them in the run's folder; by default they get one named after the time.
             writer.add_hparams(_hparams(run), dict(run.metrics), run_name=".")
 
     def log_study(self, study: StudyView) -> None:
@@ -65,6 +66,7 @@ class TensorboardTracker:
     def _writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
+        # Event files are only added to: the earlier events would be shown as well.
         shutil.rmtree(folder, ignore_errors=True)
         return SummaryWriter(str(folder))
 

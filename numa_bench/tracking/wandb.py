@@ -37,6 +37,7 @@ class WandbTracker:
     def log_run(self, study: StudyView, run: RunView) -> None:
         """See `Tracker.log_run`. The id is derived from the run, so it is resumed, not doubled."""
         with self._run(study, run.run_id, dict(run.params), list(_labels(run))) as active:
+            # W&B ignores a step below the last one, so all series are logged step by step.
             steps: dict[int, dict[str, float]] = {}
             for name, points in run.series.items():
                 for step, value in points:

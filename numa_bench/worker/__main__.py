@@ -52,6 +52,7 @@ class Files:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the worker's command line; return its exit code."""
     args = _parse_arguments(argv)
+    # The runner passes --started only under nsys.
     die_with_starter(under_profiler=args.started is not None)
     try:
         spec = RunSpec.from_dict(read_json(args.spec))
@@ -85,6 +86,7 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
             for part in run(spec, wait_for=files.wait_for, trace=files.trace):
                 parts.append(part)
                 if part.checkpoint:
+                    # What follows may end the process; the measurement is then on disk.
                     files.write_result(build_result(spec, parts))
         except Waived as reason:
             return build_result(spec, parts, Status.WAIVED, str(reason))
@@ -146,6 +148,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _versions() -> dict[str, str]:
+    # Not imported here: that import may be what failed.
     torch = sys.modules.get("torch")
     cuda = {"cuda": torch.version.cuda} if torch is not None and torch.version.cuda else {}
     return {"python": platform.python_version(), **package_versions(PACKAGES), **cuda}

@@ -48,11 +48,14 @@ class HostBuffer:
     ) -> None:
         count = math.prod(shape)
         self.nbytes = count * dtype.itemsize
+        # Python's default is MAP_SHARED, which the kernel backs with shmem: other huge page rules.
         self._map = mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if huge_pages:
             with contextlib.suppress(OSError, AttributeError):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
         self.tensor = torch.frombuffer(self._map, dtype=dtype, count=count).view(*shape)
+        # The kernel allocates a page when it is first touched, by the policy of the thread that
+        # touches it (set_mempolicy(2)); new threads inherit that of numactl.
         self.tensor.zero_()
         self.address = self.tensor.data_ptr()
         if registrar is not None:
@@ -82,6 +85,7 @@ class BatchRing:
         self.batches = max(least, math.ceil(nbytes / batch_bytes))
         shape = (self.batches, *batch_shape)
         self.buffer = HostBuffer(shape, dtype, registrar, huge_pages=huge_pages)
+        # Views are made once: to index a tensor for each batch is host time inside the window.
         self._rows = list(self.buffer.tensor.unbind(0))
         self._next = 0
 
@@ -124,6 +128,7 @@ class SamplePool(BatchRing):
         super().__init__(
             batch_shape, dtype, nbytes=nbytes, registrar=registrar, huge_pages=huge_pages
         )
+        # A generator of its own leaves torch's global one, which seeds the weights, untouched.
         self._fill(torch.Generator().manual_seed(seed))
 
     def _fill(self, generator: torch.Generator) -> None:

@@ -85,6 +85,7 @@ class CudaPipeline:
         self._outputs = outputs
         self._runtime = runtime
         batch = pool.first_batch()
+        # Operations of one stream run in order; only those of different streams can overlap.
         self._h2d, self._compute, self._d2h = (runtime.new_stream() for _ in range(3))
         self._slots = [
             _Slot(runtime.empty(tuple(batch.shape), batch.dtype), _Events(runtime.new_event))
@@ -98,9 +99,11 @@ class CudaPipeline:
         """See `Pipeline.run`. The host cannot watch the clock without waiting for the device, so
         the number of batches comes from the time per batch of the window before."""
         batches = self._count_batches(limits)
+        # Of more batches than that every `stride`-th is timed, spread over the whole window.
         stride = math.ceil(batches / MOST_TIMED)
         timed = self._timing_events(math.ceil(batches / stride))
         runtime, slots = self._runtime, self._slots
+        # Work from before the window must not take the device's time inside it.
         runtime.synchronize()
         with quiet_collector():
             marks.open_window()
@@ -112,6 +115,7 @@ class CudaPipeline:
                 else:
                     self._submit(slot, timed[index // stride], marks, timing=True)
             submitted = runtime.host_time()
+            # The profiler's range ends with the last submission, the wall time with the last copy.
             marks.close_window()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
@@ -177,6 +181,7 @@ class CudaPipeline:
         if not self._batch_s:
             return batches
         batches = max(batches, math.ceil(SPARE * limits.least_s / self._batch_s))
+        # The budget wins, but leaves enough batches for percentiles.
         if limits.budget_s < batches * self._batch_s:
             batches = min(batches, max(LEAST_BATCHES, int(limits.budget_s / self._batch_s)))
         return batches
@@ -189,6 +194,7 @@ class CudaPipeline:
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         if self.static_output:
+            # Inductor's graphs may now reuse the memory of the last output.
             self._runtime.mark_graph_step()
         output = self._runtime.call_model(self.model, batch)
         return self._runtime.clone(output) if self.static_output else output
@@ -199,6 +205,7 @@ class CudaPipeline:
         # count as the operation's on an idle stream.
         source, target = self.pool.next_batch(), self._outputs.next_batch()
         marks.push(STAGES[0])
+        # wait_event orders the streams on the device; the host does not wait.
         with runtime.use_stream(h2d):
             if slot.input_free is not None:
                 h2d.wait_event(slot.input_free)
@@ -220,6 +227,7 @@ class CudaPipeline:
             output = self._forward(slot.device_input)
             event.compute_end.record(compute)
         marks.pop()
+        # Held, as the allocator does not know that the D2H stream still reads it.
         slot.output = output
         marks.push(STAGES[2])
         with runtime.use_stream(d2h):
@@ -229,6 +237,7 @@ class CudaPipeline:
             runtime.copy(target, output)
             event.d2h_end.record(d2h)
         marks.pop()
+        # A no-op returns the slot's input itself, which is in use until its D2H copy has ended.
         no_op = output.data_ptr() == slot.device_input.data_ptr()
         # With one slot nothing may overlap: that is what synchronous means.
         serial = no_op or len(self._slots) == 1
@@ -254,6 +263,8 @@ class CudaPipeline:
                     start.record(stream)
                     submit()
                     end.record(stream)
+                # `holding` completes when the spin ends. If it has by now, operations ran while
+                # others were not queued yet: spin longer, or the gaps count.
                 late = holding.query()
             took_s = runtime.host_time() - begin
             runtime.synchronize()

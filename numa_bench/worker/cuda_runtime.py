@@ -16,6 +16,7 @@ import torch
 
 from numa_bench.errors import MachineError
 
+#: Not called yet: that initialises CUDA.
 _cudart: Any = torch.cuda.cudart
 #: Clock cycles a second that no GPU exceeds, so that a spin lasts at least as long as asked.
 _SPIN_HZ = 3e9
@@ -136,11 +137,13 @@ class TorchCuda:
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError(f"torch {torch.__version__} cannot use CUDA here")
+        # CUDA_VISIBLE_DEVICES leaves this process one GPU, which is always number 0.
         self.device = torch.device("cuda", 0)
         torch.cuda.set_device(self.device)
 
     def properties(self) -> DeviceProperties:
         """See `CudaRuntime.properties`."""
+        # torch writes the UUID without the prefix that NVML and CUDA_VISIBLE_DEVICES use.
         found = torch.cuda.get_device_properties(self.device)
         return DeviceProperties(
             found.name, f"GPU-{getattr(found, 'uuid', '')}", (found.major, found.minor)
@@ -167,6 +170,7 @@ class TorchCuda:
 
     def hold_stream(self, seconds: float) -> None:
         """See `CudaRuntime.hold_stream`. A spinning kernel, as nvbandwidth uses one."""
+        # Its unit is clock cycles of the GPU.
         torch.cuda._sleep(int(seconds * _SPIN_HZ))
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -175,6 +179,8 @@ class TorchCuda:
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         """See `CudaRuntime.copy`."""
+        # Asynchronous only as host memory is registered; pageable memory is staged by the driver
+        # (CUDA Runtime API, "API synchronization behavior").
         target.copy_(source, non_blocking=True)
 
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
@@ -226,6 +232,7 @@ class TorchCuda:
 
     def peak_memory_bytes(self) -> int:
         """See `CudaRuntime.peak_memory_bytes`."""
+        # What tensors occupied; the CUDA context and its libraries are not included.
         return torch.cuda.max_memory_allocated(self.device)
 
     def start_capture(self) -> None:

@@ -42,9 +42,11 @@ def prepare_device(spec: RunSpec) -> Device:
     Raises Waived when the device cannot do what the spec asks for, RuntimeError when it is not
     there.
     """
+    # The CPUs that numactl left to this process, not those of the machine.
     allowed = len(os.sched_getaffinity(0))
     threads = spec.test.cpu_threads or allowed
     torch.set_num_threads(threads)
+    # "high" permits TF32 in fp32 matrix products, "highest" forbids it.
     torch.set_float32_matmul_precision("high" if spec.test.precision == "tf32" else "highest")
     backend = current_backend()
     warnings: tuple[str, ...] = ()
@@ -60,8 +62,10 @@ def prepare_device(spec: RunSpec) -> Device:
         return Device(torch.device("cpu"), warnings=warnings)
     runtime: CudaRuntime = (backend.cuda_runtime or TorchCuda)()
     found = runtime.properties()
+    # NVML chose the GPU and CUDA opened it; both must mean the same one.
     if spec.device.gpu_uuid not in (None, found.uuid):
         raise RuntimeError(f"asked for GPU {spec.device.gpu_uuid}, torch sees {found.uuid}")
+    # Ampere (8.0) is the first architecture with TF32 and bf16 tensor cores.
     if spec.test.precision in ("tf32", "bf16") and found.capability < (8, 0):
         major, minor = found.capability
         raise Waived(f"{spec.test.precision} needs compute capability 8.0, this is {major}.{minor}")

@@ -35,6 +35,7 @@ class GraphPipeline(CudaPipeline):
     ) -> None:
         super().__init__(model, pool, outputs, depth, runtime, static_output=False)
         self._stream = runtime.new_stream()
+        # A multiple of the depth: every replay starts with slot 0, as the capture did.
         self._steps = depth * math.ceil(min(pool.batches, MOST_STEPS) / depth)
         self._replay: Callable[[], None] | None = None
         self._end = (0, 0)
@@ -45,6 +46,7 @@ class GraphPipeline(CudaPipeline):
         if self._replay is None:
             super().run(Limits(_EAGER_BATCHES))
             self._replay = self._capture()
+            # Replays take another time per batch than the eager batches.
             self._batch_s = None
         replays = math.ceil(self._count_batches(limits) / self._steps)
         stride = math.ceil(replays / MOST_TIMED)
@@ -96,11 +98,14 @@ class GraphPipeline(CudaPipeline):
         def submit() -> None:
             fork.record(self._stream)
             streams: tuple[Any, ...] = (self._h2d, self._compute, self._d2h)
+            # A stream joins a capture by waiting for an event of the capturing stream (CUDA C++
+            # Programming Guide, "Cross-stream Dependencies and Events").
             for stream in streams:
                 stream.wait_event(fork)
             for index in range(self._steps):
                 slot = slots[index % len(slots)]
                 self._submit(slot, slot.events, NO_MARKS, timing=False)
+            # Every stream must be joined again before the capture ends, or CUDA refuses the graph.
             for slot in slots:
                 for event in (slot.events.h2d_end, slot.events.compute_end, slot.events.d2h_end):
                     self._stream.wait_event(event)

@@ -33,6 +33,7 @@ def die_with_starter(*, under_profiler: bool) -> None:
             _watch(known)
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # A starter that died before the call sends no signal any more.
     if known is not None and os.getppid() != known:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -50,6 +51,8 @@ def wait_for_lock(path: Path) -> float:
     """
     begin = time.monotonic()
     try:
+        # Open for writing, which NFS requires for LOCK_EX (flock(2)). Closing the file releases the
+        # lock again: this process waits for it and does not keep it.
         with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # nothing to wait for, or a file system without locks
@@ -67,6 +70,7 @@ def _watch(pid: int) -> None:
         return
 
     def wait() -> None:
+        # A pidfd is readable when its process has ended (pidfd_open(2)).
         select.select([pidfd], [], [])
         os.kill(os.getpid(), signal.SIGTERM)
 

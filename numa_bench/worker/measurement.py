@@ -78,7 +78,7 @@ def measure_run(
         compiled, compile_warnings = compile_model(spec, model)
         yield Part(warnings=(*warnings, *compile_warnings))
         pipeline = make_pipeline(spec, compiled, device)
-        _require_page_locations(spec, pipeline)
+        _require_page_locations(spec, pipeline)  # before a measurement that could not count
         if wait_for is not None:
             yield Part(observed={"waited_s": wait_for_lock(wait_for)})
         yield from _run_first(spec, pipeline)
@@ -89,7 +89,7 @@ def measure_run(
             yield part
         yield _check(spec, model, device, pipeline)
         yield Part(warnings=find_skipped_graphs(spec))
-        yield _observe(spec, pipeline)
+        yield _observe(spec, pipeline)  # last: the kernel may have moved pages while batches ran
         if spec.profile.kind != "none":
             yield Part(checkpoint=True)
             yield _profile(spec, pipeline, recorder, throughput)
@@ -186,7 +186,7 @@ def _measure_windows(
         device.runtime.reset_peak_memory()  # the check's plain forward is not the pipeline's
     yield _warm_up(spec, pipeline, recorder)
     limits = Limits(-(-test.num_samples // test.batch_size), test.time_budget_s, test.min_timed_s)
-    begin = time.monotonic()
+    begin = time.monotonic()  # the monitor's clock, by which its readings are selected
     with recorder.mark_range(TIMED_WINDOW):
         window = pipeline.run(limits, recorder.marks)
     end = time.monotonic()

@@ -100,6 +100,7 @@ def _stages(window: Window) -> tuple[Sequence[float], ...]:
 
 def _stage_sums(window: Window, alone: StageTimes | None) -> tuple[float, ...]:
     """Milliseconds that each stage takes for all batches of the window, run by itself."""
+    # The mean of times inside a window gives their sum; of few times alone the median is steadier.
     if alone is None:
         return tuple(window.batches * statistics.fmean(times) for times in _stages(window))
     medians = map(statistics.median, (alone.h2d, alone.compute, alone.d2h))
@@ -112,4 +113,5 @@ def _busiest_fraction(window: Window, alone: StageTimes | None) -> float:
 
 def _gb_per_s(batch_bytes: int, times_ms: Sequence[float]) -> float | None:
     total = sum(times_ms)
+    # Bytes per millisecond over 1e6 are GB/s, with 1 GB = 1e9 bytes.
     return batch_bytes * len(times_ms) / (total * 1e6) if total > 0 else None

@@ -17,6 +17,7 @@ from numa_bench.records import RunSpec
 
 DTYPES = {
     "fp32": torch.float32,
+    # TF32 is a mode of matrix products; tensors stay fp32.
     "tf32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
@@ -86,6 +87,8 @@ class SdpaAttention(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """One attention layer."""
         batch, tokens, _ = x.shape
+        # to_qkv's output is query, key and value, each heads x dim_head. vit-pytorch scales by
+        # dim_head ** -0.5, which is also the default of scaled_dot_product_attention.
         qkv = self.to_qkv(self.norm(x)).view(batch, tokens, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
@@ -95,6 +98,7 @@ class SdpaAttention(torch.nn.Module):
 
 def _use_sdpa(model: Any) -> None:
     for layer in model.transformer.layers:
+        # A layer of vit-pytorch's Transformer is [attention, feed-forward].
         layer[0] = SdpaAttention(layer[0])
 
 
@@ -136,6 +140,7 @@ def prove_compiled() -> None:
     """Raise RuntimeError when torch.compile was called but nothing was compiled."""
     from torch._dynamo.utils import counters
 
+    # torch.compile returns a callable in any case; only a captured graph proves that it worked.
     if not counters["stats"]["unique_graphs"]:
         blame = [n for n in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE") if os.environ.get(n)]
         why = f"{blame[0]} is set" if blame else "no graph was captured"

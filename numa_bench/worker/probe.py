@@ -46,4 +46,5 @@ def probe_gpu(*, capture: bool = False) -> dict[str, Any]:
 
 if __name__ == "__main__":
     print(json.dumps(probe_gpu(capture="--capture" in sys.argv[1:])))
+    # 0 even if CUDA failed: the failure is in the answer. Any other code means there is none.
     sys.exit(0)

@@ -99,10 +99,12 @@ class NsysRecorder(Recorder):
     """
 
     def __init__(self, profile: ProfileSpec, runtime: CudaRuntime | None) -> None:
+        # Not torch.cuda.nvtx, which raises in torch's CPU build.
         import nvtx
 
         self._push: Callable[[str], object] = nvtx.push_range
         self._pop: Callable[[], object] = nvtx.pop_range
+        # Only a window has a capture range that CUDA must open.
         self._runtime = runtime if profile.capture == "window" else None
         if profile.capture == "run":
             self.marks = RangeMarks(self._push, self._pop, None)
@@ -120,6 +122,7 @@ class NsysRecorder(Recorder):
     def record_window(self) -> Iterator[Marks]:
         """See `Recorder.record_window`. On the CPU the window's range starts nsys' recording."""
         if self._runtime is not None:
+            # Work that is still queued would be recorded as part of the window.
             self._runtime.synchronize()
             self._runtime.start_capture()
         try:
@@ -140,6 +143,7 @@ class TorchRecorder(Recorder):
         from torch.profiler import ProfilerActivity, profile
 
         self._path = path
+        # Open ranges, innermost last: record_function closes by object, the marks by order.
         self._open: list[Any] = []
         self._activities = [ProfilerActivity.CPU]
         if runtime is not None and runtime.device.type == "cuda":

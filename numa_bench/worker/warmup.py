@@ -36,6 +36,7 @@ def warm_up(
     slots. `least_s` and `budget_s` are seconds; one batch may overrun the budget.
     """
     block = max(LEAST_BLOCK, depth, math.ceil(least_samples / batch_size / 2))
+    # With no minimum time (the CPU's default) blocks are counted in batches alone.
     block_s = min(BLOCK_S, least_s)
     done = Window()
     medians: list[float] = []
@@ -44,6 +45,7 @@ def warm_up(
         while not settled and done.wall_s < budget_s:
             window = pipeline.run(Limits(block, budget_s - done.wall_s, block_s))
             done.extend(window)
+            # The median of a block that the budget cut short is not compared.
             if window.batches >= block:
                 medians.append(statistics.median(window.busy_ms()))
             enough = done.batches * batch_size >= least_samples and done.wall_s >= least_s
