@@ -292,7 +292,7 @@ def make_plan(
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
     from numa_bench.config.hydra_app import run_app
-    from numa_bench.runner import attempt, study
+    from numa_bench.runner import study, worker_run
 
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
@@ -306,7 +306,7 @@ def drive(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN if args.nohup else signal.SIG_DFL)
     names = model_names(len(args.behaviours))
     command = fake_command(dict(zip(names, args.behaviours, strict=True)))
-    mock.patch.object(attempt, "worker_command", command).start()
+    mock.patch.object(worker_run, "worker_command", command).start()
     plan = make_plan(names, grace_s=args.grace_s)
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 
