@@ -15,6 +15,13 @@ from tests.e2e import in_process
 Line = Callable[[str], tuple[int, str, str]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_models() -> Iterator[None]:
+    """Free the models, which take gigabytes, for the tests that follow in this process."""
+    yield
+    in_process.forget_models()
+
+
 @pytest.fixture
 def line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -151,4 +151,10 @@ def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[st
     return _compiled[key]
 
 
+def forget_models() -> None:
+    """Free the models that were made once for all runs of a module."""
+    _models.clear()
+    _compiled.clear()
+
+
 _measure_cost = functools.cache(model_cost.measure_cost)
