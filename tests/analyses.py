@@ -17,7 +17,7 @@ from numa_bench.analysis.report.files import Report, write_report
 from numa_bench.analysis.stats.compare import compare_studies
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.config.schema import ViTConfig
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine
 from tests.fake_scenarios import HOSTILE, desktop, experiment, models, one_gpu, server8

@@ -24,7 +24,7 @@ from numa_bench.config.loading import load_config
 from numa_bench.config.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling import nsys
 from tests.machines import laptop

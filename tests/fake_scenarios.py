@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, TestConfig, ViTConfig
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine, Noise
 from tests.fake_study import Scenario, again, write_study

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from unittest import mock
 
 from numa_bench.jsonio import read_json, write_json
-from numa_bench.machine.hardware import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec
 from numa_bench.worker.lifeline import die_with_starter, write_started
 
@@ -252,7 +252,7 @@ def fake_argv(behaviour: str, paths: RunPaths) -> tuple[str, ...]:
 
 def fake_command(behaviours: dict[str, str]) -> Callable[..., Command]:
     """What to put in place of `attempt.worker_command`: a model's name chooses the behaviour."""
-    from numa_bench.runner.worker_command import worker_command
+    from numa_bench.runner.command import worker_command
 
     def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
         real = worker_command(spec, paths, *rest)

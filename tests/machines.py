@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numa_bench.machine.hardware import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 
 GIB = 2**30
 MIB = 2**20

@@ -176,7 +176,7 @@ def test_the_analysis_reads_files_only() -> None:
         if module.startswith("numa_bench.analysis")
         for name in imported_anywhere(path) & set(MODULES)
         if room_of(name) not in ("analysis", "ground", "config")
-        and name != "numa_bench.machine.hardware"
+        and name != "numa_bench.machine.model"
     ]
 
     assert wrong == []

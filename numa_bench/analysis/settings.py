@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis.read.runs import Filters
-from numa_bench.config.field_docs import documented_field, format_help, to_typed_config
+from numa_bench.config.settings import documented_field, format_help, to_typed_config
 from numa_bench.errors import ConfigError
 
 

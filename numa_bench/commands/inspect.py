@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from numa_bench.analysis.profiles.inspection import Inspection, inspect_report
-from numa_bench.analysis.profiles.run_link import parse_link
+from numa_bench.analysis.profiles.pcie import parse_link
 from numa_bench.errors import NumaBenchError, ReportError
 from numa_bench.pcie import Link
 from numa_bench.profiling.nsys import export_report

@@ -16,10 +16,10 @@ from numa_bench.config.overrides import find_touched_models, rewrite_command_lin
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.launch import check_cuda_recording, find_profiler
+from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.resume import check_directory
-from numa_bench.runner.worker_command import gpu_environment
 
 
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="config")

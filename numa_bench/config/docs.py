@@ -5,8 +5,8 @@ Update the page: python -m numa_bench.config.docs > docs/configuration.md
 
 from __future__ import annotations
 
-from numa_bench.config.field_docs import list_settings
 from numa_bench.config.schema import RunnerConfig, ViTConfig
+from numa_bench.config.settings import list_settings
 
 _HEAD = """# Configuration
 

@@ -19,7 +19,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from numa_bench.config.field_docs import UNSET, list_keys, list_settings
+from numa_bench.config.settings import UNSET, list_keys, list_settings
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
 MODELS = "experiment.vit_configs"

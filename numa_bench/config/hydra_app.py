@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
 from numa_bench.config.checks import check_name
-from numa_bench.config.field_docs import format_help
 from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
+from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
 from numa_bench.study_files import RESULTS
 from numa_bench.versions import PROJECT

@@ -11,11 +11,11 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config.field_docs import to_typed_config
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology, select_visible_gpus
 from numa_bench.study_files import RESOLVED_CONFIG
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Optional
 
-from numa_bench.config.field_docs import documented_field
+from numa_bench.config.settings import documented_field
 
 PROGRESS = ("auto", "bar", "plain")
 PROFILERS = ("auto", "nsys", "torch", "none")

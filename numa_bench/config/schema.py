@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, List, Optional, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from numa_bench.config.field_docs import documented_field
 from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
+from numa_bench.config.settings import documented_field
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.records import JsonDict

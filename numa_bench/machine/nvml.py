@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.hardware import NumaNode
+from numa_bench.machine.model import NumaNode
 
 #: Sizes of NVML's sets in words of 64 bits: 1024 nodes (the kernel's most, NODES_SHIFT 10) and 8192
 #: CPUs (its most on x86-64, NR_CPUS).

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from numa_bench.errors import MachineError
-from numa_bench.machine.hardware import NumaNode
+from numa_bench.machine.model import NumaNode
 
 NODES = "sys/devices/system/node"
 CPUS = "sys/devices/system/cpu"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.hardware import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.machine.nvml import find_affinity_node, is_mig_enabled
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 

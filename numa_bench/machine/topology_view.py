@@ -15,7 +15,7 @@ from rich.table import Table
 
 from numa_bench.errors import NumaBenchError
 from numa_bench.invocation import command_text
-from numa_bench.machine.hardware import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.machine.sysfs import format_cpu_list
 from numa_bench.machine.topology import discover_topology, read_topology
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig
 from numa_bench.config.validation import parse_id_list
 from numa_bench.errors import ConfigError, MachineError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 
 GPU_KEY = "experiment.hardware.gpu_ids"
 

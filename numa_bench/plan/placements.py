@@ -9,7 +9,7 @@ from __future__ import annotations
 from numa_bench.config.schema import HardwareConfig
 from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, IdList, parse_id_list
 from numa_bench.errors import ConfigError
-from numa_bench.machine.hardware import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.records import Placement
 
 NODES_KEY = "experiment.hardware.numa_nodes"

@@ -12,7 +12,7 @@ from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, Tracki
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig, TestConfig, ViTConfig
 from numa_bench.config.validation import merge_test_settings
 from numa_bench.errors import ConfigError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.launch import Profiler

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import RunSpec
 from numa_bench.workload import ELEMENT_BYTES, copy_bytes

@@ -17,7 +17,7 @@ from typing import Any
 from numa_bench.errors import MachineError
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import DeviceSpec
-from numa_bench.runner.worker_command import gpu_environment
+from numa_bench.runner.command import gpu_environment
 
 #: Starting CUDA on a server with many GPUs takes some seconds; a driver that hangs takes for ever.
 TIMEOUT_S = 120.0

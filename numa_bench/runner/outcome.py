@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from numa_bench.machine.hardware import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import RunResult, RunSpec, Status
 from numa_bench.runner.process import Ended
 

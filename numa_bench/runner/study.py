@@ -10,7 +10,7 @@ from pathlib import Path
 
 from numa_bench.errors import StudyFailed
 from numa_bench.machine.environment import describe_environment
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import Record, RunSpec

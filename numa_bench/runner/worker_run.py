@@ -13,11 +13,11 @@ from numa_bench.jsonio import read_json, write_json
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import find_report_problem
 from numa_bench.records import RunResult, RunSpec
+from numa_bench.runner.command import Only, worker_command
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.outcome import worker_outcome
 from numa_bench.runner.process import Command, Ended, run_process
-from numa_bench.runner.worker_command import Only, worker_command
 from numa_bench.study_files import RunPaths
 
 logger = logging.getLogger("numa_bench")

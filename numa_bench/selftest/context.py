@@ -10,7 +10,7 @@ import torch
 
 from numa_bench.config.schema import ExperimentConfig, TestConfig, ViTConfig
 from numa_bench.machine.backend import Backend
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors
 from numa_bench.pcie import Link, make_link

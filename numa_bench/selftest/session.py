@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from numa_bench.config.schema import HardwareConfig
 from numa_bench.errors import ConfigError, MachineError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import select_visible_gpus
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import DeviceSpec, JsonDict, Placement

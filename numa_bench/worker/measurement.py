@@ -34,7 +34,7 @@ from numa_bench.worker.models import (
 )
 from numa_bench.worker.output_checks import check_output
 from numa_bench.worker.pipeline import CpuPipeline, Limits, Model, Pipeline
-from numa_bench.worker.profiler_ranges import Recorder, make_recorder
+from numa_bench.worker.recorder import Recorder, make_recorder
 from numa_bench.worker.warmup import warm_up
 from numa_bench.workload import copy_bytes, input_shape, output_shape
 

@@ -20,7 +20,7 @@ import torch
 
 from numa_bench.records import STAGES
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
-from numa_bench.worker.profiler_ranges import NO_MARKS, Marks
+from numa_bench.worker.recorder import NO_MARKS, Marks
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.analysis.profiles.run_link import find_run_link, parse_link
+from numa_bench.analysis.profiles.pcie import find_run_link, parse_link
 from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
 from numa_bench.pcie import GENERATIONS

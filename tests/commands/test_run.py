@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from numa_bench.config.field_docs import list_keys, list_settings
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.settings import list_keys, list_settings
 from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree

@@ -16,14 +16,14 @@ from numa_bench.config.loading import discover_machine, load_config, save_resolv
 from numa_bench.config.overrides import to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StudyFailed
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.launch import find_profiler
 from numa_bench.records import RunSpec
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.process import Command, Ended
 from numa_bench.runner.study import run_study
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RESULTS
 from numa_bench.tracking.factory import make_trackers

@@ -26,9 +26,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from numa_bench.records import DeviceSpec, RunSpec
+from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
-from numa_bench.runner.worker_command import gpu_environment
 from numa_bench.versions import package_versions
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement, models

@@ -13,7 +13,7 @@ from numa_bench.machine.environment import (
     hash_environment,
     read_git_commit,
 )
-from numa_bench.machine.hardware import Gpu, NumaNode, Topology
+from numa_bench.machine.model import Gpu, NumaNode, Topology
 from tests.fake_sysfs import write
 
 TOPOLOGY = Topology(

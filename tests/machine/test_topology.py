@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numa_bench.errors import MachineError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import (
     discover_topology,
     format_cpu_list,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from numa_bench.config.schema import HardwareConfig
-from numa_bench.machine.hardware import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.machine.topology import parse_cpu_list, read_topology
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement

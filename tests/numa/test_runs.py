@@ -14,7 +14,7 @@ from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.machine.topology import format_cpu_list
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec
-from numa_bench.runner.worker_command import worker_command
+from numa_bench.runner.command import worker_command
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, run_cli
 from tests.specs import make_spec

@@ -8,7 +8,7 @@ import pytest
 
 from numa_bench.config.schema import POLICIES, HardwareConfig
 from numa_bench.errors import ConfigError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import Placement
 from tests.machines import (

@@ -20,7 +20,7 @@ from numa_bench.config.schema import (
     ViTConfig,
 )
 from numa_bench.errors import ConfigError
-from numa_bench.machine.hardware import Gpu, Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import resolve_devices
 from numa_bench.plan.plan import (
     Plan,

@@ -20,9 +20,9 @@ from numa_bench.profiling.launch import (
 )
 from numa_bench.profiling.nsys import NsysError
 from numa_bench.records import RUN_TOKEN, Placement, ProfileSpec, RunResult
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.outcome import worker_outcome
 from numa_bench.runner.process import Ended
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from tests.specs import make_spec
 

@@ -27,9 +27,9 @@ from numa_bench.profiling.hiding import can_hide
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.nsys import NsysError
 from numa_bench.records import JsonDict, RunSpec
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.process import Command
 from numa_bench.runner.study import run_study
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RunPaths
 from tests.conftest import NSYS, PROJECT, RUNNER

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from numa_bench.machine.hardware import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
 from numa_bench.runner import conditions
 from numa_bench.runner.conditions import check_conditions, needed_mb, node_memory

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from numa_bench.machine.hardware import NumaNode, Topology
+from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import Placement, RunResult, RunSpec, Status
 from numa_bench.runner.outcome import classify_outcome
 from numa_bench.runner.process import Ended

@@ -21,9 +21,9 @@ import pytest
 from numa_bench.jsonio import read_json
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner import process as executor
+from numa_bench.runner.command import worker_environment
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.process import Command, Ended, run_process
-from numa_bench.runner.worker_command import worker_environment
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.fake_worker import (

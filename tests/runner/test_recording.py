@@ -22,8 +22,8 @@ from numa_bench.plan.plan import Plan, estimate_run_s
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.study import run_study
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from tests.fake_worker import TOPOLOGY, make_plan
 

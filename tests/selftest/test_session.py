@@ -7,7 +7,7 @@ import json
 import pytest
 
 from numa_bench.errors import ConfigError, MachineError
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from numa_bench.records import DeviceSpec
 from numa_bench.selftest import session as session_module
 from numa_bench.selftest.session import (

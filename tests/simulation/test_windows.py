@@ -11,7 +11,7 @@ import torch
 
 from numa_bench.worker.cuda_runtime import TorchCuda
 from numa_bench.worker.pipeline import Limits
-from numa_bench.worker.profiler_ranges import NoMarks
+from numa_bench.worker.recorder import NoMarks
 from numa_bench.worker.warmup import warm_up
 from tests.simulation.engines import TimedEvent
 from tests.simulation.links import Links

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
 from numa_bench.worker.metrics import compute_percentile, overlap_efficiency, window_metrics
 from numa_bench.worker.pipeline import CpuPipeline, Limits, Window
-from numa_bench.worker.profiler_ranges import NoMarks
+from numa_bench.worker.recorder import NoMarks
 
 SHAPE = (2, 3, 8, 8)
 

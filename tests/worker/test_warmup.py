@@ -9,7 +9,7 @@ import torch
 
 from numa_bench.worker.buffers import HostBuffer, SamplePool
 from numa_bench.worker.pipeline import Limits, StageTimes, Window
-from numa_bench.worker.profiler_ranges import NO_MARKS, Marks
+from numa_bench.worker.recorder import NO_MARKS, Marks
 from numa_bench.worker.warmup import has_settled, warm_up
 
 

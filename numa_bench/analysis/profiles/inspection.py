@@ -14,7 +14,7 @@ from numa_bench.analysis.profiles.activity import Activity
 from numa_bench.analysis.profiles.measure import measure_activity
 from numa_bench.analysis.profiles.metrics import ProfileMetrics
 from numa_bench.analysis.profiles.nsys_export import read_sqlite
-from numa_bench.analysis.profiles.run_link import find_run_link
+from numa_bench.analysis.profiles.pcie import find_run_link
 from numa_bench.analysis.profiles.windows import Window, choose_window
 from numa_bench.errors import ReportError
 from numa_bench.pcie import Link

@@ -13,9 +13,9 @@ from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.profiling.launch import Profiler, find_profiler
 from numa_bench.records import ProfileSpec, RunSpec
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.process import run_process
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.runner.worker_run import read_result
 from numa_bench.selftest.checks import Check, Figure, Limit, Waived
 from numa_bench.selftest.context import NO_OP, Context

@@ -23,7 +23,7 @@ from numa_bench.analysis.plots import machine as plots_machine
 from numa_bench.analysis.plots import shape as plots_shape
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.report.figures import draw_figures
-from numa_bench.machine.hardware import Topology
+from numa_bench.machine.model import Topology
 from tests import machines
 from tests.analyses import KINDS, analysed
 from tests.fake_scenarios import server8

@@ -13,8 +13,8 @@ import pytest
 from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
+from numa_bench.runner.command import worker_command
 from numa_bench.runner.process import Command
-from numa_bench.runner.worker_command import worker_command
 from numa_bench.store import StudyStore
 from numa_bench.versions import PROJECT
 from tests.specs import make_spec

@@ -24,7 +24,7 @@ from numa_bench.records import RUN_TOKEN, STAGES, Placement, ProfileSpec, RunRes
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement
 from numa_bench.worker.lifeline import wait_for_lock
-from numa_bench.worker.profiler_ranges import NO_MARKS, TorchRecorder
+from numa_bench.worker.recorder import NO_MARKS, TorchRecorder
 from tests.conftest import PROJECT
 from tests.fake_worker import carriers, wait_until
 from tests.specs import make_spec
@@ -138,7 +138,7 @@ def test_ranges_that_cannot_be_made_are_told(
 
 
 def test_without_a_profiler_nothing_is_marked() -> None:
-    from numa_bench.worker.profiler_ranges import make_recorder
+    from numa_bench.worker.recorder import make_recorder
 
     recorder = make_recorder(ProfileSpec(), None, None)
 
