@@ -141,6 +141,7 @@ def test_every_module_has_a_room() -> None:
     assert "numa_bench.tracking.sync" in MODULES
 
 
+@pytest.mark.slow
 def test_imports_between_rooms_run_downwards() -> None:
     upwards = [
         line
@@ -231,6 +232,7 @@ def test_a_room_says_its_job_first(room: Path) -> None:
     assert ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
 
 
+@pytest.mark.slow
 def test_the_worker_and_all_it_imports_know_nothing_of_the_runner() -> None:
     """Its whole closure, what it imports inside functions included."""
     modules = closure("numa_bench.worker.__main__")

@@ -25,6 +25,8 @@ from tests.fake_pipeline import Machine
 from tests.fake_scenarios import experiment, models, one_gpu
 from tests.fake_study import Scenario, write_study
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[dict[str, Any]], None]
 
 

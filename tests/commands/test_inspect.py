@@ -309,6 +309,7 @@ def test_an_export_beside_the_report_is_used_again(
     assert str(report) in out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NSYS is None, reason="nsys is not installed")
 def test_a_real_nsys_rep_is_exported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

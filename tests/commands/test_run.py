@@ -114,6 +114,7 @@ def test_this_machine_is_planned_without_any_setting(
     assert RUNS.search(out.stdout)
 
 
+@pytest.mark.slow
 def test_an_unquoted_sweep_works_from_another_directory(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:
@@ -281,6 +282,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argument", "expected"), REFUSED, ids=[a for a, _ in REFUSED])
 def test_a_mistake_is_told_in_one_line_and_nothing_runs(
     runner: Runner, tmp_path: Path, argument: str, expected: str
@@ -306,6 +308,7 @@ def test_two_mistakes_are_one_line_too(runner: Runner) -> None:
     assert runner("experiment.repeats=0", "experiment.order=x").error.startswith("experiment.")
 
 
+@pytest.mark.slow
 def test_the_cpu_machine_says_what_it_lacks(runner: Runner) -> None:
     out = runner("experiment.hardware.gpu_ids=[0,1]", machine=laptop())
 
@@ -340,6 +343,7 @@ def test_a_mig_slice_does_not_become_the_cpu(
     assert out.studies == []
 
 
+@pytest.mark.slow
 def test_a_mig_slice_is_no_matter_on_the_cpu(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +393,7 @@ def test_the_plan_that_is_run_is_the_one_configured(runner: Runner) -> None:
     assert [cell.vit.depth for cell in study.cells] == [8, 2, 4, 6, 8, 12]
 
 
+@pytest.mark.slow
 def test_visible_gpus_are_honoured(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     def gpus(*arguments: str) -> list[int | None]:
         (study,) = runner(
@@ -442,6 +447,7 @@ def test_a_sweep_cannot_be_resumed_as_a_whole(runner: Runner, tmp_path: Path) ->
 # --- sweeps
 
 
+@pytest.mark.slow
 def test_a_failing_job_does_not_stop_the_others(runner: Runner, tmp_path: Path) -> None:
     out = runner(
         "-m", "experiment=quick_test", "experiment.hardware.numa_nodes=0,99,2", machine=server()
@@ -457,6 +463,7 @@ def test_a_failing_job_does_not_stop_the_others(runner: Runner, tmp_path: Path) 
     assert len(list(tmp_path.glob("outputs/multirun/quick_test/*/*/.hydra"))) == 3
 
 
+@pytest.mark.slow
 def test_a_failed_study_in_a_sweep_is_told_and_counts(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,6 +484,7 @@ def test_a_failed_study_in_a_sweep_is_told_and_counts(
     assert "not every run passed" in out.error
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_with_130(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +523,7 @@ def test_jobs_of_a_sweep_over_experiments_keep_apart(runner: Runner, tmp_path: P
     assert len({job.parent.name for job in jobs}) == 1  # one time stamp for the sweep
 
 
+@pytest.mark.slow
 def test_jobs_in_processes_of_their_own_tell_their_errors(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:
@@ -535,6 +544,7 @@ def test_jobs_in_processes_of_their_own_tell_their_errors(
 # --- asking
 
 
+@pytest.mark.slow
 def test_help_shows_every_setting_with_its_documentation(runner: Runner) -> None:
     out = runner("--help")
 
@@ -563,6 +573,7 @@ def test_the_composed_configuration_can_be_printed(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_matrix_and_runs_nothing(runner: Runner, tmp_path: Path) -> None:
     out = runner("dry_run=true", "experiment=quick_test", "experiment.repeats=2", machine=server())
 

@@ -117,6 +117,7 @@ def test_a_probe_that_dies_says_what_it_said(
     assert run_probe(GPU, os.environ).error == "the probe ended with 7: libcuda is broken"
 
 
+@pytest.mark.slow
 def test_the_real_probe_says_why_this_machine_cannot() -> None:
     import torch
 

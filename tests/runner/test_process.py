@@ -175,6 +175,7 @@ def test_sigkill_ends_a_run_that_ignores_sigterm(bench: Bench) -> None:
     assert ended.leftovers == ()  # the run itself is none
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("children_ignore_sigterm")
 def test_a_run_may_end_by_itself_in_the_grace_period(bench: Bench) -> None:
     """It ignores SIGTERM, and ends only when asked to: nsys writes its report like that."""
@@ -241,6 +242,7 @@ def _no_pidfd(error: BaseException) -> Callable[[int], int]:
     return pidfd_open
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sigint_on")
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSYS, "old kernel"), AttributeError("old build")]
@@ -419,6 +421,7 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_ends_the_run_and_the_study(drive: Callable[..., Driver], number: int) -> None:
     driver = drive("good", "hang", "good")
@@ -454,6 +457,7 @@ def test_a_second_signal_ends_it_at_once(drive: Callable[..., Driver]) -> None:
     assert carriers(driver.mark) == []
 
 
+@pytest.mark.slow
 def test_a_killed_study_keeps_what_is_done_and_takes_its_worker_along(
     drive: Callable[..., Driver],
 ) -> None:

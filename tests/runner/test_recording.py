@@ -171,6 +171,7 @@ def test_the_measured_record_is_stored_before_the_recording_starts(
     assert last["nsys_report"] is not None
 
 
+@pytest.mark.slow
 def test_a_recording_that_hangs_is_stopped_and_the_run_has_passed(
     study: Callable[..., JsonDict],
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_recording_that_hangs_is_stopped_and_the_run_has_passed(
     assert "not recorded: stopped after timeout_s=5" in record["warnings"][0]
 
 
+@pytest.mark.slow
 def test_an_interruption_of_the_recording_keeps_the_run(
     study: Callable[..., JsonDict], tmp_path: Path
 ) -> None:
@@ -239,6 +241,7 @@ def test_a_run_that_fails_without_nsys_too_is_the_one_under_nsys(
     assert read_json(run / "result.json")["error"] == "under nsys"
 
 
+@pytest.mark.slow
 def test_a_time_out_under_nsys_is_not_tried_again(
     study: Callable[..., JsonDict], tmp_path: Path
 ) -> None:

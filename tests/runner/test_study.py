@@ -382,6 +382,7 @@ def exit_code(child: pexpect.spawn[str]) -> int:
     return ended[0]
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_a_line_per_run_and_the_table(tmp_path: Path) -> None:
     child = terminal(tmp_path / "study", "good", "raises", "waived")
     child.expect(pexpect.EOF)
@@ -405,6 +406,7 @@ def test_a_terminal_gets_a_bar_a_line_per_run_and_the_table(tmp_path: Path) -> N
     assert "Traceback" not in shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     """The terminal sends SIGINT to the whole foreground group; the worker is not in it."""
     child = terminal(tmp_path / "study", "good", "hang", "good")
@@ -418,6 +420,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     assert [r["status"] for r in records_in(tmp_path / "study")] == ["passed", "interrupted"]
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_interrupts_the_study(tmp_path: Path) -> None:
     directory = tmp_path / "study"
     child = terminal(directory, "good", "hang", "good")
@@ -429,6 +432,7 @@ def test_a_terminal_that_is_closed_interrupts_the_study(tmp_path: Path) -> None:
     assert read_json(directory / "experiment_summary.json")["counts"]["interrupted"] == 1
 
 
+@pytest.mark.slow
 def test_a_study_that_ignores_hangups_goes_on_without_its_terminal(tmp_path: Path) -> None:
     directory = tmp_path / "study"
     child = terminal(directory, "--nohup", "waits_for_go", "good")

@@ -15,6 +15,8 @@ from tests.simulation.pipelines import RecordingPool, make_pipeline
 from tests.simulation.timing import TimingRuntime
 from tests.simulation.workloads import BALANCED, IN_BYTES, MS, SHAPE, US, build, matmul, no_op
 
+pytestmark = pytest.mark.slow
+
 
 def measure(
     links: Links, model: Model, depth: int = 3, batches: int = 600, *, graph: bool = False

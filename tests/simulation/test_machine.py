@@ -21,6 +21,8 @@ from tests.simulation import machine as machines
 from tests.simulation.machine import Binding, dual_socket_4_gpus, dual_socket_8_gpus
 from tests.simulation.numactl_shim import BINDING
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 UUID_5 = "GPU-5a000000-0000-4000-8000-000000000005"
 

@@ -14,6 +14,8 @@ from tests.simulation.mutants import LOST_CAPTURES, LOST_WAITS, build_mutants
 from tests.simulation.ordering import OrderingRuntime
 from tests.simulation.pipelines import PRODUCT, Classes, RecordingPool, make_pipeline
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (2, 3, 4)
 SEEDS = range(8)
 DEPTHS = range(1, 9)

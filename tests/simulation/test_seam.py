@@ -85,6 +85,7 @@ def test_the_workers_device() -> None:
     assert observe_placement([(0, 4096)])["method"] == "simulated"
 
 
+@pytest.mark.slow
 def test_the_gpu_check_and_its_probe() -> None:
     probe = run_probe(DEVICE, os.environ)
 

@@ -19,6 +19,8 @@ from tests.simulation.pipelines import RecordingPool, make_pipeline
 from tests.simulation.timing import TimingRuntime
 from tests.simulation.workloads import SHAPE, build, no_op
 
+pytestmark = pytest.mark.slow
+
 
 class WindowMarks(NoMarks):
     """Calls `look` when the submissions of a window begin and when they end."""

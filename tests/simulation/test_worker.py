@@ -15,6 +15,8 @@ from tests.simulation.machine import Binding, SimulatedMachine, dual_socket_4_gp
 from tests.simulation.numactl_shim import BINDING
 from tests.specs import NO_OP, VIT, make_spec
 
+pytestmark = pytest.mark.slow
+
 Simulate = Callable[[SimulatedMachine], None]
 #: Costs of a device without noise, in which 1 MB takes 1 ms: seconds are few batches.
 SLOW = {

@@ -21,6 +21,8 @@ from tests.simulation.machine import SimulatedMachine, dual_socket_4_gpus
 from tests.simulation.timing import TimingRuntime
 from tests.specs import NO_OP, make_spec
 
+pytestmark = pytest.mark.slow
+
 VIT = VitSpec("medium", 32, 4, 256, 4, 64, 1024)
 SHAPE = (4, 3, 64, 64)
 

@@ -21,6 +21,7 @@ from tests.specs import VIT, make_spec
 REFERENCE = 400_000_000
 
 
+@pytest.mark.slow
 def test_peak_memory_excludes_the_reference_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime: Any = TimingRuntime(Links())  # its events are narrower than the protocol's
     device = Device(runtime.device, runtime, "simulated")

@@ -29,6 +29,8 @@ from tests.conftest import PROJECT
 from tests.fake_worker import carriers, wait_until
 from tests.specs import make_spec
 
+pytestmark = pytest.mark.slow
+
 PROFILED = replace(make_spec(), profile=ProfileSpec("torch", "window", 3, 60.0))
 
 

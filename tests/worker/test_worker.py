@@ -63,6 +63,7 @@ def test_a_run_measures_every_cpu_metric(tmp_path: Path) -> None:
     assert result.versions["torch"]
 
 
+@pytest.mark.slow
 def test_no_op_is_pure_transfer() -> None:
     result = measured(make_spec(vit=NO_OP))
     assert result.status == "passed"
@@ -70,6 +71,7 @@ def test_no_op_is_pure_transfer() -> None:
     assert result.metrics["d2h_gb_per_s"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_reduced_precision_stays_within_tolerance(precision: str) -> None:
     result = measured(make_spec(precision=precision))
@@ -83,6 +85,7 @@ def test_tf32_on_the_cpu_is_waived() -> None:
     assert "tf32" in result.error
 
 
+@pytest.mark.slow
 def test_the_time_budget_bounds_the_window() -> None:
     result = measured(make_spec(num_samples=10_000_000, time_budget_s=0.05))
     assert result.status == "passed"
@@ -116,6 +119,7 @@ def test_a_spec_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
     from numa_bench.worker.pipeline import CpuPipeline
 
@@ -127,6 +131,7 @@ def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "off by" in result.error
 
 
+@pytest.mark.slow
 def test_an_output_that_is_not_finite_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
     from numa_bench.worker.pipeline import CpuPipeline
 
@@ -136,6 +141,7 @@ def test_an_output_that_is_not_finite_is_invalid(monkeypatch: pytest.MonkeyPatch
     assert (result.status, result.error) == ("invalid", "output is not finite")
 
 
+@pytest.mark.slow
 def test_a_run_outside_its_placement_is_invalid() -> None:
     elsewhere = Placement(9, (), "none", "remote", cpus=(4095,))
     result = measured(make_spec(placement=elsewhere))
@@ -144,6 +150,7 @@ def test_a_run_outside_its_placement_is_invalid() -> None:
     assert "outside node 9" in result.error
 
 
+@pytest.mark.slow
 def test_threads_follow_the_bound_cpus_unless_configured() -> None:
     free = measured(make_spec(cpu_threads=None))
     assert free.observed["cpu_threads"] == len(os.sched_getaffinity(0))
@@ -153,6 +160,7 @@ def test_threads_follow_the_bound_cpus_unless_configured() -> None:
     assert any("take turns" in warning for warning in many.warnings)
 
 
+@pytest.mark.slow
 def test_the_result_goes_to_the_spare_place_when_its_own_is_full(tmp_path: Path) -> None:
     spec_file, spare = tmp_path / "spec.json", tmp_path / "spare.json"
     spec_file.write_text(json.dumps(make_spec().to_dict()))
@@ -198,6 +206,7 @@ def test_a_failing_compiler_fails_the_run(tmp_path: Path) -> None:
     assert result.status == "failed"
 
 
+@pytest.mark.slow
 def test_a_no_op_says_that_there_was_nothing_to_compile() -> None:
     result = measured(make_spec(vit=NO_OP, compile_model=True))
     assert result.status == "passed"
@@ -223,6 +232,7 @@ def test_numbers_that_json_cannot_hold_become_null(tmp_path: Path) -> None:
     assert data["metrics"]["h2d_ms"] is None
 
 
+@pytest.mark.slow
 def test_repeats_see_the_same_inputs() -> None:
     first, second = measured(make_spec()), measured(replace(make_spec(), repeat=1))
     assert first.observed["output_error"] == second.observed["output_error"] == 0.0

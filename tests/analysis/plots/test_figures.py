@@ -28,6 +28,8 @@ from tests import machines
 from tests.analyses import KINDS, analysed
 from tests.fake_scenarios import server8
 
+pytestmark = pytest.mark.slow
+
 Drawn = dict[str, tuple[str, Figure]]
 
 

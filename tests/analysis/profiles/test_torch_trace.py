@@ -124,6 +124,7 @@ def test_the_kind_of_a_copy_is_in_its_name(name: str, kind: str, tmp_path: Path)
     assert list(device.copies) == [kind]
 
 
+@pytest.mark.slow
 def test_a_trace_that_torch_wrote(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

@@ -60,6 +60,7 @@ def test_questions_come_in_the_order_of_the_page() -> None:
     assert list(load_questions()) == keys
 
 
+@pytest.mark.slow
 def test_one_new_file_gives_a_table_a_picture_and_a_caption(folder: Path) -> None:
     (folder / "made_up_hosts.py").write_text(MADE_UP.replace("{key}", "hosts"))
     laptop = analysed("laptop")
@@ -106,6 +107,7 @@ def test_every_format_of_a_column_has_a_cell() -> None:
     assert build_column(ColumnSpec("absent", "n", "share")).cell(row).text == "–"
 
 
+@pytest.mark.slow
 def test_questions_use_columns_that_their_tables_have() -> None:
     """A misspelt key would show as an empty column, which the page leaves out."""
     for kind in ("compile", "scaling", "settings", "server8"):

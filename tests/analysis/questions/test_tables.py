@@ -144,6 +144,7 @@ def test_a_larger_image_may_have_a_smaller_batch(tmp_path: Path) -> None:
     assert table.groupby("placement")["batch_size"].apply(list)["local"] == [8, 1]
 
 
+@pytest.mark.slow
 def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path) -> None:
     write_kind(tmp_path, "server8")
     runs = load_runs(tmp_path)

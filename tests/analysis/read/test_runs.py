@@ -39,6 +39,7 @@ def study(tmp_path: Path) -> Path:
     return write_study(tmp_path, replace(numa_study(one_gpu()), raw=0))
 
 
+@pytest.mark.slow
 def test_every_kind_of_study_loads_without_a_problem(tmp_path: Path) -> None:
     for kind in KINDS:
         write_kind(tmp_path, kind)

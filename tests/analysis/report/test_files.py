@@ -45,6 +45,7 @@ class Page(HTMLParser):
         return "".join(self.texts)
 
 
+@pytest.mark.slow
 def test_the_verdict_for_machines_is_that_of_the_page() -> None:
     report, analysis = reported("one_gpu"), analysed("one_gpu")
 
@@ -63,6 +64,7 @@ def test_the_verdict_for_machines_is_that_of_the_page() -> None:
     assert analysis.study_verdicts[0].text in Page(report.page).text
 
 
+@pytest.mark.slow
 def test_a_comparison_is_in_verdict_page_and_tables() -> None:
     report, analysis = reported("before_after"), analysed("before_after")
     assert analysis.comparison is not None
@@ -125,6 +127,7 @@ def test_the_page_needs_nothing_else(kind: str) -> None:
     assert report.page.stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_study_has_a_page_that_opens_with_a_verdict(kind: str) -> None:
     page = Page(reported(kind).page)
@@ -198,6 +201,7 @@ def test_links_are_quoted_relative_paths(tmp_path: Path) -> None:
     assert above == "./javascript%3Aalert%28%271%27%29%3F%23%25%22.txt"
 
 
+@pytest.mark.slow
 def test_many_runs_keep_the_page_small(tmp_path: Path) -> None:
     frame = analysed("laptop").loaded.frame
     copies = MOST_RUNS // len(frame) + 1

@@ -46,6 +46,7 @@ def test_cells_have_their_statistics(tmp_path: Path) -> None:
     assert table["unit"].eq("samples/s").all()
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_numbers_in_any_order(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, numa_study(one_gpu()))
     pd.testing.assert_frame_equal(effect_table(runs), effect_table(runs))
