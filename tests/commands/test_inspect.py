@@ -273,6 +273,7 @@ def test_run_as_a_script_nothing_is_shadowed(pipe: Path) -> None:
     assert not {"pandas", "matplotlib", "torch", "hydra", "rich"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_help_and_exit_code_of_the_script(pipe: Path, tmp_path: Path) -> None:
     assert "--compare" in script("--help").stdout
     done = script(pipe, tmp_path / "none.sqlite")

@@ -105,6 +105,7 @@ def test_documented_command_lines_work_verbatim(
     assert not list(tmp_path.rglob("results.json"))
 
 
+@pytest.mark.slow
 def test_this_machine_is_planned_without_any_setting(
     shell: Callable[[str], Outcome], tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_runs(
     assert not list(tmp_path.rglob("results.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../x", "../x", "/tmp/numa_bench_x", "a/b"])
 def test_a_name_makes_no_directory_elsewhere(runner: Runner, tmp_path: Path, name: str) -> None:
     """Hydra makes the output directory before the configuration is validated."""
@@ -417,6 +419,7 @@ def test_a_resolved_copy_of_the_configuration_is_kept(runner: Runner, tmp_path: 
     assert yaml.safe_load(saved.read_text())["experiment"]["hardware"]["gpu_ids"] == ""
 
 
+@pytest.mark.slow
 def test_a_study_is_resumed_in_its_directory(runner: Runner, tmp_path: Path) -> None:
     runner("experiment=quick_test", "experiment.repeats=2")
     (study,) = tmp_path.glob("outputs/quick_test/*/*")

@@ -31,6 +31,7 @@ def test_a_resumed_study_keeps_its_own_configuration(load: Loads, tmp_path: Path
     assert resumed == replace(first, resume_from=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_resumed_study_takes_single_settings(load: Loads, tmp_path: Path) -> None:
     study_with(load("experiment=scaling_study"), tmp_path)
 

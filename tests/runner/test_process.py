@@ -168,6 +168,7 @@ def test_sigterm_ends_a_run_that_lasts_too_long(bench: Bench) -> None:
     assert (ended.returncode, ended.reason) == (-signal.SIGTERM, "timeout")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("children_ignore_sigterm")
 def test_sigkill_ends_a_run_that_ignores_sigterm(bench: Bench) -> None:
     ended = bench.run("hang", timeout_s=SOON_S, grace_s=SOON_S)
@@ -442,6 +443,7 @@ def test_one_signal_ends_the_run_and_the_study(drive: Callable[..., Driver], num
     assert carriers(driver.mark) == []
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(drive: Callable[..., Driver]) -> None:
     """The worker ignores SIGTERM, and the grace period is longer than any test waits."""
     driver = drive("--grace-s=100000", "stubborn", "good")

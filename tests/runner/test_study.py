@@ -136,6 +136,7 @@ def test_every_ending_becomes_a_record(
     assert "14 not done; to run them: python hydra_experiment_runner.py resume_from=" in shown.out
 
 
+@pytest.mark.slow
 def test_a_run_that_lasts_too_long(tmp_path: Path, behave: Callable[..., None]) -> None:
     behave("hang", "good")
     slow, quick = make_plan(["m0", "m1"]).runs
@@ -159,6 +160,7 @@ def test_sensors_that_missed_the_window_say_so(tmp_path: Path, behave: Callable[
     assert [warning.partition(":")[0] for warning in record["warnings"]] == ["no_reading"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["good", "waived", "leaves_child", "no_throughput"])
 def test_a_study_without_bad_runs_ends_well(
     tmp_path: Path, behave: Callable[..., None], behaviour: str
@@ -171,6 +173,7 @@ def test_a_study_without_bad_runs_ends_well(
     assert summary["success_rate"] == (1.0 if status == "passed" else 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["raises", "invalid", "silent"])
 def test_one_bad_run_fails_the_study(
     tmp_path: Path, behave: Callable[..., None], behaviour: str
@@ -183,6 +186,7 @@ def test_one_bad_run_fails_the_study(
     assert len(records_in(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_a_resumed_study_runs_what_is_pending_only(
     tmp_path: Path, behave: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_checks_share_a_process_unless_one_wants_its_own() -> None:
     assert len(set(pids.values())) == 3
 
 
+@pytest.mark.slow
 def test_a_check_that_hangs_is_ended_and_the_next_ones_are_done() -> None:
     outcomes = supervise(check("a"), check("hang", timeout_s=0.5), check("b"))
 

@@ -77,6 +77,7 @@ def test_every_slot_is_warmed() -> None:
     assert window.batches >= 16
 
 
+@pytest.mark.slow
 def test_the_cap_ends_it_and_the_record_says_it_had_not_settled() -> None:
     growing = (10.0 * 2**i for i in range(1000))
     window, record = warm_up(ScriptedPipeline(growing), 1, 6, 0.5)

@@ -16,6 +16,7 @@ from tests.fake_scenarios import experiment, models, numa_study, one_gpu
 from tests.fake_study import Scenario, again, write_study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("speedup", "limit", "regressed"),
     [

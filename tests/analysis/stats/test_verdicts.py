@@ -80,6 +80,7 @@ def test_local_without_a_valid_run_gives_no_verdict(tmp_path: Path) -> None:
     assert {v.kind for v in verdicts} == {"no_verdict"}
 
 
+@pytest.mark.slow
 def test_an_answer_for_each_group(tmp_path: Path) -> None:
     first = replace(numa_study(one_gpu(), noise=QUIET), raw=0)
     write_study(tmp_path, first)
