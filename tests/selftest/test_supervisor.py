@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from numa_bench.selftest.checks import Check, Figure, Limit, Outcome, Verdict
 from numa_bench.selftest.session import Session
 from numa_bench.selftest.supervisor import group_checks, supervise_checks
