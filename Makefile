@@ -8,8 +8,8 @@ NPROC ?= auto
 test: ## The fast part, under a minute on two cores
 	$(PYTHON) -m pytest -n $(NPROC) -m "not slow"
 
-check: lint types ## All that .ci/run checks, with coverage
-	$(PYTHON) -m pytest -n $(NPROC) --cov
+check: lint types ## All that .ci/run checks; coverage is measured there
+	$(PYTHON) -m pytest -n $(NPROC)
 
 lint:
 	.venv/bin/ruff check .
