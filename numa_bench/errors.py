@@ -59,3 +59,8 @@ def _shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(_shown(item) for item in value) + "]"
     return str(value)
+
+
+def describe_exception(error: BaseException) -> str:
+    """The type of an exception and the first line of its message."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

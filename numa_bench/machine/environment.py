@@ -15,13 +15,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
-from numa_bench.machine.nvml import open_nvml
+from numa_bench.machine.nvml import read_driver_versions
 from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.records import JsonDict
 from numa_bench.redaction import result_variables
@@ -68,7 +67,7 @@ def describe_environment(
     backend = current_backend()
     root = backend.root if root is None else root
     variables = os.environ if environ is None else environ
-    driver, cuda = _driver_versions()
+    driver, cuda = read_driver_versions()
     environment: JsonDict = {
         "host": socket.gethostname(),
         "kernel": platform.release(),
@@ -127,19 +126,6 @@ def _read_git(project: Path, *words: str) -> str | None:
         ["git", "-C", str(project), *words], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _driver_versions() -> tuple[str | None, str | None]:
-    """The NVIDIA driver's version and the newest CUDA version it supports; None without one."""
-    try:
-        with open_nvml() as nvml:
-            driver: Any = nvml.nvmlSystemGetDriverVersion()
-            number: int = nvml.nvmlSystemGetCudaDriverVersion()
-    except Exception:  # noqa: BLE001 - NVML's exception classes exist only if pynvml does
-        return None, None
-    text = driver.decode() if isinstance(driver, bytes) else str(driver)
-    # NVML gives 1000 x major + 10 x minor.
-    return text, f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _cpu_model(root: Path) -> str | None:

@@ -1,4 +1,7 @@
-"""Open and close NVML, and query where a GPU is. pynvml is imported only when a GPU is queried."""
+"""Open and close NVML, query the driver and where a GPU is.
+
+pynvml is imported only when something is queried.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,16 @@ def _read_set(nvml: Any, query: Callable[[], Iterable[int]]) -> set[int]:
         return set()
     # Bit b of word w stands for member 64 w + b (nvmlDeviceGetCpuAffinity).
     return {64 * i + bit for i, word in enumerate(words) for bit in range(64) if word >> bit & 1}
+
+
+def read_driver_versions() -> tuple[str | None, str | None]:
+    """The NVIDIA driver's version and the newest CUDA version it supports; None without one."""
+    try:
+        with open_nvml() as nvml:
+            driver: Any = nvml.nvmlSystemGetDriverVersion()
+            number: int = nvml.nvmlSystemGetCudaDriverVersion()
+    except Exception:  # noqa: BLE001 - NVML's exception classes exist only if pynvml does
+        return None, None
+    text = driver.decode() if isinstance(driver, bytes) else str(driver)
+    # NVML gives 1000 x major + 10 x minor.
+    return text, f"{number // 1000}.{number % 1000 // 10}"

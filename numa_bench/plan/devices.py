@@ -6,6 +6,7 @@ from numa_bench.config.schema import ExperimentConfig, HardwareConfig
 from numa_bench.config.validation import parse_id_list
 from numa_bench.errors import ConfigError, MachineError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.records import DeviceSpec
 
 GPU_KEY = "experiment.hardware.gpu_ids"
 
@@ -51,6 +52,13 @@ def resolve_devices(
                 "experiment.hardware.device=cpu",
             )
     return list(gpus)
+
+
+def make_device_spec(gpu: Gpu | None) -> DeviceSpec:
+    """The device of a run on this GPU; None: on the CPU."""
+    if gpu is None:
+        return DeviceSpec("cpu")
+    return DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
 
 
 def refuse_mig_slices(hardware: HardwareConfig, cuda_visible_devices: str | None) -> None:

@@ -13,11 +13,11 @@ from numa_bench.config.schema import ExperimentConfig, RunnerConfig, TestConfig,
 from numa_bench.config.validation import merge_test_settings
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.devices import resolve_devices
+from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
-from numa_bench.records import DeviceSpec, Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
+from numa_bench.records import Placement, ProfileSpec, RunSpec, TestSpec, VitSpec
 
 #: Floor of the sample pool, used alone where no cache size is reported. A choice: eight times the
 #: last-level cache of a desktop CPU (32 MB).
@@ -94,27 +94,12 @@ def build_plan(
     experiment = shrink_for_debug(config.experiment) if config.debug else config.experiment
     if config.resume_from:  # its models were accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
-    cells: dict[str, RunSpec] = {}
-    warnings: list[str] = []
     profiler = profiler or Profiler("none", config.profiler)
-    # The order of tables; `_ordered` makes the order of runs from it.
-    for gpu in resolve_devices(experiment, topology, visible):
-        for placement in resolve_placements(experiment.hardware, topology, gpu):
-            for index, vit in enumerate(experiment.vit_configs):
-                spec = _cell(experiment, topology, gpu, placement, vit, profiler.to_spec())
-                key = spec.cell_hash()
-                if key not in cells:
-                    cells[key] = spec
-                elif _same_model_as_touched(experiment, index, touched):
-                    warnings.append(
-                        f"experiment.vit_configs[{index}] equals another entry; measured once"
-                    )
-                else:
-                    _refuse_duplicate(experiment, spec)
+    cells, warnings = _make_cells(experiment, topology, visible, touched, profiler.to_spec())
     return Plan(
         study=experiment.name,
-        cells=tuple(cells.values()),
-        runs=_ordered(list(cells.values()), experiment),
+        cells=tuple(cells),
+        runs=_ordered(cells, experiment),
         output=config.output,
         profiler=profiler,
         # Debug runs are no results, so no tracker gets them.
@@ -146,6 +131,32 @@ def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
     return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
 
 
+def _make_cells(
+    experiment: ExperimentConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    touched: frozenset[int],
+    profile: ProfileSpec,
+) -> tuple[list[RunSpec], list[str]]:
+    """Every distinct cell in the order of tables, and a warning for each duplicate left out."""
+    cells: dict[str, RunSpec] = {}
+    warnings: list[str] = []
+    for gpu in resolve_devices(experiment, topology, visible):
+        for placement in resolve_placements(experiment.hardware, topology, gpu):
+            for index, vit in enumerate(experiment.vit_configs):
+                spec = _cell(experiment, topology, gpu, placement, vit, profile)
+                key = spec.cell_hash()
+                if key not in cells:
+                    cells[key] = spec
+                elif _same_model_as_touched(experiment, index, touched):
+                    warnings.append(
+                        f"experiment.vit_configs[{index}] equals another entry; measured once"
+                    )
+                else:
+                    _refuse_duplicate(experiment, spec)
+    return list(cells.values()), warnings
+
+
 def _cell(
     experiment: ExperimentConfig,
     topology: Topology,
@@ -155,17 +166,13 @@ def _cell(
     profile: ProfileSpec,
 ) -> RunSpec:
     test = merge_test_settings(experiment.test, vit)
-    if gpu is None:
-        device = DeviceSpec(kind="cpu")
-    else:
-        device = DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
     return RunSpec(
         study=experiment.name,
         run_id="",
         repeat=0,
         vit=resolve_vit(vit),
         test=resolve_test(test, topology, gpu=gpu is not None),
-        device=device,
+        device=make_device_spec(gpu),
         placement=placement,
         profile=profile,
     )

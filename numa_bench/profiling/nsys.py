@@ -48,19 +48,10 @@ def find_nsys(executable: str | None = None) -> str | None:
 
 def read_version(executable: str) -> str:
     """The version of this nsys, such as 2023.4.4.54. Raises NsysError."""
-    with _private_tmp() as tmp:
-        try:
-            result = subprocess.run(
-                [executable, "--version"],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=build_minimal_environment(os.environ, tmp),
-                timeout=PROBE_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
+    try:
+        result = _ask(executable, "--version")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NsysError(f"{executable} does not run: {error}; {INSTALL}") from error
     words = [word for word in result.stdout.split() if word[:1].isdigit()]
     if result.returncode != 0 or not words:
         raise NsysError(f"{executable} --version fails: {_first_line(result.stderr)}; {INSTALL}")
@@ -69,19 +60,10 @@ def read_version(executable: str) -> str:
 
 def knows_option(executable: str, option: str) -> bool:
     """Whether `nsys profile` of this version lists an option; False if it does not answer."""
-    with _private_tmp() as tmp:
-        try:
-            result = subprocess.run(
-                [executable, "profile", "--help"],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=build_minimal_environment(os.environ, tmp),
-                timeout=PROBE_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
+    try:
+        result = _ask(executable, "profile", "--help")
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     # The end of the word: other options may start with the same name.
     return re.search(rf"^\s*{re.escape(option)}(?![\w-])", result.stdout, re.MULTILINE) is not None
 
@@ -126,6 +108,19 @@ def count_kernels(sqlite: Path) -> int:
             )
     except sqlite3.Error as error:
         raise NsysError(f"{sqlite.name} of a probe cannot be read: {error}") from error
+
+
+def _ask(executable: str, *words: str) -> subprocess.CompletedProcess[str]:
+    with _private_tmp() as tmp:
+        return subprocess.run(
+            [executable, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=build_minimal_environment(os.environ, tmp),
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
 
 
 def _record_probe(

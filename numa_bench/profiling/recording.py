@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from numa_bench.profiling.nsys import explain_missing_report
-from numa_bench.records import Record, RunResult, RunSpec, Status
+from numa_bench.records import Record, RunResult, RunSpec, Status, add_warnings
 from numa_bench.study_files import RunPaths
 
 _PENDING = "profiler: the study ended before this run was recorded"
@@ -56,7 +56,7 @@ def put_back(paths: RunPaths) -> None:
 
 def mark_pending(record: Record) -> Record:
     """The record of a measured run as it is stored while its recording goes on."""
-    return {**record, "warnings": [*record["warnings"], _PENDING]}
+    return add_warnings(record, _PENDING)
 
 
 def add_recording(record: Record, result: RunResult, report: str) -> Record:

@@ -1,7 +1,7 @@
 """The data model: what is planned, what was measured, and the flat record that users read.
 
 Every file that a study leaves behind is made of these classes: `specs` has the plan's side,
-`record` that of the measurement, and `upgrade` reads what older versions stored.
+`run_record` that of the measurement, and `upgrade` reads what older versions stored.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numa_bench.records.run_record import (
     RunResult,
     Status,
     Summary,
+    add_warnings,
     make_record,
 )
 from numa_bench.records.specs import (
@@ -39,5 +40,5 @@ __all__ = [
     "BAD", "DONE", "METRICS", "PROFILED_WINDOW", "RUN_TOKEN", "SCHEMA_HISTORY", "SCHEMA_VERSION",
     "STAGES", "TIMED_WINDOW", "WARMUP", "DeviceSpec", "Execution", "JsonDict", "Placement",
     "PlannedValues", "ProfileSpec", "Record", "RunResult", "RunSpec", "Status", "Summary",
-    "TestSpec", "VitSpec", "make_record",
+    "TestSpec", "VitSpec", "add_warnings", "make_record",
 ]  # fmt: skip

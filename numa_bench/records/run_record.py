@@ -230,3 +230,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "profiler": spec.profile.kind,
         "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
     }
+
+
+def add_warnings(record: Record, *warnings: str) -> Record:
+    """The record with more warnings; `record` is not changed."""
+    return {**record, "warnings": [*record["warnings"], *warnings]}

@@ -18,7 +18,15 @@ from numa_bench.profiling.recording import (
     records_separately,
     set_aside,
 )
-from numa_bench.records import Execution, Record, RunResult, RunSpec, Status, make_record
+from numa_bench.records import (
+    Execution,
+    Record,
+    RunResult,
+    RunSpec,
+    Status,
+    add_warnings,
+    make_record,
+)
 from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
@@ -115,17 +123,17 @@ def _measure(context: RunContext, paths: RunPaths, topology: Topology) -> Worker
         set_aside(paths)
     except OSError as problem:
         note = f"profiler: not tried without nsys, as its files cannot be moved: {problem}"
-        return replace(outcome, warnings=(*outcome.warnings, note))
+        return outcome.with_warning(note)
     without = run_worker(context, paths, "measurement")
     if _classify(spec, without, "", topology)[0] in (Status.FAILED, Status.TIMEOUT):
         # The first failure is the one to report, so its files are the ones to keep.
         put_back(paths)
         note = "profiler: the run failed under nsys, and without it too"
-        return replace(outcome, warnings=(*outcome.warnings, note))
+        return outcome.with_warning(note)
     # It is of the process that failed, not of the one that measured.
     paths.report.unlink(missing_ok=True)
     note = f"profiler: the run failed under nsys ({error}); it was measured without it"
-    return replace(without, warnings=(*without.warnings, note))
+    return without.with_warning(note)
 
 
 def _record_profile(
@@ -137,7 +145,7 @@ def _record_profile(
     """
     spec = context.spec
     if context.interrupts.count:
-        return _add_warnings(record, "profiler: interrupted before the run was recorded")
+        return add_warnings(record, "profiler: interrupted before the run was recorded")
     # If the study is killed while nsys records, the measurement is kept, and says so.
     store.add_record(mark_pending(record))
     paths = recording_paths(store.run_paths(spec.run_id))
@@ -147,19 +155,15 @@ def _record_profile(
     result = outcome.result
     if result is not None and outcome.ended.reason == "exited" and is_recorded(result, paths):
         completed = add_recording(record, result, store.relative_path(paths.report))
-        return _add_warnings(completed, *outcome.warnings)
+        return add_warnings(completed, *outcome.warnings)
     _, error = _classify(spec, outcome, "", topology)
     why = [error] if error else (result.warnings if result is not None else [])
     paths.report.unlink(missing_ok=True)
-    return _add_warnings(
+    return add_warnings(
         record,
         f"profiler: the run was measured, but not recorded: {'; '.join(why) or 'no report'}",
         *outcome.warnings,
     )
-
-
-def _add_warnings(record: Record, *warnings: str) -> Record:
-    return {**record, "warnings": [*record["warnings"], *warnings]}
 
 
 def _classify(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numa_bench.errors import MachineError
-from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
+from numa_bench.machine.nvml import read_driver_versions
 from numa_bench.records import DeviceSpec
 from numa_bench.runner.command import gpu_environment
 
@@ -57,7 +57,7 @@ def check_gpus(
     for probe in probes:
         name = f"GPU {probe.device.gpu_id} ({probe.device.gpu_name})"
         if probe.error is not None:
-            version = (driver or read_driver_version)()
+            version = driver() if driver is not None else read_driver_versions()[0]
             raise MachineError(f"{name}: {explain_failure(probe, version)}")
         if probe.device.gpu_uuid not in (None, probe.uuid):
             raise MachineError(
@@ -126,13 +126,3 @@ def _suggest_install(probe: Probe, driver: int) -> str:
         "update the driver, or install the torch build that fits it: ./setup.sh, or "
         f"pip install torch=={version} --index-url {CUDA12_INDEX}"
     )
-
-
-def read_driver_version() -> str | None:
-    """The NVIDIA driver's version by NVML; None if NVML does not answer."""
-    try:
-        with open_nvml() as nvml:
-            version = nvml.nvmlSystemGetDriverVersion()
-    except NvmlUnavailableError:
-        return None
-    return version.decode() if isinstance(version, bytes) else str(version)

@@ -99,10 +99,7 @@ def run_process(
             started(process.pid)
         if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
-            if command.nsys:
-                os.kill(process.pid, signal.SIGTERM)  # not reaped, so the number still is its own
-            else:
-                _signal_group(process.pid, signal.SIGTERM)
+            _ask_to_end(process.pid, command)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
         if command.nsys and _has_ended(process.pid):
             _wait_gone(list(_marked(command.token)))  # its daemon ends a little later
@@ -116,6 +113,14 @@ def run_process(
         leftovers=tuple(leftovers),
         oom_kills=max(0, _oom_kills() - oom_before),
     )
+
+
+def _ask_to_end(pid: int, command: Command) -> None:
+    """SIGTERM to the group, but to nsys alone. `pid` is not reaped, so it still is the process."""
+    if command.nsys:
+        os.kill(pid, signal.SIGTERM)
+    else:
+        _signal_group(pid, signal.SIGTERM)
 
 
 def _wait(

@@ -13,7 +13,7 @@ from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.exports import Exporter
-from numa_bench.records import Record, RunSpec
+from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
@@ -204,7 +204,7 @@ def add_export(record: Record, sqlite: str, problem: str | None) -> Record:
     """
     if problem is None:
         return {**record, "nsys_sqlite": sqlite}
-    return {**record, "warnings": [*record["warnings"], f"profiler: {problem}"]}
+    return add_warnings(record, f"profiler: {problem}")
 
 
 def _is_in_a_hurry(interrupts: Interrupts) -> bool:

@@ -60,6 +60,10 @@ class WorkerOutcome:
     monitor: Monitor | None = None
     warnings: tuple[str, ...] = ()
 
+    def with_warning(self, warning: str) -> WorkerOutcome:
+        """The same outcome with one more warning."""
+        return replace(self, warnings=(*self.warnings, warning))
+
 
 def start_worker(context: RunContext, paths: RunPaths, only: Only | None = None) -> WorkerOutcome:
     """Run the worker; a second time if nsys ended before the worker ran.
@@ -77,7 +81,7 @@ def start_worker(context: RunContext, paths: RunPaths, only: Only | None = None)
     )
     outcome = run_worker(context, paths, only)
     note = f"profiler: nsys lost its session at the start (exit code {first}); started once more"
-    outcome = replace(outcome, warnings=(*outcome.warnings, note))
+    outcome = outcome.with_warning(note)
     if _ended_before_worker(context.spec, paths, outcome):
         outcome = replace(outcome, problem="nsys or its child ended before the worker ran, twice")
     return outcome

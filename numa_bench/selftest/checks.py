@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from numa_bench.errors import describe_exception
 from numa_bench.records import JsonDict
 from numa_bench.worker.devices import Waived as WaivedRun
 
@@ -112,8 +113,7 @@ def run_check(check: Check, context: Context) -> Outcome:
     except WaivedRun as error:
         result = Waived(str(error))
     except Exception as error:  # noqa: BLE001 - every failure becomes a verdict
-        lines = str(error).strip().splitlines()[:1]
-        note = ": ".join([type(error).__name__, *lines])
+        note = describe_exception(error)
         seconds = time.perf_counter() - begin
         trace = traceback.format_exc()
         return Outcome(check, Verdict.FAILED, None, note, seconds, trace)

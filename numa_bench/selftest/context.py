@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from numa_bench.config.schema import ExperimentConfig, TestConfig, ViTConfig
+from numa_bench.errors import describe_exception
 from numa_bench.machine.backend import Backend
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors
 from numa_bench.pcie import Link, make_link
+from numa_bench.plan.devices import make_device_spec
 from numa_bench.plan.plan import resolve_test, resolve_vit
-from numa_bench.records import DeviceSpec, Placement, RunSpec
+from numa_bench.records import Placement, RunSpec
 from numa_bench.selftest.session import Session
 from numa_bench.selftest.torch_tools import TorchTools
 from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
@@ -98,9 +100,7 @@ class Context:
             repeat=0,
             vit=resolve_vit(vit),
             test=resolve_test(test, self.topology, gpu=gpu is not None),
-            device=DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
-            if gpu
-            else DeviceSpec("cpu"),
+            device=make_device_spec(gpu),
             placement=self.placement,
         )
 
@@ -119,8 +119,7 @@ def make_context(session: Session, topology: Topology, backend: Backend) -> Cont
             tools = TorchTools() if runtime.device.type == "cuda" else None
             cuda = Cuda(runtime, gpu, read_link(gpu, backend.nvml), tools)
         except Exception as error:  # noqa: BLE001 - torch raises many kinds; a check reports it
-            first = str(error).strip().splitlines()[:1]
-            no_cuda = ": ".join(["the GPU cannot be used", type(error).__name__, *first])
+            no_cuda = f"the GPU cannot be used: {describe_exception(error)}"
     return Context(
         topology,
         session.placement,

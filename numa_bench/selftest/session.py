@@ -13,6 +13,7 @@ from numa_bench.config.schema import HardwareConfig
 from numa_bench.errors import ConfigError, MachineError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import select_visible_gpus
+from numa_bench.plan.devices import make_device_spec
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import DeviceSpec, JsonDict, Placement
 from numa_bench.runner.gpu_check import check_gpus
@@ -39,7 +40,7 @@ class Session:
     def device(self) -> DeviceSpec:
         """The device under test."""
         gpu = next((gpu for gpu in self.visible if gpu.index == self.gpu_id), None)
-        return DeviceSpec("cpu") if gpu is None else make_device_spec(gpu)
+        return make_device_spec(gpu)
 
     def to_dict(self) -> JsonDict:
         """Plain JSON types."""
@@ -53,11 +54,6 @@ class Session:
             placement[name] = tuple(placement[name])
         visible = tuple(Gpu(**gpu) for gpu in data["visible"])
         return cls(**{**data, "placement": Placement(**placement), "visible": visible})
-
-
-def make_device_spec(gpu: Gpu) -> DeviceSpec:
-    """The device of a run on this GPU."""
-    return DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
 
 
 def plan_session(topology: Topology, wanted: str | None, *, full: bool) -> Session:

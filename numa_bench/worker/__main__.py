@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from numa_bench.errors import describe_exception
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.records import JsonDict, ProfileSpec, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
@@ -92,8 +93,7 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
             return build_result(spec, parts, Status.WAIVED, str(reason))
     except Exception as error:  # noqa: BLE001 - every failure becomes a record
         traceback.print_exc()
-        first = str(error).strip().splitlines()[:1]
-        return build_result(spec, parts, Status.FAILED, ": ".join([type(error).__name__, *first]))
+        return build_result(spec, parts, Status.FAILED, describe_exception(error))
     return build_result(spec, parts)
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.environment import describe_environment
-from numa_bench.machine.nvml import open_nvml
+from numa_bench.machine.nvml import open_nvml, read_driver_versions
 from numa_bench.machine.page_placement import observe_placement
 from numa_bench.machine.topology import discover_topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
 from numa_bench.runner.conditions import check_conditions
-from numa_bench.runner.gpu_check import read_driver_version, run_probe
+from numa_bench.runner.gpu_check import run_probe
 from numa_bench.runner.monitor import Monitor
 from numa_bench.worker.devices import prepare_device
 from tests.conftest import PROJECT
@@ -47,7 +47,7 @@ def test_topology_and_environment() -> None:
     assert [gpu.uuid for gpu in topology.gpus] == [gpu.uuid for gpu in MACHINE.gpus]
     assert environment["numa_nodes"] == [0, 1, 2, 3]
     assert len(environment["gpus"]) == 4
-    assert environment["nvidia_driver"] == read_driver_version() == "580.00.00"
+    assert environment["nvidia_driver"] == read_driver_versions()[0] == "580.00.00"
 
 
 def test_nvml() -> None:
