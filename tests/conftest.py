@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -151,6 +152,19 @@ def without_hydra(node: DictConfig) -> DictConfig:
     return plain
 
 
+@contextlib.contextmanager
+def restore_hydra_and_logging() -> Iterator[None]:
+    """Undo what a program's entry point changes in this process: log handlers, Hydra's state."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    HydraConfig.instance().cfg = None
+
+
 @pytest.fixture
 def runner(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -173,8 +187,6 @@ def runner(
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(*arguments: str, machine: Topology | None = None) -> Outcome:
         found = machine or laptop()
@@ -191,9 +203,5 @@ def runner(
         code = ended.value.code
         return Outcome(int(code or 0), printed.out, printed.err, list(studies))
 
-    yield run
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    HydraConfig.instance().cfg = None
+    with restore_hydra_and_logging():
+        yield run

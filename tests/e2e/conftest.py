@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
 
+from tests.conftest import restore_hydra_and_logging
 from tests.e2e import in_process
 
 Line = Callable[[str], tuple[int, str, str]]
@@ -36,8 +35,6 @@ def line(
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(text: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -45,9 +42,5 @@ def line(
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
-    yield run
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    HydraConfig.instance().cfg = None
+    with restore_hydra_and_logging():
+        yield run
