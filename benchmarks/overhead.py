@@ -94,11 +94,11 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     """The same for one model: each round goes bare, copies, pipeline, copies, bare."""
     import torch
 
-    from numa_bench.config.schema import ViTConfig
-    from numa_bench.plan.plan import resolve_vit
+    from numa_bench.config.workload_schema import ViTConfig
+    from numa_bench.plan.resolve import resolve_vit
     from numa_bench.worker.buffers import BatchRing, SamplePool
     from numa_bench.worker.models import build_model
-    from numa_bench.worker.pipeline import CpuPipeline, Limits
+    from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits
     from numa_bench.workload import input_shape, output_shape
     from tests.specs import make_spec
 

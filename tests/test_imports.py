@@ -236,7 +236,7 @@ def test_a_room_says_its_job_first(room: Path) -> None:
 def test_the_worker_and_all_it_imports_know_nothing_of_the_runner() -> None:
     """Its whole closure, what it imports inside functions included."""
     modules = closure("numa_bench.worker.__main__")
-    assert {"numa_bench.worker.models", "numa_bench.worker.cuda_pipeline"} <= modules
+    assert {"numa_bench.worker.models", "numa_bench.worker.pipelines.cuda_pipeline"} <= modules
     assert {room_of(name) for name in modules} <= {"worker", "machine", "ground"}
     assert not modules & {"numa_bench.store", "numa_bench.study_files"}
 

@@ -5,8 +5,9 @@ Update the page: python -m numa_bench.config.docs > docs/configuration.md
 
 from __future__ import annotations
 
-from numa_bench.config.schema import RunnerConfig, ViTConfig
+from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import list_settings
+from numa_bench.config.workload_schema import ViTConfig
 
 _HEAD = """# Configuration
 

@@ -11,14 +11,11 @@ import re
 from typing import Any
 
 from numa_bench.config import schema as cfg
+from numa_bench.config import workload_schema as workload
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
-from numa_bench.config.schema import (
-    ExperimentConfig,
-    RunnerConfig,
-    TestConfig,
-    ViTConfig,
-)
+from numa_bench.config.schema import ExperimentConfig, RunnerConfig
+from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
 
@@ -83,7 +80,7 @@ def check_experiment(experiment: ExperimentConfig) -> None:
 
 def merge_test_settings(test: TestConfig, vit: ViTConfig) -> TestConfig:
     """The `test` settings for one model: its own values where set, else the experiment's."""
-    own = {name: getattr(vit, name) for name in cfg.OVERRIDABLE}
+    own = {name: getattr(vit, name) for name in workload.OVERRIDABLE}
     return TestConfig(
         **{name: getattr(test, name) if own[name] is None else own[name] for name in own}
     )
@@ -106,15 +103,15 @@ def check_test(key: str, test: TestConfig) -> None:
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be greater than 0")
         check_seconds(f"{key}.{name}", getattr(test, name))
-    check_one_of(f"{key}.precision", test.precision, cfg.PRECISIONS)
-    if test.cuda_graph and test.compile_model and test.compile_mode in cfg.GRAPH_MODES:
+    check_one_of(f"{key}.precision", test.precision, workload.PRECISIONS)
+    if test.cuda_graph and test.compile_model and test.compile_mode in workload.GRAPH_MODES:
         raise ConfigError(
             f"{key}.cuda_graph",
             True,
             f"compile_mode={test.compile_mode} makes CUDA graphs of its own; use one of the two",
         )
-    check_one_of(f"{key}.attention", test.attention, cfg.ATTENTIONS)
-    check_one_of(f"{key}.compile_mode", test.compile_mode, cfg.COMPILE_MODES)
+    check_one_of(f"{key}.attention", test.attention, workload.ATTENTIONS)
+    check_one_of(f"{key}.compile_mode", test.compile_mode, workload.COMPILE_MODES)
 
 
 def check_samples(key: str, value: Any) -> None:

@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: From near to far.
+DISTANCE_CLASSES = ("same_node", "same_socket", "other_socket")
+
 
 @dataclass(frozen=True)
 class NumaNode:
@@ -13,7 +16,8 @@ class NumaNode:
 
     `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
     `distances` maps node ids to SLIT distances (10 is local); `llc_bytes` is the sum of the
-    node's last-level caches (None: not reported by the kernel).
+    node's last-level caches (None: not reported by the kernel). `socket` is the package of its
+    CPUs (None: it has no CPUs, or the kernel does not say).
     """
 
     id: int
@@ -22,6 +26,7 @@ class NumaNode:
     distances: dict[int, int]
     memory_free_bytes: int | None = None
     llc_bytes: int | None = None
+    socket: int | None = None
 
     @property
     def cpuless(self) -> bool:
@@ -62,6 +67,23 @@ class Topology:
     def node(self, node_id: int) -> NumaNode | None:
         """The online node with this number, or None."""
         return next((node for node in self.nodes if node.id == node_id), None)
+
+    def distance_class(self, one: int, other: int) -> str:
+        """How far apart two nodes are: one of `DISTANCE_CLASSES`.
+
+        By sockets where both are known. Else by SLIT distances: of the distances from `one`, the
+        smallest beyond its own counts as the same socket if there is a larger one, too.
+        """
+        if one == other:
+            return "same_node"
+        first, second = self.node(one), self.node(other)
+        sockets = {node.socket for node in (first, second) if node is not None}
+        if None not in sockets and first is not None and second is not None:
+            return "same_socket" if len(sockets) == 1 else "other_socket"
+        distances = first.distances if first is not None else {}
+        beyond = sorted({d for node, d in distances.items() if node != one})
+        near = len(beyond) > 1 and distances.get(other) == beyond[0]
+        return "same_socket" if near else "other_socket"
 
     @property
     def cpu_nodes(self) -> tuple[int, ...]:

@@ -190,7 +190,9 @@ def _read_node(
         )
     total, free = _memory(tree, f"{base}/meminfo")
     distances = dict(zip(ids, row, strict=True)) if row else {}
-    return NumaNode(node, usable, total, distances, free, _llc_bytes(tree, usable))
+    return NumaNode(
+        node, usable, total, distances, free, _llc_bytes(tree, usable), _socket(tree, usable)
+    )
 
 
 def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
@@ -203,7 +205,7 @@ def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
     tree.notes.append("the kernel reports no NUMA nodes: the whole machine counts as node 0")
     total, free = _memory(tree, "proc/meminfo")
     cpus = tuple(sorted(online))
-    return NumaNode(0, cpus, total, {0: 10}, free, _llc_bytes(tree, cpus))
+    return NumaNode(0, cpus, total, {0: 10}, free, _llc_bytes(tree, cpus), None)
 
 
 def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
@@ -250,3 +252,9 @@ def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
         total += int(size[1]) * 1024
         counted.update(sharers)
     return total or None
+
+
+def _socket(tree: Tree, cpus: tuple[int, ...]) -> int | None:
+    """The package of a node's CPUs; None without CPUs, or where the kernel does not know (-1)."""
+    text = tree.read_text(f"{CPUS}/cpu{cpus[0]}/topology/physical_package_id") if cpus else None
+    return int(text) if text is not None and text.isdigit() else None

@@ -20,6 +20,7 @@ from numa_bench.records.run_record import (
     make_record,
 )
 from numa_bench.records.specs import (
+    PIPELINE,
     PROFILED_WINDOW,
     RUN_TOKEN,
     SCHEMA_HISTORY,
@@ -37,8 +38,30 @@ from numa_bench.records.specs import (
 )
 
 __all__ = [
-    "BAD", "DONE", "METRICS", "PROFILED_WINDOW", "RUN_TOKEN", "SCHEMA_HISTORY", "SCHEMA_VERSION",
-    "STAGES", "TIMED_WINDOW", "WARMUP", "DeviceSpec", "Execution", "JsonDict", "Placement",
-    "PlannedValues", "ProfileSpec", "Record", "RunResult", "RunSpec", "Status", "Summary",
-    "TestSpec", "VitSpec", "add_warnings", "make_record",
+    "BAD",
+    "DONE",
+    "METRICS",
+    "PIPELINE",
+    "PROFILED_WINDOW",
+    "RUN_TOKEN",
+    "SCHEMA_HISTORY",
+    "SCHEMA_VERSION",
+    "STAGES",
+    "TIMED_WINDOW",
+    "WARMUP",
+    "DeviceSpec",
+    "Execution",
+    "JsonDict",
+    "Placement",
+    "PlannedValues",
+    "ProfileSpec",
+    "Record",
+    "RunResult",
+    "RunSpec",
+    "Status",
+    "Summary",
+    "TestSpec",
+    "VitSpec",
+    "add_warnings",
+    "make_record",
 ]  # fmt: skip

@@ -27,6 +27,9 @@ RUN_TOKEN = "NUMA_BENCH_RUN"
 WARMUP, TIMED_WINDOW, PROFILED_WINDOW = "warmup", "timed window", "profiled window"
 STAGES = ("H2D", "compute", "D2H")
 
+#: The workload of most studies: batches through copies and a model.
+PIPELINE = "pipeline"
+
 JsonDict = dict[str, Any]
 
 
@@ -122,7 +125,10 @@ class ProfileSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything the worker needs to know, and nothing else."""
+    """Everything the worker needs to know, and nothing else.
+
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`.
+    """
 
     study: str
     run_id: str
@@ -132,6 +138,7 @@ class RunSpec:
     device: DeviceSpec
     placement: Placement
     profile: ProfileSpec = ProfileSpec()
+    workload: str = PIPELINE
     schema_version: int = SCHEMA_VERSION
 
     def cell(self) -> JsonDict:
@@ -139,9 +146,11 @@ class RunSpec:
 
         How it is profiled is not part of it: throughput comes from a window without profiler.
         """
-        return {
-            part: asdict(getattr(self, part)) for part in ("vit", "test", "device", "placement")
-        }
+        parts = ("vit", "test", "device", "placement")
+        cell: JsonDict = {part: asdict(getattr(self, part)) for part in parts}
+        if self.workload != PIPELINE:
+            cell["workload"] = self.workload
+        return cell
 
     def cell_hash(self) -> str:
         """SHA-256 of the canonical JSON of `cell`, in hexadecimal."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from numa_bench.config.schema import ExperimentConfig, TestConfig, ViTConfig
+from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import describe_exception
 from numa_bench.machine.backend import Backend
 from numa_bench.machine.model import Gpu, Topology
@@ -16,7 +17,7 @@ from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors
 from numa_bench.pcie import Link, make_link
 from numa_bench.plan.devices import make_device_spec
-from numa_bench.plan.plan import resolve_test, resolve_vit
+from numa_bench.plan.resolve import resolve_test, resolve_vit
 from numa_bench.records import Placement, RunSpec
 from numa_bench.selftest.session import Session
 from numa_bench.selftest.torch_tools import TorchTools

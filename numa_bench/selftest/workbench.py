@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from numa_bench.config.schema import ViTConfig
+from numa_bench.config.workload_schema import ViTConfig
 from numa_bench.errors import NumaBenchError
 from numa_bench.records import RunSpec
 from numa_bench.selftest.context import Context
@@ -19,7 +19,7 @@ from numa_bench.worker.devices import Device
 from numa_bench.worker.measurement import make_pipeline
 from numa_bench.worker.models import build_model
 from numa_bench.worker.output_checks import check_output
-from numa_bench.worker.pipeline import Limits, Model, Pipeline, quiet_collector
+from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline, quiet_collector
 
 
 class WrongOutputError(NumaBenchError):

@@ -25,7 +25,7 @@ from numa_bench.versions import package_versions
 from numa_bench.worker.lifeline import die_with_starter, write_started
 
 if TYPE_CHECKING:
-    from numa_bench.worker.measurement import Part
+    from numa_bench.worker.part import Part
 
 PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
 
@@ -78,11 +78,12 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
     try:
         # torch is imported here, so that a run that cannot import it has a result too.
         from numa_bench.worker.devices import Waived
-        from numa_bench.worker.measurement import measure_run, record_run
+        from numa_bench.worker.measurement import record_run
+        from numa_bench.worker.workloads import load_workload
 
         if only == "measurement":
             spec = replace(spec, profile=ProfileSpec())
-        run = record_run if only == "recording" else measure_run
+        run = record_run if only == "recording" else load_workload(spec.workload)
         try:
             for part in run(spec, wait_for=files.wait_for, trace=files.trace):
                 parts.append(part)

@@ -10,19 +10,15 @@ import resource
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from numa_bench.machine import page_placement
-from numa_bench.records import TIMED_WINDOW, WARMUP, JsonDict, RunSpec
+from numa_bench.records import TIMED_WINDOW, WARMUP, RunSpec
 from numa_bench.worker.buffers import BatchRing, SamplePool
-from numa_bench.worker.cuda_pipeline import CudaPipeline
 from numa_bench.worker.devices import Device, Waived, prepare_device
-from numa_bench.worker.graph_pipeline import GraphPipeline
 from numa_bench.worker.lifeline import wait_for_lock
-from numa_bench.worker.metrics import is_host_bound, window_metrics
 from numa_bench.worker.models import (
     DTYPES,
     build_model,
@@ -33,30 +29,19 @@ from numa_bench.worker.models import (
     prove_compiled,
 )
 from numa_bench.worker.output_checks import check_output
-from numa_bench.worker.pipeline import CpuPipeline, Limits, Model, Pipeline
+from numa_bench.worker.part import Part
+from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
+from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
+from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
+from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Model, Pipeline
+from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.recorder import Recorder, make_recorder
-from numa_bench.worker.warmup import warm_up
 from numa_bench.workload import copy_bytes, input_shape, output_shape
 
 #: Batches before a profiled window: first use under a profiler costs extra.
 FIRST_USE_BATCHES = 4
 #: A profiled window lasts at least so long: its figures must not be those of a few batches.
 PROFILED_S = 0.2
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some of a run's result. `problem`: why the run is invalid; `checkpoint`: write what there is
-    so far, because what follows may end the process."""
-
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    observed: JsonDict = field(default_factory=dict)
-    samples: dict[str, list[float]] = field(default_factory=dict)
-    warmup_samples: dict[str, list[float]] = field(default_factory=dict)
-    warmup: JsonDict = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    problem: str | None = None
-    checkpoint: bool = False
 
 
 def measure_run(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from numa_bench.records import RunSpec
-from numa_bench.worker.pipeline import Pipeline
+from numa_bench.worker.pipelines.pipeline import Pipeline
 from numa_bench.workload import output_shape
 
 #: Largest ||output - reference|| / ||reference|| against a plain eager forward of the same batch

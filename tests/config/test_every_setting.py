@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from numa_bench.config import schema as cfg
-from numa_bench.config.schema import RunnerConfig, TestConfig
+from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import list_keys
+from numa_bench.config.workload_schema import OVERRIDABLE, TestConfig
 from numa_bench.plan.plan import Plan
 from numa_bench.records import TestSpec
 from tests.config.observer import Observer
@@ -129,7 +129,7 @@ CHANGES: dict[str, Change] = {
 def test_every_setting_has_another_value_to_try() -> None:
     """A new setting must be entered above, with what it changes."""
     assert set(CHANGES) == set(list_keys(RunnerConfig))
-    assert set(TEST_VALUES) == {f.name for f in fields(TestConfig)} == set(cfg.OVERRIDABLE)
+    assert set(TEST_VALUES) == {f.name for f in fields(TestConfig)} == set(OVERRIDABLE)
     assert set(TEST_VALUES) == {f.name for f in fields(TestSpec)}
 
 

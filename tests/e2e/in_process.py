@@ -90,7 +90,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
     versions = functools.cache(package_versions)
     monkeypatch.setattr(worker, "package_versions", versions)
-    monkeypatch.setattr("numa_bench.plan.plan.MIN_POOL_MB", POOL_MB)
+    monkeypatch.setattr("numa_bench.plan.resolve.MIN_POOL_MB", POOL_MB)
     monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
     monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])
     # Threads that spin while they wait for one another take the other tests' CPUs.

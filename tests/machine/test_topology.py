@@ -23,6 +23,7 @@ from numa_bench.machine.topology import (
     read_topology,
     select_visible_gpus,
 )
+from tests import machines
 from tests.conftest import PROJECT
 from tests.fake_sysfs import (
     GIB_KB,
@@ -83,6 +84,27 @@ def test_captured_machine_is_read_as_expected(name: str, tmp_path: Path) -> None
 
 
 # --- made-up machines
+
+
+def test_distance_classes_follow_sockets(tmp_path: Path) -> None:
+    # Nodes of one package with all distances alike, which SLIT alone would call other sockets.
+    distances = [[10 if n == m else 20 for m in range(4)] for n in range(4)]
+    build_tree(tmp_path, [FakeNode(n, f"{n}", distances=distances[n]) for n in range(4)])
+    for cpu in range(4):
+        write(
+            tmp_path, f"sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id", str(cpu % 2)
+        )
+    topology = read_topology(tmp_path)
+    assert [node.socket for node in topology.nodes] == [0, 1, 0, 1]
+    classes = [topology.distance_class(0, node.id) for node in topology.nodes]
+    assert classes == ["same_node", "other_socket", "same_socket", "other_socket"]
+
+
+def test_distance_classes_follow_slit_distances_where_sockets_are_unknown() -> None:
+    pairs = [machines.four_nodes().distance_class(0, other) for other in range(4)]
+    assert pairs == ["same_node", "same_socket", "other_socket", "other_socket"]
+    # With one distance only nothing says that the nodes share a socket.
+    assert machines.server().distance_class(0, 2) == "other_socket"
 
 
 def test_eight_gpu_server(tmp_path: Path) -> None:

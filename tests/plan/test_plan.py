@@ -12,24 +12,15 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.schema import (
-    ExperimentConfig,
-    HardwareConfig,
-    RunnerConfig,
-    TestConfig,
-    ViTConfig,
-)
+from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
+from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.cells import make_run_id_prefix
 from numa_bench.plan.devices import resolve_devices
-from numa_bench.plan.plan import (
-    Plan,
-    build_plan,
-    estimate_run_s,
-    make_run_id_prefix,
-    resolve_test,
-    resolve_vit,
-)
+from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.plan.plan import Plan, build_plan
+from numa_bench.plan.resolve import resolve_test, resolve_vit
 from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
 from tests.machines import laptop, make_node, server
 from tests.specs import make_spec, overridden

@@ -18,7 +18,8 @@ import pytest
 from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json
-from numa_bench.plan.plan import Plan, estimate_run_s
+from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict

@@ -13,7 +13,7 @@ import yaml
 from numa_bench.machine import page_placement
 from numa_bench.machine.backend import Backend
 from numa_bench.pcie import Link
-from numa_bench.plan.plan import resolve_vit
+from numa_bench.plan.resolve import resolve_vit
 from numa_bench.selftest.checks import Check, Figure, Outcome, Verdict, Waived, run_check
 from numa_bench.selftest.context import STUDY_MODELS, Context, read_link
 from numa_bench.selftest.paired import compare_pairs
@@ -329,7 +329,7 @@ def test_the_simulated_device_has_no_profiler_and_no_pinned_memory() -> None:
 @pytest.mark.slow
 def test_compiling_reports_a_wrong_output(monkeypatch: pytest.MonkeyPatch) -> None:
     from numa_bench.selftest.subjects import compilation
-    from numa_bench.worker.measurement import Part
+    from numa_bench.worker.part import Part
 
     monkeypatch.setattr(compilation, "measure_run", lambda _: iter([Part(problem="off by 0.5")]))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from unittest import mock
 
-from numa_bench.worker import cuda_pipeline, graph_pipeline
+from numa_bench.worker.pipelines import cuda_pipeline, graph_pipeline
 from tests.simulation.pipelines import Classes
 
 _PRODUCT = (cuda_pipeline, graph_pipeline)

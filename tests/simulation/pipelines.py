@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from numa_bench.worker.buffers import BatchRing, SamplePool
-from numa_bench.worker.cuda_pipeline import CudaPipeline
-from numa_bench.worker.graph_pipeline import GraphPipeline
-from numa_bench.worker.pipeline import Model
+from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
+from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
+from numa_bench.worker.pipelines.pipeline import Model
 
 
 class Classes(NamedTuple):

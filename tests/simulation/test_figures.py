@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from numa_bench.worker.metrics import is_host_bound, window_metrics
-from numa_bench.worker.pipeline import Limits, Model, StageTimes
+from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
+from numa_bench.worker.pipelines.pipeline import Limits, Model, StageTimes
 from tests.simulation.links import Links
 from tests.simulation.pipelines import RecordingPool, make_pipeline
 from tests.simulation.timing import TimingRuntime

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from numa_bench.errors import MachineError
-from numa_bench.worker import cuda_pipeline
-from numa_bench.worker.cuda_pipeline import CudaPipeline
-from numa_bench.worker.pipeline import Limits
+from numa_bench.worker.pipelines import cuda_pipeline
+from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
+from numa_bench.worker.pipelines.pipeline import Limits
 from tests.simulation.handles import StaticOutputModel
 from tests.simulation.mutants import LOST_CAPTURES, LOST_WAITS, build_mutants
 from tests.simulation.ordering import OrderingRuntime

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from numa_bench.worker.cuda_pipeline import CudaPipeline
-from numa_bench.worker.pipeline import Model
+from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
+from numa_bench.worker.pipelines.pipeline import Model
 from tests.simulation.links import Links
 from tests.simulation.pipelines import RecordingPool, make_pipeline
 from tests.simulation.timing import TimingRuntime

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from numa_bench.worker import measurement
-from numa_bench.worker.cuda_pipeline import CudaPipeline
 from numa_bench.worker.devices import Device
 from numa_bench.worker.measurement import measure_run
 from numa_bench.worker.output_checks import OutputCheck
+from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
 from tests.simulation.links import Links
 from tests.simulation.timing import TimingRuntime
 from tests.specs import VIT, make_spec

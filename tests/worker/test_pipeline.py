@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
-from numa_bench.worker.metrics import compute_percentile, overlap_efficiency, window_metrics
-from numa_bench.worker.pipeline import CpuPipeline, Limits, Window
+from numa_bench.worker.pipelines.metrics import (
+    compute_percentile,
+    overlap_efficiency,
+    window_metrics,
+)
+from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Window
 from numa_bench.worker.recorder import NoMarks
 
 SHAPE = (2, 3, 8, 8)
@@ -213,7 +217,7 @@ def test_starting_and_stopping_a_profiler_is_not_part_of_the_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     profiler = SlowProfiler()
-    monkeypatch.setattr("numa_bench.worker.pipeline.time.perf_counter_ns", profiler.clock)
+    monkeypatch.setattr("numa_bench.worker.pipelines.pipeline.time.perf_counter_ns", profiler.clock)
     pipeline = CpuPipeline(lambda x: x, make_pool(), ring(), depth=2)
 
     window = pipeline.run(Limits(3, budget_s=0.5), profiler)

@@ -57,7 +57,7 @@ def test_every_stage_of_every_batch_is_marked() -> None:
     import torch
 
     from numa_bench.worker.buffers import BatchRing, SamplePool
-    from numa_bench.worker.pipeline import CpuPipeline, Limits
+    from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits
 
     pool = SamplePool((2, 3), torch.float32, nbytes=1000, seed=0)
     outputs = BatchRing((2, 3), torch.float32, nbytes=1)

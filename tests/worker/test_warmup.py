@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from numa_bench.worker.buffers import HostBuffer, SamplePool
-from numa_bench.worker.pipeline import Limits, StageTimes, Window
+from numa_bench.worker.pipelines.pipeline import Limits, StageTimes, Window
+from numa_bench.worker.pipelines.warmup import has_settled, warm_up
 from numa_bench.worker.recorder import NO_MARKS, Marks
-from numa_bench.worker.warmup import has_settled, warm_up
 
 
 class ScriptedPipeline:

@@ -121,7 +121,7 @@ def test_a_spec_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numa_bench.worker.pipeline import CpuPipeline
+    from numa_bench.worker.pipelines.pipeline import CpuPipeline
 
     honest = CpuPipeline.last_output
     monkeypatch.setattr(CpuPipeline, "last_output", lambda self: honest(self) * 1.01)
@@ -133,7 +133,7 @@ def test_a_wrong_output_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_an_output_that_is_not_finite_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numa_bench.worker.pipeline import CpuPipeline
+    from numa_bench.worker.pipelines.pipeline import CpuPipeline
 
     honest = CpuPipeline.last_output
     monkeypatch.setattr(CpuPipeline, "last_output", lambda self: honest(self) * float("nan"))

@@ -24,7 +24,8 @@ from rich.progress import (
 from rich.table import Table
 
 from numa_bench.labels import node_label
-from numa_bench.plan.plan import Plan, estimate_run_s
+from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.display.cell_rows import (
     Row,

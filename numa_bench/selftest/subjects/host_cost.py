@@ -9,7 +9,7 @@ import torch
 from numa_bench.selftest.checks import Check, Figure, Limit
 from numa_bench.selftest.context import NO_OP, Context
 from numa_bench.selftest.workbench import make_bench
-from numa_bench.worker.pipeline import Limits, quiet_collector
+from numa_bench.worker.pipelines.pipeline import Limits, quiet_collector
 
 #: A batch of the default study is 4.8 MB, which PCIe 5.0 x16 copies in 88 us at 55 GB/s. A host
 #: that needs longer to submit it limits the pipeline.

@@ -10,7 +10,7 @@ from numa_bench.selftest.context import NO_OP, Context
 from numa_bench.selftest.paired import Comparison, compare_pairs, take_pairs
 from numa_bench.selftest.sampler import start_sampler
 from numa_bench.selftest.workbench import make_bench
-from numa_bench.worker.pipeline import Limits
+from numa_bench.worker.pipelines.pipeline import Limits
 
 #: Largest share of a throughput that readings may cost: the limit that this program has for
 #: profilers too, far below the differences that it looks for.

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from numa_bench.config.schema import ViTConfig
+from numa_bench.config.workload_schema import ViTConfig
 from numa_bench.records import JsonDict
 from numa_bench.selftest.checks import Check, Figure, Limit, Waived
 from numa_bench.selftest.context import NO_OP, Context
@@ -17,8 +17,8 @@ from numa_bench.selftest.paired import Comparison, compare_pairs, take_pairs
 from numa_bench.selftest.raw_copies import D2H, H2D
 from numa_bench.selftest.subjects.copies import make_copies
 from numa_bench.selftest.workbench import Bench, PlainLoop, make_bench
-from numa_bench.worker.metrics import is_host_bound, window_metrics
-from numa_bench.worker.pipeline import Limits
+from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
+from numa_bench.worker.pipelines.pipeline import Limits
 from numa_bench.workload import copy_bytes
 
 #: Requirements on the product: what its pipeline may cost.

@@ -22,7 +22,7 @@ from numa_bench.selftest.context import NO_OP, Context
 from numa_bench.selftest.paired import Comparison, compare_pairs, take_pairs
 from numa_bench.selftest.workbench import make_bench
 from numa_bench.study_files import run_paths
-from numa_bench.worker.pipeline import Limits
+from numa_bench.worker.pipelines.pipeline import Limits
 
 #: Requirements on the product.
 AGREEMENT = 0.02

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from numa_bench.worker.buffers import BatchRing, SamplePool
-from numa_bench.worker.cuda_pipeline import MOST_TIMED, CudaPipeline
 from numa_bench.worker.cuda_runtime import CudaRuntime, Event
-from numa_bench.worker.pipeline import Limits, Model, Window, quiet_collector
+from numa_bench.worker.pipelines.cuda_pipeline import MOST_TIMED, CudaPipeline
+from numa_bench.worker.pipelines.pipeline import Limits, Model, Window, quiet_collector
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
 #: Most batches in one graph: a forward pass can be hundreds of nodes, and capturing takes time.

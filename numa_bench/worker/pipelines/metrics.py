@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from numa_bench.worker.pipeline import StageTimes, Window
+from numa_bench.worker.pipelines.pipeline import StageTimes, Window
 
 #: A window is host bound when the host was submitting for most of it while the busiest stage of
 #: the device had nothing to do for a tenth of the time or more. A chosen convention: below it the

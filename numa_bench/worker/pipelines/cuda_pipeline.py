@@ -24,7 +24,7 @@ import torch
 from numa_bench.records import STAGES
 from numa_bench.worker.buffers import BatchRing, SamplePool
 from numa_bench.worker.cuda_runtime import CudaRuntime, Event
-from numa_bench.worker.pipeline import Limits, Model, StageTimes, Window, quiet_collector
+from numa_bench.worker.pipelines.pipeline import Limits, Model, StageTimes, Window, quiet_collector
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
 #: Fewest batches of a window, so that percentiles and overlap mean something.

@@ -6,7 +6,7 @@ import math
 import statistics
 
 from numa_bench.records import JsonDict
-from numa_bench.worker.pipeline import Limits, Pipeline, Window, quiet_collector
+from numa_bench.worker.pipelines.pipeline import Limits, Pipeline, Window, quiet_collector
 
 #: Warm-up has settled when the median stage time of a block is within this of the block before:
 #: above the spread of batch times on a quiet machine (benchmarks/results), below the change that

@@ -1,0 +1,144 @@
+"""Structured configs of what one run does: the settings of a measurement, and of a model.
+
+See `schema.py` for the rest and for how they are registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, Optional, get_type_hints
+
+from numa_bench.config.settings import documented_field
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+ATTENTIONS = ("explicit", "sdpa")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+#: Compile modes in which inductor itself makes CUDA graphs.
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
+
+
+@dataclass(kw_only=True, slots=True)
+class TestConfig:
+    """How one run measures. An entry of `vit_configs` may override any of these."""
+
+    __test__ = False  # not a pytest class
+
+    num_samples: Any = documented_field(
+        "auto",
+        "Minimum number of samples to time, rounded up to whole batches. auto: with a GPU by "
+        "time (min_timed_s), on the CPU 2000.",
+        kind="int or auto",
+    )
+    min_timed_s: Optional[float] = documented_field(
+        None,
+        "Minimum length of the timed window in seconds. null: 2 with a GPU, so that clocks "
+        "have settled and sensors have readings inside the window; 0 on the CPU.",
+    )
+    time_budget_s: float = documented_field(
+        10.0,
+        "Maximum length of the timed window in seconds; a slow machine then measures fewer "
+        "samples, and its records say so.",
+    )
+    batch_size: int = documented_field(
+        8, "Samples per batch. Each batch is one copy to the device and one back."
+    )
+    image_size: int = documented_field(224, "Side of the square input image in pixels.")
+    channels: int = documented_field(3, "Channels of the input image.")
+    pipeline_depth: int = documented_field(
+        2, "Batches in flight: 1 is synchronous, 2 is double buffered. On the CPU nothing overlaps."
+    )
+    memory_size_mb: Optional[int] = documented_field(
+        None,
+        "Host sample pool in MB (1e6 bytes), read round-robin. null: twice the last-level cache "
+        "of the largest node, at least 256.",
+    )
+    warmup_samples: int = documented_field(
+        40, "Minimum number of warm-up samples; warm-up ends when stage times settle."
+    )
+    min_warmup_s: Optional[float] = documented_field(
+        None,
+        "Minimum length of the warm-up in seconds. null: 1 with a GPU, whose clocks ramp up; 0 on "
+        "the CPU.",
+    )
+    warmup_budget_s: float = documented_field(
+        5.0, "Maximum length of the warm-up in seconds, excluding compilation."
+    )
+    precision: str = documented_field("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
+    attention: str = documented_field(
+        "explicit",
+        f"Attention of the ViTs: {', '.join(ATTENTIONS)}. explicit: vit-pytorch's matmul and "
+        "softmax; sdpa: torch's scaled_dot_product_attention, same weights.",
+    )
+    cuda_graph: bool = documented_field(
+        False,
+        "Replay copies and model as one CUDA graph, so that the host submits nothing per "
+        "operation. Single batches are then not timed. Needs a GPU.",
+    )
+    compile_model: bool = documented_field(False, "Compile the model with torch.compile.")
+    compile_mode: str = documented_field(
+        "default", f"torch.compile mode: {', '.join(COMPILE_MODES)}."
+    )
+    cpu_threads: Optional[int] = documented_field(
+        None,
+        "torch and OpenMP threads of the worker. null: the number of CPUs that it is bound to.",
+    )
+    seed: int = documented_field(0, "Seed of the model's weights and of the input samples.")
+    timeout_s: float = documented_field(
+        900.0, "Seconds after which a run is stopped and recorded as timeout."
+    )
+
+
+def _optional_twin(cls: type, name: str) -> type:
+    """A dataclass with the fields of `cls`, all optional: null inherits the value from `cls`."""
+    hints = get_type_hints(cls)
+    twins = [
+        (
+            f.name,
+            Optional[hints[f.name]],
+            field(
+                default=None,
+                metadata={
+                    "help": f"As test.{f.name}, for this model only.",
+                    "kind": f.metadata["kind"] and f"{f.metadata['kind']} or null",
+                    "twin": True,
+                },
+            ),
+        )
+        for f in fields(cls)
+    ]
+    return make_dataclass(
+        name, twins, kw_only=True, slots=True, namespace={"__module__": __name__, "__test__": False}
+    )
+
+
+if TYPE_CHECKING:
+
+    class TestOverrides:
+        """Every field of TestConfig, optional."""
+
+else:
+    TestOverrides = _optional_twin(TestConfig, "TestOverrides")
+
+#: The `test` settings that a vit_configs entry may override.
+OVERRIDABLE = tuple(f.name for f in fields(TestConfig))
+
+
+@dataclass(kw_only=True, slots=True)
+class ViTConfig(TestOverrides):
+    """One vision transformer, built with vit-pytorch. depth=0 is a no-op: transfers only."""
+
+    name: Optional[str] = documented_field(
+        None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>."
+    )
+    patch_size: int = documented_field(32, "Side of a patch in pixels; must divide image_size.")
+    depth: int = documented_field(
+        6, "Transformer blocks. 0: no-op, the input is copied back unchanged."
+    )
+    dim: int = documented_field(512, "Width of a token.")
+    heads: Optional[int] = documented_field(None, "Attention heads. null: dim / 64, at least 1.")
+    dim_head: Optional[int] = documented_field(
+        None, "Width of one head. null: dim / heads, which requires that heads divides dim."
+    )
+    mlp_dim: Optional[int] = documented_field(
+        None, "Width of the feed-forward layer. null: 4 x dim."
+    )
