@@ -54,6 +54,10 @@ class Machine:
     host_ms: float = 0.01  # of the host's time to submit one batch to a GPU
 
 
+#: FLOP of one sample of every model that is no ViT.
+CUSTOM_FLOP = 1.5e9
+
+
 def made_up_sizes(vit: VitSpec) -> tuple[int, int, int]:
     """Patch size, depth and dim; of a model that is no ViT those of a ViT that costs as much."""
     if vit.is_custom:
@@ -127,6 +131,7 @@ def measured(machine: Machine, spec: RunSpec, factor: float) -> dict[str, float 
         "overlap_efficiency": 0.9 if gpu and test.pipeline_depth > 1 else -0.01,
         "compile_s": 25.0 / factor if test.compile_model and depth else None,
         "warmup_s": 0.5,
+        "flop_per_sample": CUSTOM_FLOP if spec.vit.is_custom else None,
         "peak_device_memory_mb": 800.0 if gpu else None,
         "peak_host_memory_mb": 1800.0,
         "placement_fraction": 1.0 if spec.placement.bound else None,
