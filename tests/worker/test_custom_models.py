@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import subprocess
 import sys
@@ -72,6 +73,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "brokennets.py").write_text("import no_such_dependency\n")
     (tmp_path / "leavingnets.py").write_text("import sys; sys.exit(4)\n")
     (tmp_path / "wrongnets.py").write_text("def make(:\n")
+    # A full collection before each window takes a tenth of a second in this process.
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("usernets", "brokennets", "leavingnets", "wrongnets", "timm"):
@@ -222,6 +225,7 @@ def test_a_model_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.metrics["compile_s"]
 
 
+@pytest.mark.slow
 def test_modules_are_found_in_the_current_directory_even_in_safe_mode(tmp_path: Path) -> None:
     """PYTHONSAFEPATH keeps Python from adding it."""
     code = (
