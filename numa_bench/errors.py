@@ -36,6 +36,10 @@ class MachineError(NumaBenchError):
     """The machine cannot do what was asked for: no numactl, no permission, no such device."""
 
 
+class ModelError(NumaBenchError):
+    """A model of the user's that cannot be imported, built or run."""
+
+
 class StoreError(NumaBenchError):
     """A study directory that cannot be read, written or resumed."""
 

@@ -56,6 +56,9 @@ METRICS: dict[str, Metric] = {
     "profiler_overhead": Metric(
         "1", "time per sample in the profiled window over that in the timed one, minus 1", None
     ),
+    "flop_per_sample": Metric(
+        "FLOP", "arithmetic of one sample: of a ViT computed, of any other model counted", None
+    ),
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
@@ -86,6 +89,7 @@ class MetricValues(TypedDict):
     placement_fraction: float | None
     profiled_throughput_samples_per_s: float | None
     profiler_overhead: float | None
+    flop_per_sample: float | None
     measured_samples: float | None
     measured_s: float | None
 

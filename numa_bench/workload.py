@@ -1,5 +1,8 @@
 """What one batch asks of a machine: shapes, bytes and floating-point operations. Pure.
 
+Of a model that is no ViT only the input is known here; the worker finds its output and its FLOP in
+a forward pass (worker/models/output.py).
+
 Arithmetic is that of the forward pass of vit-pytorch's ViT without its head. A multiply with its
 add counts as two FLOP. Normalisation, softmax, GELU, biases and residual sums are left out; they
 are below one percent of the rest for the sizes used here.
@@ -16,28 +19,45 @@ ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 
 def input_shape(spec: RunSpec) -> tuple[int, ...]:
-    """Shape of one batch of images: (batch, channels, side, side)."""
+    """Shape of one batch of images: (batch, channels, side, side), or the model's own."""
     test = spec.test
+    if spec.vit.input_shape is not None:
+        return (test.batch_size, *spec.vit.input_shape)
     return (test.batch_size, test.channels, test.image_size, test.image_size)
 
 
 def output_shape(spec: RunSpec) -> tuple[int, ...]:
-    """Shape of one batch of output: all tokens, class token included; for a no-op its input."""
-    if spec.vit.depth == 0:
+    """Shape of one batch of output: all tokens, class token included; for a no-op its input.
+
+    Raises ValueError for a model that is no ViT.
+    """
+    if spec.vit.is_no_op:
         return input_shape(spec)
-    return (spec.test.batch_size, token_count(spec.vit, spec.test.image_size), spec.vit.dim)
+    tokens = token_count(spec.vit, spec.test.image_size)
+    return (spec.test.batch_size, tokens, spec.vit.sizes()["dim"])
 
 
 def token_count(vit: VitSpec, image_size: int) -> int:
-    """Patches of one image, plus the class token."""
-    side = image_size // vit.patch_size
+    """Patches of one image, plus the class token. Raises ValueError for a model that is no ViT."""
+    side = image_size // vit.sizes()["patch_size"]
     return side * side + 1
 
 
 def copy_bytes(spec: RunSpec) -> tuple[int, int]:
-    """Bytes of one batch that are copied to the device, and back from it."""
+    """Bytes of one batch that are copied to the device, and back from it.
+
+    Raises ValueError for a model that is no ViT.
+    """
     size = ELEMENT_BYTES[spec.test.precision]
     return size * math.prod(input_shape(spec)), size * math.prod(output_shape(spec))
+
+
+def sample_flop(spec: RunSpec) -> int | None:
+    """FLOP of one sample; None for a model that is no ViT, where only the worker can count."""
+    if spec.vit.is_custom:
+        return None
+    test = spec.test
+    return vit_flop(image_size=test.image_size, channels=test.channels, **spec.vit.sizes())
 
 
 def vit_flop(

@@ -26,6 +26,12 @@ from tests.machines import laptop, with_memory_only_node
 
 #: What the environment of a simulated machine says of itself.
 SIMULATED = "a simulated machine, its times are made up"
+#: Two models under one name, and one of timm.
+CUSTOM = tuple(
+    ViTConfig(_target_="pkg.make_net", name="net", args={"width": width}, input_shape=[3, 224, 224])
+    for width in (8, 16)
+)
+CUSTOM += (ViTConfig(timm="resnet18"),)
 TWO = ((32, 0, 512), (32, 6, 512))
 
 
@@ -105,6 +111,8 @@ KINDS: dict[str, Callable[[], list[Scenario]]] = {
     "simulated": lambda: [replace(study, changes={"simulated": SIMULATED}) for study in _one_gpu()],
     "hostile": _hostile,
     "before_after": _before_after,
+    "custom": lambda: [scenario("custom", one_gpu(), [*models(*TWO), *CUSTOM], 4)],
+    "only_custom": lambda: [scenario("only_custom", one_gpu(), list(CUSTOM), 4)],
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numa_bench.machine.model import Topology
-from numa_bench.records import RunSpec
+from numa_bench.records import RunSpec, VitSpec
 
 Array = NDArray[np.float64]
 
@@ -54,15 +54,27 @@ class Machine:
     host_ms: float = 0.01  # of the host's time to submit one batch to a GPU
 
 
+#: FLOP of one sample of every model that is no ViT.
+CUSTOM_FLOP = 1.5e9
+
+
+def made_up_sizes(vit: VitSpec) -> tuple[int, int, int]:
+    """Patch size, depth and dim; of a model that is no ViT those of a ViT that costs as much."""
+    if vit.is_custom:
+        return 32, 4, 256
+    sizes = vit.sizes()
+    return sizes["patch_size"], sizes["depth"], sizes["dim"]
+
+
 def stages_ms(machine: Machine, spec: RunSpec) -> tuple[float, float, float]:
     """Times of H2D, compute and D2H of one batch in milliseconds, undisturbed."""
-    test, vit = spec.test, spec.vit
+    test, (patch_size, depth, dim) = spec.test, made_up_sizes(spec.vit)
     width = 4 if test.precision in ("fp32", "tf32") else 2
     sent = test.batch_size * test.channels * test.image_size**2 * width
-    patches = (test.image_size // vit.patch_size) ** 2
-    returned = test.batch_size * (patches + 1) * vit.dim * width if vit.depth else sent
+    patches = (test.image_size // patch_size) ** 2
+    returned = test.batch_size * (patches + 1) * dim * width if depth else sent
     link = machine.link_gb_per_s * (1 - loss(machine, spec)) * 1e6
-    work = 24 * vit.depth * (patches + 1) * vit.dim**2 * test.batch_size
+    work = 24 * depth * (patches + 1) * dim**2 * test.batch_size
     compiled = 1.4 if test.compile_model else 1.0
     compute = 0.004 + work / (machine.tflop_per_s * 1e9 * compiled)
     if spec.device.kind == "cpu":
@@ -96,11 +108,11 @@ def measured(machine: Machine, spec: RunSpec, factor: float) -> dict[str, float 
     """The metrics of one run whose throughput is `factor` times the undisturbed one."""
     h2d, compute, d2h = (t / factor / machine.speedup for t in stages_ms(machine, spec))
     rate = throughput(machine, spec) * factor
-    test, vit = spec.test, spec.vit
+    test, (patch_size, depth, dim) = spec.test, made_up_sizes(spec.vit)
     width = 4 if test.precision in ("fp32", "tf32") else 2
     sent = test.batch_size * test.channels * test.image_size**2 * width
-    tokens = (test.image_size // vit.patch_size) ** 2 + 1
-    returned = test.batch_size * tokens * vit.dim * width if vit.depth else sent
+    tokens = (test.image_size // patch_size) ** 2 + 1
+    returned = test.batch_size * tokens * dim * width if depth else sent
     latency = (h2d + compute + d2h) * (1 + 0.2 * (test.pipeline_depth - 1))
     gpu = spec.device.kind == "cuda"
     found = _found_on_a_gpu(machine, spec, (h2d, compute, d2h)) if gpu else {}
@@ -117,8 +129,9 @@ def measured(machine: Machine, spec: RunSpec, factor: float) -> dict[str, float 
         "h2d_gb_per_s": sent / h2d / 1e6,
         "d2h_gb_per_s": returned / d2h / 1e6,
         "overlap_efficiency": 0.9 if gpu and test.pipeline_depth > 1 else -0.01,
-        "compile_s": 25.0 / factor if test.compile_model and vit.depth else None,
+        "compile_s": 25.0 / factor if test.compile_model and depth else None,
         "warmup_s": 0.5,
+        "flop_per_sample": CUSTOM_FLOP if spec.vit.is_custom else None,
         "peak_device_memory_mb": 800.0 if gpu else None,
         "peak_host_memory_mb": 1800.0,
         "placement_fraction": 1.0 if spec.placement.bound else None,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import discover_machine, load_config, save_resolved
+from numa_bench.config.model_validation import check_importable
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import build_plan
@@ -40,6 +41,7 @@ def run(node: DictConfig) -> None:
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
     plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
     if here:
+        check_importable(config.experiment.vit_configs)
         check_binding(run.placement for run in plan.runs)
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions

@@ -106,6 +106,8 @@ def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
     above = full_key and key.startswith(f"{full_key}.")
     if isinstance(root, ConfigIndexError) or (above and _is_entry(full_key)):
         problem = "no such entry; entries are numbered from 0, `--cfg job` lists them"
+    elif re.fullmatch(rf"{re.escape(MODELS)}\[\d+\]\.args(\..+)?", place) and value:
+        problem = f"not among the model's args yet; to add it, write ++{key}={value}"
     elif above or isinstance(root, (ConfigAttributeError, ConfigKeyError)):
         return format_unknown_key(place, schema)
     elif typed.startswith("~"):

@@ -13,6 +13,7 @@ from typing import Any
 from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
@@ -128,6 +129,13 @@ def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
     check_test(key, test)
     if vit.name is not None:
         check_name(f"{key}.name", vit.name)
+    check_custom_model(key, vit, test)
+    if not is_custom(vit):
+        _check_sizes(key, vit, test)
+
+
+def _check_sizes(key: str, vit: ViTConfig, test: TestConfig) -> None:
+    """Raise ConfigError if a ViT of these sizes cannot be built."""
     check_at_least(f"{key}.depth", vit.depth, 0)
     check_at_least(f"{key}.patch_size", vit.patch_size, 1)
     if vit.patch_size > test.image_size:

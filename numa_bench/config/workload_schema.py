@@ -125,10 +125,35 @@ OVERRIDABLE = tuple(f.name for f in fields(TestConfig))
 
 @dataclass(kw_only=True, slots=True)
 class ViTConfig(TestOverrides):
-    """One vision transformer, built with vit-pytorch. depth=0 is a no-op: transfers only."""
+    """One model: a vision transformer of vit-pytorch (depth=0: transfers only) or any other.
+
+    See docs/models.md for `_target_` and `timm`.
+    """
 
     name: Optional[str] = documented_field(
-        None, "Name in tables and plots. null: vit<patch>x<depth>x<dim>."
+        None,
+        "Name in tables and plots. null: vit<patch>x<depth>x<dim>, or the last part of _target_ "
+        "or timm's name, each with its args.",
+    )
+    _target_: Optional[str] = documented_field(
+        None,
+        "Model instead of a ViT: a function or class that returns a torch.nn.Module, by its full "
+        "name, such as torchvision.models.resnet50. Imported and called in the worker only.",
+    )
+    timm: Optional[str] = documented_field(
+        None,
+        "Model of timm instead of a ViT, by its name for timm.create_model. Weights are random: "
+        "nothing is downloaded. Needs pip install timm.",
+    )
+    args: Any = documented_field(
+        None,
+        "Keyword arguments of _target_ or of timm.create_model, such as {num_classes: 10}.",
+        kind="mapping or null",
+    )
+    input_shape: Any = documented_field(
+        None,
+        "Shape of one sample of _target_ or timm, [C,H,W]. null: [channels,image_size,image_size].",
+        kind="list of int or null",
     )
     patch_size: int = documented_field(32, "Side of a patch in pixels; must divide image_size.")
     depth: int = documented_field(

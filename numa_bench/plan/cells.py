@@ -9,7 +9,7 @@ from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
-from numa_bench.plan.resolve import resolve_test, resolve_vit
+from numa_bench.plan.resolve import fit_test, resolve_test, resolve_vit
 from numa_bench.records import Placement, ProfileSpec, RunSpec, VitSpec
 
 
@@ -48,12 +48,13 @@ def _cell(
     profile: ProfileSpec,
 ) -> RunSpec:
     test = merge_test_settings(experiment.test, vit)
+    model = resolve_vit(vit)
     return RunSpec(
         study=experiment.name,
         run_id="",
         repeat=0,
-        vit=resolve_vit(vit),
-        test=resolve_test(test, topology, gpu=gpu is not None),
+        vit=model,
+        test=fit_test(resolve_test(test, topology, gpu=gpu is not None), model),
         device=make_device_spec(gpu),
         placement=placement,
         profile=profile,
@@ -73,7 +74,10 @@ def make_run_id_prefix(spec: RunSpec) -> str:
     if placement.policy not in ("bind", "none"):
         parts.append(placement.policy)
     vit = spec.vit
-    parts.append(f"vit{vit.patch_size}x{vit.depth}" + (f"x{vit.dim}" if vit.depth else ""))
+    if vit.is_custom:
+        parts.append(vit.name)
+    else:
+        parts.append(f"vit{vit.patch_size}x{vit.depth}" + (f"x{vit.dim}" if vit.depth else ""))
     if spec.test.compile_model:
         parts.append("compiled")
     return "_".join(parts)

@@ -15,7 +15,7 @@ PROFILE_S = 2.0
 
 def estimate_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, shown to the user."""
-    compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
+    compile_s = COMPILE_S if run.test.compile_model and not run.vit.is_no_op else 0.0
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time
         # The window then ends when its minimum is reached.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
+from typing import Any
 
+from numa_bench.config.model_validation import is_custom
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import TestSpec, VitSpec
@@ -17,10 +20,24 @@ MIN_POOL_MB = 256
 CPU_SAMPLES = 2000
 GPU_TIMED_S = 2.0
 GPU_WARMUP_S = 1.0
+#: Most characters of a name that is made of a model's arguments.
+_NAME_LENGTH = 60
 
 
 def resolve_vit(vit: ViTConfig) -> VitSpec:
-    """Fill in the sizes that are null. A no-op has no size except its patch size."""
+    """Fill in what is null: the sizes of a ViT, the name of any model.
+
+    A no-op has no size except its patch size, and a model that is no ViT has none.
+    """
+    if is_custom(vit):
+        shape = vit.input_shape
+        return VitSpec(
+            name=vit.name or _derive_name(vit),
+            target=vit._target_,
+            timm=vit.timm,
+            args=dict(vit.args or {}),
+            input_shape=None if shape is None else (shape[0], shape[1], shape[2]),
+        )
     if vit.depth == 0:
         return VitSpec(vit.name or f"vit{vit.patch_size}x0", vit.patch_size, 0, 0, 0, 0, 0)
     if vit.heads is not None:
@@ -41,6 +58,24 @@ def resolve_vit(vit: ViTConfig) -> VitSpec:
         # The ratio of ViT (ViT-B: 768 and 3072).
         mlp_dim=vit.mlp_dim or 4 * vit.dim,
     )
+
+
+def fit_test(test: TestSpec, vit: VitSpec) -> TestSpec:
+    """The test settings with the channels and the height of a model's own input shape."""
+    if vit.input_shape is None:
+        return test
+    channels, height, _ = vit.input_shape
+    return replace(test, channels=channels, image_size=height)
+
+
+def _derive_name(vit: ViTConfig) -> str:
+    """The last part of what makes the model, and its arguments: "make_net-width8"."""
+    made_by = vit._target_.rpartition(".")[2] if vit._target_ is not None else str(vit.timm)
+    args: dict[str, Any] = vit.args or {}
+    text = "-".join([made_by, *(f"{key}{value}" for key, value in args.items())])
+    # Only what a directory's name may have; two models with the same text differ in their hash.
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.-")
+    return plain[:_NAME_LENGTH].rstrip("_.-") or "model"
 
 
 def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec:

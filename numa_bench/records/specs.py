@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
@@ -31,6 +31,8 @@ STAGES = ("H2D", "compute", "D2H")
 PIPELINE = "pipeline"
 
 JsonDict = dict[str, Any]
+#: Fields of `VitSpec` that are sizes of a ViT.
+VIT_SIZES = ("patch_size", "depth", "dim", "heads", "dim_head", "mlp_dim")
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,49 @@ class Placement:
 
 @dataclass(frozen=True)
 class VitSpec:
-    """A resolved model. `depth` 0 is pure transfer, and the other sizes are then 0."""
+    """A resolved model. `depth` 0 is pure transfer, and the other sizes are then 0.
+
+    A model that is no ViT has a `target` (the full name of what makes it) or a `timm` name, with
+    keyword arguments `args`, and no sizes. `input_shape` is that of one sample, (C, H, W); None:
+    (channels, image_size, image_size) of the test settings, as for every ViT.
+    """
 
     name: str
-    patch_size: int
-    depth: int
-    dim: int
-    heads: int
-    dim_head: int
-    mlp_dim: int
+    patch_size: int | None = None
+    depth: int | None = None
+    dim: int | None = None
+    heads: int | None = None
+    dim_head: int | None = None
+    mlp_dim: int | None = None
+    target: str | None = None
+    timm: str | None = None
+    args: JsonDict = field(default_factory=dict, hash=False)
+    input_shape: tuple[int, int, int] | None = None
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether this is another model than a ViT of vit-pytorch."""
+        return self.target is not None or self.timm is not None
+
+    @property
+    def is_no_op(self) -> bool:
+        """Whether the model returns its input."""
+        return self.depth == 0
+
+    @property
+    def origin(self) -> str:
+        """What makes a model that is no ViT, as one would write it: pkg.make_net(width=8)."""
+        args = [f"{name}={value!r}" for name, value in self.args.items()]
+        if self.target is not None:
+            return f"{self.target}({', '.join(args)})"
+        return f"timm.create_model({', '.join([repr(self.timm), *args])})"
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of a ViT by name. Raises ValueError for any other model, which has none."""
+        sizes = {name: getattr(self, name) for name in VIT_SIZES}
+        if None in sizes.values():
+            raise ValueError(f"{self.name} is not a ViT of vit-pytorch, so it has no such sizes")
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -148,6 +184,9 @@ class RunSpec:
         """
         parts = ("vit", "test", "device", "placement")
         cell: JsonDict = {part: asdict(getattr(self, part)) for part in parts}
+        # ViTs keep the hash that they had before there were other models.
+        old = ("name", *VIT_SIZES)
+        cell["vit"] = {k: value for k, value in cell["vit"].items() if k in old or value}
         if self.workload != PIPELINE:
             cell["workload"] = self.workload
         return cell
@@ -174,8 +213,11 @@ class RunSpec:
         placement = dict(data["placement"])
         placement["memory_nodes"] = tuple(placement["memory_nodes"])
         placement["cpus"] = tuple(placement["cpus"])
+        vit = dict(data["vit"])
+        if vit.get("input_shape") is not None:
+            vit["input_shape"] = tuple(vit["input_shape"])
         parts = {
-            "vit": VitSpec(**data["vit"]),
+            "vit": VitSpec(**vit),
             "test": TestSpec(**data["test"]),
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),

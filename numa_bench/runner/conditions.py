@@ -7,6 +7,7 @@ lists the conditions under which it ran.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import RunSpec
-from numa_bench.workload import ELEMENT_BYTES, copy_bytes
+from numa_bench.workload import ELEMENT_BYTES, copy_bytes, input_shape
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
 WORKER_MB = {"cpu": 500, "cuda": 1500}
@@ -54,15 +55,21 @@ def needed_mb(run: RunSpec) -> float:
     """Memory that a run needs on its node, in MB: pools of input and output, the worker, and on the
     CPU slots and weights too.
 
-    A lower bound: activations are not included.
+    A lower bound: activations are not included, nor weights and outputs of a model that is no ViT.
     """
     test, vit = run.test, run.vit
-    in_bytes, out_bytes = copy_bytes(run)
+    if vit.is_custom:  # its output and its weights are not known
+        in_bytes, out_bytes = ELEMENT_BYTES[test.precision] * math.prod(input_shape(run)), 0
+    else:
+        in_bytes, out_bytes = copy_bytes(run)
     pools = 2 * test.memory_size_mb + test.pipeline_depth * out_bytes / 1e6
     slots = test.pipeline_depth * in_bytes if run.device.kind == "cpu" else 0
-    # Per block: qkv and output projections of heads x dim_head, and two layers of mlp_dim.
-    block = vit.dim * (4 * vit.heads * vit.dim_head + 2 * vit.mlp_dim)
-    weights = ELEMENT_BYTES[test.precision] * vit.depth * block if run.device.kind == "cpu" else 0
+    weights = 0
+    if run.device.kind == "cpu" and not vit.is_custom:
+        size = vit.sizes()
+        # Per block: qkv and output projections of heads x dim_head, and two layers of mlp_dim.
+        block = size["dim"] * (4 * size["heads"] * size["dim_head"] + 2 * size["mlp_dim"])
+        weights = ELEMENT_BYTES[test.precision] * size["depth"] * block
     return float(pools + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
 
 

@@ -32,7 +32,8 @@ class Device:
         """A plain forward pass from a host batch to a host output, for the output check."""
         runtime = self.runtime
         if runtime is None:
-            return model
+            # A model may compute in place, and the pool must stay as it is.
+            return lambda batch: model(batch.clone())
         return lambda batch: runtime.to_host(runtime.call_model(model, runtime.to_device(batch)))
 
 

@@ -21,11 +21,14 @@ from numa_bench.worker.devices import Device, Waived, prepare_device
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.models import (
     DTYPES,
+    Output,
     build_model,
     compile_model,
+    find_output,
     find_skipped_graphs,
     has_static_output,
     is_compiled,
+    plan_output,
     prove_compiled,
 )
 from numa_bench.worker.output_checks import check_output
@@ -36,7 +39,7 @@ from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
 from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Model, Pipeline
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.recorder import Recorder, make_recorder
-from numa_bench.workload import copy_bytes, input_shape, output_shape
+from numa_bench.workload import input_shape
 
 #: Batches before a profiled window: first use under a profiler costs extra.
 FIRST_USE_BATCHES = 4
@@ -59,10 +62,14 @@ def measure_run(
     )
     with torch.inference_mode():
         recorder, warnings = _make_recorder(spec, device, trace)
-        model = build_model(spec, device.device)
+        model, output = find_output(spec, build_model(spec, device.device), device.device)
+        yield Part(
+            metrics={"flop_per_sample": output.flop_per_sample},
+            observed=output.observed,
+        )
         compiled, compile_warnings = compile_model(spec, model)
         yield Part(warnings=(*warnings, *compile_warnings))
-        pipeline = make_pipeline(spec, compiled, device)
+        pipeline = make_pipeline(spec, compiled, device, output)
         _require_page_locations(spec, pipeline)  # before a measurement that could not count
         if wait_for is not None:
             yield Part(observed={"waited_s": wait_for_lock(wait_for)})
@@ -90,10 +97,10 @@ def record_run(
     device = prepare_device(spec)
     with torch.inference_mode():
         recorder, warnings = _make_recorder(spec, device, trace)
-        model = build_model(spec, device.device)
+        model, output = find_output(spec, build_model(spec, device.device), device.device)
         compiled, _ = compile_model(spec, model)
         yield Part(warnings=warnings)
-        pipeline = make_pipeline(spec, compiled, device)
+        pipeline = make_pipeline(spec, compiled, device, output)
         if wait_for is not None:
             wait_for_lock(wait_for)
         for _ in _run_first(spec, pipeline):
@@ -102,9 +109,15 @@ def record_run(
         yield _profile(spec, pipeline, recorder, None)
 
 
-def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
-    """The pipeline of a spec on its device, buffers placed and registered."""
+def make_pipeline(
+    spec: RunSpec, model: Model, device: Device, output: Output | None = None
+) -> Pipeline:
+    """The pipeline of a spec on its device, buffers placed and registered.
+
+    `output` is what the model returns; None: that of the spec's ViT.
+    """
     test, runtime = spec.test, device.runtime
+    output = output or plan_output(spec)
     dtype, nbytes = DTYPES[test.precision], test.memory_size_mb * 1_000_000
     # The kernel interleaves whole huge pages, which would spread a small pool unevenly.
     huge_pages = runtime is not None and spec.placement.policy != "interleave"
@@ -117,8 +130,8 @@ def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
         huge_pages=huge_pages,
     )
     outputs = BatchRing(
-        output_shape(spec),
-        dtype,
+        output.shape,
+        output.dtype,
         nbytes=nbytes,
         least=max(2, test.pipeline_depth),
         registrar=runtime,
@@ -177,7 +190,8 @@ def _measure_windows(
     end = time.monotonic()
     memory = _memory_metrics(device)
     alone = pipeline.time_stages()
-    metrics = window_metrics(window, test.batch_size, *copy_bytes(spec), alone)
+    in_bytes, out_bytes = pipeline.pool.first_batch().nbytes, pipeline.last_output().nbytes
+    metrics = window_metrics(window, test.batch_size, in_bytes, out_bytes, alone)
     yield Part(
         samples=window.to_samples(),
         metrics={**metrics, **memory},

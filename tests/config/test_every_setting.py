@@ -24,14 +24,18 @@ Composes = Callable[..., DictConfig]
 
 @dataclass(frozen=True)
 class Change:
-    """Another valid value of a setting, and what must differ with it."""
+    """Another valid value of a setting, and what must differ with it.
+
+    `base` are settings without which this one cannot be set.
+    """
 
     overrides: tuple[str, ...]
     effect: str = "runs"
+    base: tuple[str, ...] = ()
 
 
-def change(*overrides: str, effect: str = "runs") -> Change:
-    return Change(overrides, effect)
+def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) -> Change:
+    return Change((*base, *overrides), effect, base)
 
 
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
@@ -59,9 +63,16 @@ TEST_VALUES: dict[str, tuple[Any, Any]] = {
 
 
 FIRST = "experiment.vit_configs[0]"
+CUSTOM = ("experiment.vit_configs=[{_target_: pkg.make_net, args: {width: 8}}]",)
 CHANGES: dict[str, Change] = {
     "experiment.name": change("experiment.name=other", effect="directory"),
     "experiment.vit_configs[].name": change(f"{FIRST}.name=other"),
+    "experiment.vit_configs[]._target_": change(f"{FIRST}._target_=pkg.other", base=CUSTOM),
+    "experiment.vit_configs[].timm": change(
+        "experiment.vit_configs=[{timm: resnet18, args: {width: 8}}]", base=CUSTOM
+    ),
+    "experiment.vit_configs[].args": change(f"{FIRST}.args.width=16", base=CUSTOM),
+    "experiment.vit_configs[].input_shape": change(f"{FIRST}.input_shape=[3,32,32]", base=CUSTOM),
     "experiment.vit_configs[].patch_size": change(f"{FIRST}.patch_size=16"),
     "experiment.vit_configs[].depth": change(f"{FIRST}.depth=3"),
     "experiment.vit_configs[].dim": change(f"{FIRST}.dim=384"),
@@ -157,7 +168,7 @@ def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str)
     """A key that nothing reads would leave everything as it was."""
     wanted = CHANGES[key]
 
-    assert observe(wanted.overrides, wanted.effect) != observe((), wanted.effect)
+    assert observe(wanted.overrides, wanted.effect) != observe(wanted.base, wanted.effect)
 
 
 @pytest.mark.parametrize(

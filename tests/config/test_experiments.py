@@ -25,7 +25,8 @@ Composes = Callable[..., DictConfig]
 
 def sizes(runs: tuple[RunSpec, ...]) -> list[tuple[int, int, int]]:
     """(patch, depth, dim) of all models, each once, in order."""
-    return list(dict.fromkeys((r.vit.patch_size, r.vit.depth, r.vit.dim) for r in runs))
+    found = [r.vit.sizes() for r in runs]
+    return list(dict.fromkeys((s["patch_size"], s["depth"], s["dim"]) for s in found))
 
 
 def test_the_experiments_of_the_specification_are_shipped() -> None:

@@ -44,8 +44,9 @@ def tabulate_bandwidth(frame: pd.DataFrame) -> pd.DataFrame:
     runs = runs[(runs["device"] == "cuda") & (runs["h2d_gb_per_s"] > 0)] if len(runs) else runs
     if runs.empty:
         return pd.DataFrame(columns=list(BANDWIDTH_COLUMNS))
-    # Grows like the weights of a transformer's layers; 0 for a model that only copies.
-    work = runs["vit_depth"] * runs["vit_dim"] ** 2
+    # Grows like the weights of a transformer's layers; 0 for a model that only copies. Other
+    # models come last.
+    work = (runs["vit_depth"] * runs["vit_dim"] ** 2).astype(float)
     # Of a GPU's runs those with one-way times count, if there are any.
     runs = runs.assign(work=work, mixed=~runs["stages_alone"].astype(bool))
     runs = runs.sort_values(["mixed", "work"], kind="stable")

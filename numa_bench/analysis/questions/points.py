@@ -15,7 +15,7 @@ import pandas as pd
 from numa_bench.analysis.read.model_texts import EFFORT, describe_variants
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, cell_table
-from numa_bench.records import VitSpec
+from numa_bench.records import VIT_SIZES
 from numa_bench.workload import vit_flop
 
 SHARED_COLUMNS = (
@@ -41,7 +41,8 @@ POINT_COLUMNS = (
 def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     """Tabulate throughput, stage times and arithmetic by cell; columns are `POINT_COLUMNS`.
 
-    `tflop_per_s` is the model's FLOP (`workload.vit_flop`) at this throughput; `copy_share` the
+    `tflop_per_s` is the model's FLOP, as the worker counted them or, of a ViT, by
+    `workload.vit_flop`, at this throughput; `copy_share` the
     copies' share of a batch's stage times; `bound` what limits: "transfer", "compute" or, where
     half of the runs or more are marked so, "host".
     """
@@ -59,8 +60,8 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
         table[name] = first[f"test_{name}"]
     table["gflop_per_sample"] = [_gflop(row) for row in first.loc[table.index].to_dict("records")]
     rate = table["gflop_per_sample"] * table["median_samples_per_s"] / 1e3
-    # A model without layers only copies: its rate of arithmetic would mean nothing.
-    table["tflop_per_s"] = rate.where(table["depth"] > 0)
+    # A model without arithmetic only copies: its rate of arithmetic would mean nothing.
+    table["tflop_per_s"] = rate.where(table["gflop_per_sample"] > 0)
     copies = table["h2d_ms"] + table["d2h_ms"]
     table["copy_share"] = copies / (copies + table["compute_ms"])
     # On a GPU the stages overlap, and the slowest alone sets the pace; on the CPU they add up.
@@ -76,7 +77,11 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gflop(row: Mapping[Any, Any]) -> float:
-    sizes = {f: int(row[f"vit_{f}"]) for f in VitSpec.__dataclass_fields__ if f != "name"}
+    if pd.notna(row["flop_per_sample"]):
+        return float(row["flop_per_sample"]) / 1e9
+    if pd.isna(row["vit_depth"]):
+        return float("nan")
+    sizes = {name: int(row[f"vit_{name}"]) for name in VIT_SIZES}
     image = {f: int(row[f"test_{f}"]) for f in ("image_size", "channels")}
     return vit_flop(**sizes, **image) / 1e9
 

@@ -22,7 +22,9 @@ def tabulate_resolutions(frame: pd.DataFrame) -> pd.DataFrame:
 
     The batch size may differ along a series, as large images need smaller batches.
     """
-    return make_series(frame, "image_size", ("test_image_size", "test_batch_size"))
+    return make_series(
+        frame, "image_size", ("test_image_size", "test_batch_size", "vit_input_shape")
+    )
 
 
 def plot_resolutions(table: pd.DataFrame) -> Figure | None:

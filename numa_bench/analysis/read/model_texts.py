@@ -26,9 +26,11 @@ def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
         return pd.Series(dtype=str)
     parts = frame["vit_name"].astype(str)
     sizes = [f"vit_{f}" for f in VitSpec.__dataclass_fields__ if f != "name"]
-    # One name for several architectures: sizes have to distinguish them.
-    twice = frame.groupby("vit_name")[sizes].transform("nunique").max(axis=1) > 1
-    shape = frame[["vit_patch_size", "vit_depth", "vit_dim"]].astype(str).agg("x".join, axis=1)
+    # One name for several architectures: sizes, or arguments, have to distinguish them.
+    twice = frame.groupby("vit_name")[sizes].transform("nunique", dropna=False).max(axis=1) > 1
+    columns = ["vit_patch_size", "vit_depth", "vit_dim", "vit_args", "vit_input_shape"]
+    rows = frame[columns].astype(object).itertuples(index=False)
+    shape = pd.Series([_shape_text(*row) for row in rows], frame.index)
     parts = parts.where(~twice, parts + " (" + shape + ")")
     for name in TestSpec.__dataclass_fields__:
         column = f"test_{name}"
@@ -41,6 +43,13 @@ def model_texts(frame: pd.DataFrame) -> pd.Series[str]:
     both = compiled.groupby(frame["study"]).transform("nunique") > 1
     eager = both.map({True: f" {EAGER}", False: ""})
     return parts + mode.where(compiled, eager)
+
+
+def _shape_text(patch: object, depth: object, dim: object, args: object, inputs: object) -> str:
+    """The sizes of a ViT; of another model its arguments and the shape of its input, as JSON."""
+    if pd.notna(depth):  # type: ignore[call-overload]
+        return f"{patch}x{depth}x{dim}"
+    return " ".join(text for text in (args, inputs) if isinstance(text, str))
 
 
 def describe_variants(frame: pd.DataFrame, free: tuple[str, ...]) -> pd.Series[str]:

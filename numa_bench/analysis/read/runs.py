@@ -45,7 +45,7 @@ from numa_bench.errors import StoreError
 from numa_bench.labels import device_label, memory_label, placement_label
 from numa_bench.marks import format_marks, warning_code
 from numa_bench.metric_registry import METRICS
-from numa_bench.records import JsonDict, Record
+from numa_bench.records import VIT_SIZES, JsonDict, Record
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
@@ -64,6 +64,9 @@ _OLD_SETTINGS = {
     "min_timed_s": 0.0,
     "min_warmup_s": 0.0,
 }
+#: The same for the keys of a model. The sizes of a model that is no ViT are null.
+_OLD_MODEL: JsonDict = {"target": None, "timm": None, "args": {}, "input_shape": None}
+_SIZES = tuple(f"vit_{name}" for name in VIT_SIZES)
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
 
@@ -191,7 +194,8 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
-    setting = keys.of(group, device, record["vit_config"], test)
+    model = {**_OLD_MODEL, **record["vit_config"]}
+    setting = keys.of(group, device, model, test)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
     nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
     memory = (record["memory_nodes"], record["memory_policy"])
@@ -199,7 +203,7 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     warnings = [str(w) for w in record.get("warnings") or ()]
     rate = record.get("throughput_samples_per_s")
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
-    for prefix, part in (("vit_", record["vit_config"]), ("test_", test)):
+    for prefix, part in (("vit_", {k: _plain(v) for k, v in model.items()}), ("test_", test)):
         # Interned, or every row would hold its own copy of each name.
         row |= {intern(prefix + k): v for k, v in part.items()}
     for sensor, summary in monitor.items():
@@ -225,6 +229,11 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     }
 
 
+def _plain(value: object) -> object:
+    """A value that pandas can count and compare: mappings and lists as JSON text."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+
 def _has_stages_alone(record: Record) -> bool:
     """Whether the stage times are of stages that ran alone.
 
@@ -245,16 +254,22 @@ def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
         numbers = pd.to_numeric(values, errors="coerce").astype(float)
         # pandas's Int64 keeps ids and nodes whole numbers where some are missing.
         frame[column] = numbers.astype("Int64") if column in _NUMBERS else numbers
+    for column in _SIZES:
+        if column in frame and frame[column].isna().any():
+            frame[column] = pd.to_numeric(frame[column]).astype("Int64")
     frame["model_text"] = model_texts(frame)
     return in_order(frame)
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Small models before large ones, GPU by GPU, node by node: the order of tables and plots."""
+    """Small models before large ones, GPU by GPU, node by node: the order of tables and plots.
+
+    Models that are no ViTs come after the ViTs.
+    """
     if frame.empty:
         return frame
     # Grows like the weights of a transformer's layers.
-    size = frame["vit_depth"] * frame["vit_dim"].astype(float) ** 2
+    size = (frame["vit_depth"] * frame["vit_dim"].astype(float) ** 2).astype(float).fillna(np.inf)
     keys = frame[["gpu_id", "numa_node", "memory_node", "repeat"]].assign(size=size)
     order = keys.sort_values(
         ["gpu_id", "size", "numa_node", "memory_node", "repeat"], kind="stable", na_position="first"

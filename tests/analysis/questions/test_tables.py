@@ -42,12 +42,11 @@ ALL = (
 )
 def test_the_flop_count_is_that_of_the_model(vit: VitSpec) -> None:
     spec = make_spec(vit=vit)
-    sizes = {f: getattr(vit, f) for f in VitSpec.__dataclass_fields__ if f != "name"}
     model = build_model(spec, torch.device("cpu"))
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
-    assert vit_flop(image_size=64, channels=3, **sizes) == counter.get_total_flops()
+    assert vit_flop(image_size=64, channels=3, **vit.sizes()) == counter.get_total_flops()
 
 
 def test_pure_transfer_computes_nothing() -> None:
