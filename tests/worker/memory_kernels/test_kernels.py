@@ -195,8 +195,12 @@ def test_numba_where_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(module.KernelsUnavailable, match="not built"):
         module.load_kernels()
 
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it raises ImportError
+    with pytest.raises(module.KernelsUnavailable, match=r"not built .*; numba cannot be imported"):
+        module.load_kernels()
+
     plain = SimpleNamespace(njit=lambda **_: lambda function: function)
     monkeypatch.setitem(sys.modules, "numba", plain)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
 
     assert module.load_kernels().name.startswith("numba (no C library: the memory kernels")
