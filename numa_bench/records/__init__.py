@@ -20,6 +20,7 @@ from numa_bench.records.run_record import (
     make_record,
 )
 from numa_bench.records.specs import (
+    BANDWIDTH,
     PIPELINE,
     PROFILED_WINDOW,
     RUN_TOKEN,
@@ -29,6 +30,7 @@ from numa_bench.records.specs import (
     TIMED_WINDOW,
     VIT_SIZES,
     WARMUP,
+    BandwidthSpec,
     DeviceSpec,
     JsonDict,
     Placement,
@@ -40,6 +42,7 @@ from numa_bench.records.specs import (
 
 __all__ = [
     "BAD",
+    "BANDWIDTH",
     "DONE",
     "METRICS",
     "PIPELINE",
@@ -51,6 +54,7 @@ __all__ = [
     "TIMED_WINDOW",
     "VIT_SIZES",
     "WARMUP",
+    "BandwidthSpec",
     "DeviceSpec",
     "Execution",
     "JsonDict",
