@@ -20,6 +20,7 @@ from numa_bench.records.run_record import (
     make_record,
 )
 from numa_bench.records.specs import (
+    BANDWIDTH,
     PIPELINE,
     PROFILED_WINDOW,
     RUN_TOKEN,
@@ -28,6 +29,7 @@ from numa_bench.records.specs import (
     STAGES,
     TIMED_WINDOW,
     WARMUP,
+    BandwidthSpec,
     DeviceSpec,
     JsonDict,
     Placement,
@@ -39,6 +41,7 @@ from numa_bench.records.specs import (
 
 __all__ = [
     "BAD",
+    "BANDWIDTH",
     "DONE",
     "METRICS",
     "PIPELINE",
@@ -49,6 +52,7 @@ __all__ = [
     "STAGES",
     "TIMED_WINDOW",
     "WARMUP",
+    "BandwidthSpec",
     "DeviceSpec",
     "Execution",
     "JsonDict",

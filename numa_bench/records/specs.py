@@ -29,6 +29,8 @@ STAGES = ("H2D", "compute", "D2H")
 
 #: The workload of most studies: batches through copies and a model.
 PIPELINE = "pipeline"
+#: Copies, or the host's memory, by size: no model.
+BANDWIDTH = "bandwidth"
 
 JsonDict = dict[str, Any]
 
@@ -124,6 +126,22 @@ class ProfileSpec:
 
 
 @dataclass(frozen=True)
+class BandwidthSpec:
+    """What a bandwidth run measures: every direction at every size in every kind of memory.
+
+    `sizes_bytes`: bytes of each array, multiples of 64. `directions` of a run on the CPU: read,
+    write, copy, latency; `memory` there: pageable, huge. `rounds` samples of each point are taken,
+    fewer if they take longer than `budget_s`.
+    """
+
+    sizes_bytes: tuple[int, ...]
+    directions: tuple[str, ...]
+    memory: tuple[str, ...]
+    rounds: int
+    budget_s: float
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything the worker needs to know, and nothing else.
 
@@ -139,6 +157,7 @@ class RunSpec:
     placement: Placement
     profile: ProfileSpec = ProfileSpec()
     workload: str = PIPELINE
+    bandwidth: BandwidthSpec | None = None
     schema_version: int = SCHEMA_VERSION
 
     def cell(self) -> JsonDict:
@@ -150,6 +169,8 @@ class RunSpec:
         cell: JsonDict = {part: asdict(getattr(self, part)) for part in parts}
         if self.workload != PIPELINE:
             cell["workload"] = self.workload
+        if self.bandwidth is not None:
+            cell["bandwidth"] = asdict(self.bandwidth)
         return cell
 
     def cell_hash(self) -> str:
@@ -180,5 +201,14 @@ class RunSpec:
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
+            "bandwidth": _read_bandwidth(data.get("bandwidth")),
         }
         return cls(**{**data, **parts})
+
+
+def _read_bandwidth(data: JsonDict | None) -> BandwidthSpec | None:
+    """A BandwidthSpec after a trip through JSON, which has lists only."""
+    if data is None:
+        return None
+    lists = {name: tuple(data[name]) for name in ("sizes_bytes", "directions", "memory")}
+    return BandwidthSpec(**{**data, **lists})
