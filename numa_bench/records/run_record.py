@@ -105,6 +105,7 @@ class PlannedValues(TypedDict):
     run_id: str
     spec_hash: str
     repeat: int
+    workload: str
     device: str
     gpu_id: int | None
     gpu_name: str | None
@@ -215,6 +216,7 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "run_id": spec.run_id,
         "spec_hash": spec.cell_hash(),
         "repeat": spec.repeat,
+        "workload": spec.workload,
         "device": spec.device.kind,
         "gpu_id": spec.device.gpu_id,
         "gpu_name": spec.device.gpu_name,
