@@ -1,37 +1,48 @@
-"""Which part of a memory range the kernel backs with transparent huge pages."""
+"""How much of some memory of this process is really in huge pages, and how large those are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
-SMAPS = Path("/proc/self/smaps")
+from numa_bench.machine.sysfs import read_kernel_setting
+
+_SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+#: Where the kernel does not say (Linux before 4.20): that of most machines.
+_USUAL_BYTES = 2 * 1024 * 1024
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 
 
-def measure_huge_fraction(address: int, nbytes: int, smaps: Path = SMAPS) -> float | None:
-    """Part of `nbytes` bytes from `address` in transparent huge pages, by AnonHugePages of smaps.
+def read_huge_page_bytes() -> int:
+    """The size of a transparent huge page (admin-guide/mm/transhuge.rst)."""
+    text = read_kernel_setting(_SIZE) or ""
+    return int(text) if text.isdigit() and int(text) else _USUAL_BYTES
 
-    A mapping counts as a whole, so the range should be one. None where smaps cannot be read, or
-    has no such mapping (proc(5)).
+
+def measure_huge_fraction(address: int, nbytes: int) -> float | None:
+    """The part of the mappings around a range that is in transparent huge pages.
+
+    None where /proc/self/smaps cannot be read or does not have the range. The kernel may have
+    joined the mapping with others of the same kind, which then count as well.
     """
     try:
-        text = smaps.read_text()
+        text = Path("/proc/self/smaps").read_text()
     except OSError:
         return None
-    size = huge = 0
-    for begin, end, huge_bytes in _mappings(text):
-        if begin < address + nbytes and address < end:
-            size, huge = size + end - begin, huge + huge_bytes
-    return huge / size if size else None
+    return parse_huge_fraction(text, address, nbytes)
 
 
-def _mappings(text: str) -> Iterator[tuple[int, int, int]]:
-    """Begin, end and AnonHugePages in bytes of every mapping."""
-    begin = end = 0
+def parse_huge_fraction(text: str, address: int, nbytes: int) -> float | None:
+    """`measure_huge_fraction` from the text of smaps (filesystems/proc.rst): Rss, AnonHugePages."""
+    resident = huge = 0
+    inside = False
     for line in text.splitlines():
-        first, _, rest = line.partition(" ")
-        if not first.endswith(":") and "-" in first:
-            low, _, high = first.partition("-")
-            begin, end = int(low, 16), int(high, 16)
-        elif first == "AnonHugePages:":
-            yield begin, end, int(rest.split()[0]) * 1024
+        mapping = _MAPPING.match(line)
+        if mapping is not None:
+            begin, end = (int(number, 16) for number in mapping.groups())
+            inside = begin < address + nbytes and address < end
+        elif inside and line.startswith("Rss:"):
+            resident += int(line.split()[1])
+        elif inside and line.startswith("AnonHugePages:"):
+            huge += int(line.split()[1])
+    return huge / resident if resident else None

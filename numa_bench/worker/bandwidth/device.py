@@ -29,7 +29,7 @@ from numa_bench.worker.bandwidth.copies import (
     Sample,
 )
 from numa_bench.worker.bandwidth.copy_runtime import CopyRuntime
-from numa_bench.worker.bandwidth.host_memory import (
+from numa_bench.worker.bandwidth.copy_memory import (
     HUGE,
     PAGEABLE,
     PINNED,
@@ -192,10 +192,7 @@ def _series_warnings(
 ) -> tuple[str, ...]:
     found = []
     if rounds.count < wanted.rounds:
-        found.append(
-            f"series: {rounds.count} of {wanted.rounds} rounds fitted into "
-            f"{wanted.budget_s:g} s; raise experiment.bandwidth.budget_s"
-        )
+        found.append(f"budget: {rounds.count} of {wanted.rounds} rounds in {wanted.budget_s:g} s")
     copies = [
         (point, sample)
         for point, samples in zip(points, rounds.samples, strict=True)
@@ -245,7 +242,7 @@ def _observe_memory(kinds: dict[str, KindOfMemory]) -> Part:
     huge = {name: kind.huge_fraction() for name, kind in kinds.items() if kind.buffers}
     large = {name for name in huge if kinds[name].pair.source.numel() >= _LEAST_HUGE_BYTES}
     warnings = [
-        f"series: {name}: only {fraction:.0%} of it is in huge pages"
+        f"huge_pages: {name}: only {fraction:.0%} of it is in huge pages"
         for name, fraction in huge.items()
         if fraction is not None and name.endswith(HUGE) and name in large and fraction < _MOSTLY
     ]
