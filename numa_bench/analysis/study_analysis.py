@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +20,8 @@ from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, judge_cell
 class Analysis:
     """The results for one study, for several, or for two that are compared.
 
-    `cells` and `effects` are tables of throughput, `latency` and `latency_effects` of the 95th
+    `cells` and `effects` are tables of throughput, or of the bandwidth that a bandwidth study
+    compares, `latency` and `latency_effects` of the 95th
     percentile of latency (see `stats.tables`). `questions` holds the table of each question that
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`). `target` is the smallest effect of interest, as a fraction.
@@ -58,17 +61,19 @@ def analyse_study(
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
-    effects = stats.effect_table(frame, seed=seed)
+    effects = _each_metric(frame, stats.effect_table, seed=seed)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
+    # Only pipelines have batches, and so a latency of a batch.
+    batches = frame if frame.empty else frame[frame["headline"] == stats.THROUGHPUT]
     tables = {key: question.make_table(frame) for key, question in load_questions().items()}
     return Analysis(
         name=name,
         loaded=loaded,
-        cells=stats.cell_table(frame),
-        latency=stats.cell_table(frame, metric=latency),
+        cells=_each_metric(frame, stats.cell_table),
+        latency=stats.cell_table(batches, metric=latency),
         effects=effects,
-        latency_effects=stats.effect_table(frame, metric=latency, seed=seed),
+        latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
         study_verdicts=judge_studies(verdicts, frame),
         groups=grouping.group_table(frame),
@@ -82,3 +87,17 @@ def analyse_study(
         comparison=comparison,
         versions=versions or {},
     )
+
+
+def _each_metric(
+    frame: pd.DataFrame, build: Callable[..., pd.DataFrame], **settings: Any
+) -> pd.DataFrame:
+    """A table of all runs, those of each headline metric by themselves.
+
+    Runs with different metrics are of different groups, so no comparison is lost.
+    """
+    metrics = [] if frame.empty else list(dict.fromkeys(frame["headline"]))
+    if len(metrics) < 2:
+        return build(frame, metric=metrics[0] if metrics else stats.THROUGHPUT, **settings)
+    parts = [build(frame[frame["headline"] == m], metric=m, **settings) for m in metrics]
+    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)

@@ -191,11 +191,11 @@ class CopyTimer:
         if common <= 0:  # one direction was over before the other began
             return Sample(0.0, 0.0, overlap=0.0, held=held)
         done = range(count + 1)
-        rates = [
+        h2d, d2h = (
             _rate(nbytes, common) * float(np.diff(np.interp([begin, end], times, done))[0])
             for times in ends
-        ]
-        return Sample(*rates, overlap=common / whole, held=held)
+        )
+        return Sample(h2d, d2h, overlap=common / whole, held=held)
 
     def _submit_held(self, submit: Callable[[], Event]) -> bool:
         """Submit once, or again with a longer spin if that ended before all was queued."""

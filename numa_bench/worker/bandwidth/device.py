@@ -28,7 +28,6 @@ from numa_bench.worker.bandwidth.copies import (
     CopyTimer,
     Sample,
 )
-from numa_bench.worker.bandwidth.copy_runtime import CopyRuntime
 from numa_bench.worker.bandwidth.copy_memory import (
     HUGE,
     PAGEABLE,
@@ -37,6 +36,7 @@ from numa_bench.worker.bandwidth.copy_memory import (
     allocate_kind,
     choose_sizes,
 )
+from numa_bench.worker.bandwidth.copy_runtime import CopyRuntime
 from numa_bench.worker.bandwidth.rounds import Rounds, measure_in_rounds
 from numa_bench.worker.devices import prepare_device
 from numa_bench.worker.lifeline import wait_for_lock
