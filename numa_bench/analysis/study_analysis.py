@@ -24,7 +24,8 @@ class Analysis:
     compares, `latency` and `latency_effects` of the 95th
     percentile of latency (see `stats.tables`). `questions` holds the table of each question that
     the study answers, by `Question.key`. `profiles` has one row per profiled run
-    (`profiles.table`). `target` is the smallest effect of interest, as a fraction.
+    (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
+    `target` is the smallest effect of interest, as a fraction.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Analysis:
     command: str
     comparison: Comparison | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    nvbandwidth: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def analyse_study(
@@ -58,6 +60,7 @@ def analyse_study(
     command: str,
     comparison: Comparison | None = None,
     versions: dict[str, str] | None = None,
+    nvbandwidth: pd.DataFrame | None = None,
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
@@ -86,6 +89,7 @@ def analyse_study(
         command=command,
         comparison=comparison,
         versions=versions or {},
+        nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
     )
 
 

@@ -36,7 +36,7 @@ class Matrix:
 def draw_matrices(matrices: Sequence[Matrix], title: str, *, across: int) -> Figure:
     """Panels in rows of `across`; each column of panels has one scale of colours from 0."""
     rows = max(len(set(matrix.rows)) for matrix in matrices)
-    height = 0.75 + 0.45 * rows
+    height = 0.65 + 0.36 * rows
     figure, panels = style.make_panels(len(matrices), title, height=height, columns=across)
     for index, (axes, matrix) in enumerate(zip(panels, matrices, strict=True)):
         peers = [m for i, m in enumerate(matrices) if i % across == index % across]

@@ -186,6 +186,13 @@ def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
         if table is not None and not table.empty:
             shown = tables.question_table(question, table, f"tables/{key}.csv")
             yield Block(question.title, "", of(key), shown, "Table")
+    if not analysis.nvbandwidth.empty:
+        shown = cols.build_table(tables.NVBANDWIDTH, analysis.nvbandwidth, "tables/nvbandwidth.csv")
+        note = (
+            "Local copies of this study beside those of nvbandwidth, which binds itself to the "
+            "CPUs next to each GPU. GPUs are matched by number."
+        )
+        yield Block("What does nvbandwidth measure?", note, table=shown)
     if not analysis.profiles.empty:
         every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
         shown = tables.without_empty(every)

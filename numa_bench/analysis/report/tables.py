@@ -145,6 +145,14 @@ EXCLUDED = (
     text_column("placement", "placement"),
     text_column("study_dir", "study"),
 )
+NVBANDWIDTH = (
+    text_column("device_text", "device"),
+    text_column("copies", "copies"),
+    number_column("n", "n", format_count),
+    number_column("ours", "this study (GB/s)", style.format_number),
+    number_column("nvbandwidth", "nvbandwidth (GB/s)", style.format_number),
+    number_column("difference", "difference", format_change, "this study over it, minus 1"),
+)
 GROUPS = (
     text_column("group", "group"),
     text_column("host", "host"),

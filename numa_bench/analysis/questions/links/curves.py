@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.base import MARKS_COLUMN, ColumnSpec, Question
@@ -77,14 +77,20 @@ def plot_curves(table: pd.DataFrame) -> Figure | None:
 def _draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     """A line for every kind of memory and placement; of several pairs of nodes with one label the
     range is shaded."""
-    for (memory, label), rows in table.groupby(["memory", "placement"], sort=False):
-        look = style.get_placement_style(str(label))
+    labels = style.order_placements(table["placement"])
+    # Local last and thinnest: where lines coincide, those below it show at its sides.
+    pairs = [(memory, label) for label in reversed(labels) for memory in kinds]
+    for memory, label in pairs:
+        rows = table[(table["memory"] == memory) & (table["placement"] == label)]
+        if rows.empty:
+            continue
+        look = style.get_placement_style(label)
         lines = style.SERIES[kinds.index(str(memory)) % len(style.SERIES)]
         sizes = rows.groupby("size_bytes")["gb_per_s"].agg(["median", "min", "max"])
         axes.plot(
             sizes.index, sizes["median"], color=look.color, linestyle=lines.line,
             marker=lines.marker, markersize=4.5, markeredgecolor=style.INK, markeredgewidth=0.4,
-            linewidth=1.4, zorder=3,
+            linewidth=1.4 + 1.2 * labels.index(label), zorder=3,
         )  # fmt: skip
         if rows["cell"].nunique() > 1:
             axes.fill_between(
@@ -94,6 +100,7 @@ def _draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_size(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.format_tick(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(True)
@@ -111,7 +118,7 @@ def _add_legends(figure: Figure, table: pd.DataFrame, kinds: list[str]) -> None:
             Line2D([], [], color=style.QUIET, linestyle=look.line, marker=look.marker,
                    markersize=5, label=str(kind).replace("_", ", ") + " memory")
         )  # fmt: skip
-    style.add_legend(figure, handles, columns=6)
+    style.add_legend(figure, handles, columns=7)
 
 
 def format_size(nbytes: float) -> str:
