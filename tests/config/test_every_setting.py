@@ -28,10 +28,15 @@ class Change:
 
     overrides: tuple[str, ...]
     effect: str = "runs"
+    #: What both sides have, where a setting means something in some studies only.
+    base: tuple[str, ...] = ()
 
 
-def change(*overrides: str, effect: str = "runs") -> Change:
-    return Change(overrides, effect)
+def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) -> Change:
+    return Change(overrides, effect, base)
+
+
+BANDWIDTH = ("experiment.workload=bandwidth", "experiment.vit_configs=[]")
 
 
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
@@ -61,6 +66,20 @@ TEST_VALUES: dict[str, tuple[Any, Any]] = {
 FIRST = "experiment.vit_configs[0]"
 CHANGES: dict[str, Change] = {
     "experiment.name": change("experiment.name=other", effect="directory"),
+    "experiment.workload": change(*BANDWIDTH),
+    **{
+        f"experiment.bandwidth.{name}": change(
+            f"experiment.bandwidth.{name}={value}", base=BANDWIDTH
+        )
+        for name, value in {
+            "sizes": "[4096]",
+            "directions": "[h2d]",
+            "memory": "[registered]",
+            "huge_pages": "never",
+            "rounds": "3",
+            "budget_s": "7",
+        }.items()
+    },
     "experiment.vit_configs[].name": change(f"{FIRST}.name=other"),
     "experiment.vit_configs[].patch_size": change(f"{FIRST}.patch_size=16"),
     "experiment.vit_configs[].depth": change(f"{FIRST}.depth=3"),
@@ -157,7 +176,8 @@ def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str)
     """A key that nothing reads would leave everything as it was."""
     wanted = CHANGES[key]
 
-    assert observe(wanted.overrides, wanted.effect) != observe((), wanted.effect)
+    changed = observe((*wanted.base, *wanted.overrides), wanted.effect)
+    assert changed != observe(wanted.base, wanted.effect)
 
 
 @pytest.mark.parametrize(
