@@ -134,7 +134,7 @@ def format_size(nbytes: float) -> str:
 QUESTION = Question(
     key="link_curves",
     title="How does bandwidth depend on size?",
-    order=11,
+    order=71,
     make_table=tabulate_curves,
     columns=(
         ColumnSpec("device_text", "device"),

@@ -74,7 +74,7 @@ def plot_latency_matrix(table: pd.DataFrame) -> Figure | None:
 QUESTION = Question(
     key="link_latency",
     title="How long does the smallest access take?",
-    order=12,
+    order=72,
     make_table=tabulate_latency,
     columns=(
         ColumnSpec("device_text", "device"),

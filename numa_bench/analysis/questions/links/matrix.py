@@ -117,7 +117,7 @@ def _node(value: Any) -> str:
 QUESTION = Question(
     key="link_matrix",
     title="How fast is memory from every node?",
-    order=10,
+    order=70,
     make_table=tabulate_matrix,
     columns=(
         ColumnSpec("device_text", "device"),
