@@ -37,8 +37,6 @@ KINDS: dict[str, Kind] = {
     "stage_gaps": Kind("N", "stage times include host gaps; see the record"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
     "series": Kind("N", "a bandwidth run is incomplete or limited; see the record's warnings"),
-    "budget": Kind("F", "fewer rounds than asked for; raise experiment.bandwidth.budget_s"),
-    "huge_pages": Kind("N", "memory is not in huge pages as asked for; see the record"),
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),

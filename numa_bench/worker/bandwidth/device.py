@@ -192,7 +192,7 @@ def _series_warnings(
 ) -> tuple[str, ...]:
     found = []
     if rounds.count < wanted.rounds:
-        found.append(f"budget: {rounds.count} of {wanted.rounds} rounds in {wanted.budget_s:g} s")
+        found.append(f"rounds: {rounds.count} of {wanted.rounds} in {wanted.budget_s:g} s")
     copies = [
         (point, sample)
         for point, samples in zip(points, rounds.samples, strict=True)
