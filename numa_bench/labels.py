@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 #: A node, or nodes, that were not chosen.
 ANY = "any"
+#: What a headline metric is called in titles and verdicts; `metric_registry` has the units.
+_QUANTITIES = {
+    "throughput_samples_per_s": "throughput",
+    "h2d_gb_per_s": "H2D bandwidth",
+    "read_gb_per_s": "read bandwidth",
+}
 EAGER = "eager"
 #: Policies that need no mention: all pages are on the nodes named, or no node is named.
 _PLAIN_POLICIES = ("bind", "none", None)
@@ -57,3 +63,8 @@ def mode_label(compile_mode: str | None) -> str:
 def compile_label(compile_mode: str | None) -> str:
     """The same beside a model's name: "compiled:default" or "eager"."""
     return f"compiled:{compile_mode}" if compile_mode else EAGER
+
+
+def quantity_label(metric: str) -> str:
+    """The name of a metric in a title: "throughput", "H2D bandwidth"; others by their own name."""
+    return _QUANTITIES.get(metric, metric)

@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "host_bound": Kind("B", "the GPU waited for the host; raise batch_size, or compile the model"),
     "stage_gaps": Kind("N", "stage times include host gaps; see the record"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
+    "series": Kind("N", "a bandwidth run is incomplete or limited; see the record's warnings"),
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),

@@ -29,6 +29,13 @@ METRICS: dict[str, Metric] = {
     "d2h_ms": Metric("ms", "device-to-host copy of one batch's output by itself, median", False),
     "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
     "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
+    "duplex_gb_per_s": Metric(
+        "GB/s", "H2D and D2H copies at the same time, both together (bandwidth runs)", True
+    ),
+    "copy_latency_us": Metric(
+        "us", "H2D copy of 4 KB, from its submission to its end on the host's clock", False
+    ),
+    "launch_latency_us": Metric("us", "the same for the smallest kernel", False),
     "h2d_pipelined_ms": Metric("ms", "the H2D copy inside the pipeline, median (CUDA)", False),
     "compute_pipelined_ms": Metric("ms", "the forward pass inside the pipeline, median", False),
     "d2h_pipelined_ms": Metric("ms", "the D2H copy inside the pipeline, median (CUDA)", False),
@@ -71,6 +78,17 @@ METRICS: dict[str, Metric] = {
     "measured_s": Metric("s", "length of the timed window", None),
 }
 
+#: The metric by which placements are compared, by workload and kind of device.
+HEADLINES: dict[tuple[str, str], str] = {
+    ("bandwidth", "cuda"): "h2d_gb_per_s",
+    ("bandwidth", "cpu"): "read_gb_per_s",
+}
+
+
+def headline_metric(workload: str | None, device: str) -> str:
+    """The metric by which placements are compared; None is the workload of older records."""
+    return HEADLINES.get((workload or "pipeline", device), "throughput_samples_per_s")
+
 
 class MetricValues(TypedDict):
     """The metrics of one record, by name; a test compares the names with `METRICS`."""
@@ -84,6 +102,9 @@ class MetricValues(TypedDict):
     d2h_ms: float | None
     h2d_gb_per_s: float | None
     d2h_gb_per_s: float | None
+    duplex_gb_per_s: float | None
+    copy_latency_us: float | None
+    launch_latency_us: float | None
     h2d_pipelined_ms: float | None
     compute_pipelined_ms: float | None
     d2h_pipelined_ms: float | None

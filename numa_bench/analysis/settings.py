@@ -34,6 +34,10 @@ class AnalysisConfig:
         "With compare: exit with 1 when a throughput fell significantly by more than this many "
         "percent.",
     )
+    nvbandwidth: Optional[str] = documented_field(
+        None,
+        "JSON file of `nvbandwidth -j`, shown beside the local copies of a bandwidth study.",
+    )
     date_from: Optional[str] = documented_field(
         None, "First day of runs to take, as 2026-01-31 (UTC)."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -18,10 +20,12 @@ from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, judge_cell
 class Analysis:
     """The results for one study, for several, or for two that are compared.
 
-    `cells` and `effects` are tables of throughput, `latency` and `latency_effects` of the 95th
+    `cells` and `effects` are tables of throughput, or of the bandwidth that a bandwidth study
+    compares, `latency` and `latency_effects` of the 95th
     percentile of latency (see `stats.tables`). `questions` holds the table of each question that
     the study answers, by `Question.key`. `profiles` has one row per profiled run
-    (`profiles.table`). `target` is the smallest effect of interest, as a fraction.
+    (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
+    `target` is the smallest effect of interest, as a fraction.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Analysis:
     command: str
     comparison: Comparison | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    nvbandwidth: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def analyse_study(
@@ -55,20 +60,23 @@ def analyse_study(
     command: str,
     comparison: Comparison | None = None,
     versions: dict[str, str] | None = None,
+    nvbandwidth: pd.DataFrame | None = None,
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
-    effects = stats.effect_table(frame, seed=seed)
+    effects = _each_metric(frame, stats.effect_table, seed=seed)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
+    # Only pipelines have batches, and so a latency of a batch.
+    batches = frame if frame.empty else frame[frame["headline"] == stats.THROUGHPUT]
     tables = {key: question.make_table(frame) for key, question in load_questions().items()}
     return Analysis(
         name=name,
         loaded=loaded,
-        cells=stats.cell_table(frame),
-        latency=stats.cell_table(frame, metric=latency),
+        cells=_each_metric(frame, stats.cell_table),
+        latency=stats.cell_table(batches, metric=latency),
         effects=effects,
-        latency_effects=stats.effect_table(frame, metric=latency, seed=seed),
+        latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
         study_verdicts=judge_studies(verdicts, frame),
         groups=grouping.group_table(frame),
@@ -81,4 +89,19 @@ def analyse_study(
         command=command,
         comparison=comparison,
         versions=versions or {},
+        nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
     )
+
+
+def _each_metric(
+    frame: pd.DataFrame, build: Callable[..., pd.DataFrame], **settings: Any
+) -> pd.DataFrame:
+    """A table of all runs, those of each headline metric by themselves.
+
+    Runs with different metrics are of different groups, so no comparison is lost.
+    """
+    metrics = [] if frame.empty else list(dict.fromkeys(frame["headline"]))
+    if len(metrics) < 2:
+        return build(frame, metric=metrics[0] if metrics else stats.THROUGHPUT, **settings)
+    parts = [build(frame[frame["headline"] == m], metric=m, **settings) for m in metrics]
+    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import pandas as pd
+
 from numa_bench.analysis.profiles.flat_table import profile_table
+from numa_bench.analysis.read.nvbandwidth import read_nvbandwidth
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare import Comparison, compare_studies
+from numa_bench.analysis.stats.nvbandwidth import compare_nvbandwidth
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
 from numa_bench.profiling.nsys import export_report
@@ -44,6 +48,7 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
     return analyse_study(
         name,
         loaded,
+        nvbandwidth=_compare_nvbandwidth(loaded, config.nvbandwidth),
         profiles=profile_table(loaded.frame, config.profiles, export_report),
         target=config.target_percent / 100,
         seed=config.seed,
@@ -52,6 +57,18 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
         comparison=comparison,
         versions={"python": platform.python_version(), **package_versions(PACKAGES)},
     )
+
+
+def _compare_nvbandwidth(loaded: Loaded, path: str | None) -> pd.DataFrame:
+    """The runs beside a file of nvbandwidth; empty without one. Raises ConfigError."""
+    if path is None:
+        return pd.DataFrame()
+    table = compare_nvbandwidth(loaded.frame, read_nvbandwidth(path))
+    if table.empty:
+        raise ConfigError(
+            "nvbandwidth", path, "no local copies of the same GPUs here; name a bandwidth study"
+        )
+    return table
 
 
 def _one_of_two(side: str, root: str, filters: Filters) -> Loaded:

@@ -12,6 +12,7 @@ from typing import Any
 
 from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
+from numa_bench.config.bandwidth_schema import check_bandwidth
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
@@ -53,6 +54,7 @@ def validate_config(config: RunnerConfig) -> None:
 def check_experiment(experiment: ExperimentConfig) -> None:
     """Raise ConfigError if the experiment cannot run on any machine."""
     check_name("experiment.name", experiment.name)
+    check_one_of("experiment.workload", experiment.workload, cfg.WORKLOADS)
     check_at_least("experiment.repeats", experiment.repeats, 1)
     check_one_of("experiment.order", experiment.order, cfg.ORDERS)
     interval = experiment.monitor_interval_s
@@ -72,6 +74,15 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     parse_id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
     parse_id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
     parse_id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
+    if experiment.workload == "bandwidth":
+        check_bandwidth("experiment.bandwidth", experiment.bandwidth)
+        if experiment.vit_configs:
+            raise ConfigError(
+                "experiment.vit_configs",
+                f"{len(experiment.vit_configs)} models",
+                "a bandwidth study runs no model; remove them, or use workload=pipeline",
+            )
+        return
     if not experiment.vit_configs:
         raise ConfigError("experiment.vit_configs", [], "give at least one model")
     for index, vit in enumerate(experiment.vit_configs):

@@ -7,10 +7,11 @@ from numa_bench.config.validation import merge_test_settings
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.bandwidth import make_bandwidth_cells
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.plan.resolve import fit_test, resolve_test, resolve_vit
-from numa_bench.records import Placement, ProfileSpec, RunSpec, VitSpec
+from numa_bench.records import BANDWIDTH, Placement, ProfileSpec, RunSpec, VitSpec
 
 
 def make_cells(
@@ -21,6 +22,8 @@ def make_cells(
     profile: ProfileSpec,
 ) -> tuple[list[RunSpec], list[str]]:
     """Every distinct cell in the order of tables, and a warning for each duplicate left out."""
+    if experiment.workload == BANDWIDTH:
+        return make_bandwidth_cells(experiment, topology, visible)
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
@@ -73,6 +76,8 @@ def make_run_id_prefix(spec: RunSpec) -> str:
         parts.append("mem" + "-".join(map(str, placement.memory_nodes)))
     if placement.policy not in ("bind", "none"):
         parts.append(placement.policy)
+    if spec.workload == BANDWIDTH:
+        return "_".join([*parts, BANDWIDTH])
     vit = spec.vit
     if vit.is_custom:
         parts.append(vit.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numa_bench.plan.bandwidth import estimate_bandwidth_s
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RunSpec
 
@@ -15,6 +16,8 @@ PROFILE_S = 2.0
 
 def estimate_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, shown to the user."""
+    if run.bandwidth is not None:
+        return min(run.test.timeout_s, STARTUP_S + estimate_bandwidth_s(run))
     compile_s = COMPILE_S if run.test.compile_model and not run.vit.is_no_op else 0.0
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time

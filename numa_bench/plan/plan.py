@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from numa_bench.config.bandwidth_schema import AUTO
 from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.errors import ConfigError
@@ -14,7 +15,10 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.profiling.launch import Profiler
-from numa_bench.records import RunSpec
+from numa_bench.records import BANDWIDTH, RunSpec
+
+#: Sizes of a bandwidth study with debug=true that leaves them open, in bytes.
+DEBUG_SIZES = (4 << 10, 1 << 20)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,12 @@ def build_plan(
     if config.resume_from:  # its models were accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     profiler = profiler or Profiler("none", config.profiler)
+    if experiment.workload == BANDWIDTH and config.profiler.kind in ("nsys", "torch"):
+        raise ConfigError(
+            "profiler.kind",
+            config.profiler.kind,
+            "a bandwidth run has no window to profile; use auto or none",
+        )
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
     return Plan(
         study=experiment.name,
@@ -93,7 +103,11 @@ def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
     # A model's own values would win over the small ones.
     own: dict[str, Any] = dict.fromkeys(small)
     vits = [replace(vit, **own) for vit in experiment.vit_configs]
-    return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
+    bandwidth = replace(experiment.bandwidth, rounds=1, budget_s=1.0)
+    if bandwidth.sizes == AUTO:
+        bandwidth.sizes = list(DEBUG_SIZES)
+    test = replace(experiment.test, **small)
+    return replace(experiment, repeats=1, vit_configs=vits, test=test, bandwidth=bandwidth)
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:

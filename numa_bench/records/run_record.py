@@ -98,13 +98,18 @@ class Execution:
 
 
 class PlannedValues(TypedDict):
-    """The part of a record that comes from the plan. `memory_node`: null unless there is one."""
+    """The part of a record that comes from the plan. `memory_node`: null unless there is one.
+
+    `workload_config` is what a workload without a model measures, such as a `BandwidthSpec`.
+    """
 
     schema_version: int
     study: str
     run_id: str
     spec_hash: str
     repeat: int
+    workload: str
+    workload_config: JsonDict
     device: str
     gpu_id: int | None
     gpu_name: str | None
@@ -215,6 +220,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "run_id": spec.run_id,
         "spec_hash": spec.cell_hash(),
         "repeat": spec.repeat,
+        "workload": spec.workload,
+        "workload_config": asdict(spec.bandwidth) if spec.bandwidth is not None else {},
         "device": spec.device.kind,
         "gpu_id": spec.device.gpu_id,
         "gpu_name": spec.device.gpu_name,

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from numa_bench.metric_registry import METRICS
 from numa_bench.records.run_record import Record, Status, Summary
-from numa_bench.records.specs import SCHEMA_VERSION, JsonDict
+from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, JsonDict
 
 #: From a schema version to the next one. Each changes the copy of a record that it gets.
 MIGRATIONS: dict[int, Callable[[JsonDict], None]] = {}
@@ -30,7 +30,7 @@ _NULLS = (
     *("compile_mode", "profiler_capture", "exit_code", "error", "environment"),
     *("nsys_report", "nsys_sqlite", "torch_trace"),
 )
-_EMPTY_OBJECTS = ("warmup", "observed", "versions", "monitor")
+_EMPTY_OBJECTS = ("workload_config", "warmup", "observed", "versions", "monitor")
 
 
 def upgrade_record(raw: object) -> Record:
@@ -134,6 +134,7 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "memory_nodes": [] if node is None else [node],
         "compile_model": bool(record["test_config"].get("compile_model")),
         "profiler": "none",
+        "workload": PIPELINE,
         "success": record["status"] == Status.PASSED.value,
         "warnings": [],
     }

@@ -184,9 +184,9 @@ def _warnings(ended: Ended, result: RunResult | None, monitor: Monitor | None) -
         found.append(f"leftovers: processes left behind, now killed: {', '.join(ended.leftovers)}")
     if result is not None and result.samples:
         found += find_sample_warnings(result.samples, result.warmup)
+    if result is not None and monitor is not None and (result.samples or result.series):
         window = timed_window(result)
-        if monitor is not None:
-            found += find_monitor_warnings(
-                monitor.summarise_window(window), monitor.count_readings(window)
-            )
+        found += find_monitor_warnings(
+            monitor.summarise_window(window), monitor.count_readings(window)
+        )
     return found

@@ -35,7 +35,8 @@ class HostBuffer:
     `address` and `nbytes` say where it is; every page is touched when the constructor returns. With
     a `registrar` the memory is page-locked for its device, which raises MachineError if it fails.
     `huge_pages` asks the kernel for transparent huge pages (madvise(2), MADV_HUGEPAGE): fewer
-    entries for the device's address translation. A kernel without them is no error.
+    entries for the device's address translation. `small_pages` asks for none (MADV_NOHUGEPAGE),
+    whatever the system's setting. A kernel without them is no error.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class HostBuffer:
         registrar: Registrar | None = None,
         *,
         huge_pages: bool = False,
+        small_pages: bool = False,
     ) -> None:
         count = math.prod(shape)
         self.nbytes = count * dtype.itemsize
@@ -53,6 +55,9 @@ class HostBuffer:
         if huge_pages:
             with contextlib.suppress(OSError, AttributeError):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
+        if small_pages:
+            with contextlib.suppress(OSError, AttributeError):
+                self._map.madvise(mmap.MADV_NOHUGEPAGE)
         self.tensor = torch.frombuffer(self._map, dtype=dtype, count=count).view(*shape)
         # The kernel allocates a page when it is first touched, by the policy of the thread that
         # touches it (set_mempolicy(2)); new threads inherit that of numactl.

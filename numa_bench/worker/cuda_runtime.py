@@ -183,6 +183,24 @@ class TorchCuda:
         # (CUDA Runtime API, "API synchronization behavior").
         target.copy_(source, non_blocking=True)
 
+    def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """See `CopyRuntime.copy_pageable`."""
+        target.copy_(source)
+
+    def new_pinned(self, nbytes: int) -> torch.Tensor:
+        """See `CopyRuntime.new_pinned`."""
+        return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+
+    def launch_kernel(self) -> None:
+        """See `CopyRuntime.launch_kernel`."""
+        # A spin of no cycles: one thread that reads the clock and ends, submitted without torch's
+        # dispatcher.
+        torch.cuda._sleep(0)
+
+    def free_memory_bytes(self) -> int:
+        """See `CopyRuntime.free_memory_bytes`."""
+        return int(torch.cuda.mem_get_info(self.device)[0])
+
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
         """See `CudaRuntime.call_model`."""
         output: torch.Tensor = model(batch)

@@ -31,11 +31,15 @@ class Change:
 
     overrides: tuple[str, ...]
     effect: str = "runs"
+    #: What both sides have, where a setting means something in some studies only.
     base: tuple[str, ...] = ()
 
 
 def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) -> Change:
-    return Change((*base, *overrides), effect, base)
+    return Change(overrides, effect, base)
+
+
+BANDWIDTH = ("experiment.workload=bandwidth", "experiment.vit_configs=[]")
 
 
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
@@ -66,6 +70,20 @@ FIRST = "experiment.vit_configs[0]"
 CUSTOM = ("experiment.vit_configs=[{_target_: pkg.make_net, args: {width: 8}}]",)
 CHANGES: dict[str, Change] = {
     "experiment.name": change("experiment.name=other", effect="directory"),
+    "experiment.workload": change(*BANDWIDTH),
+    **{
+        f"experiment.bandwidth.{name}": change(
+            f"experiment.bandwidth.{name}={value}", base=BANDWIDTH
+        )
+        for name, value in {
+            "sizes": "[4096]",
+            "directions": "[h2d]",
+            "memory": "[registered]",
+            "huge_pages": "never",
+            "rounds": "3",
+            "budget_s": "7",
+        }.items()
+    },
     "experiment.vit_configs[].name": change(f"{FIRST}.name=other"),
     "experiment.vit_configs[]._target_": change(f"{FIRST}._target_=pkg.other", base=CUSTOM),
     "experiment.vit_configs[].timm": change(
@@ -168,7 +186,8 @@ def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str)
     """A key that nothing reads would leave everything as it was."""
     wanted = CHANGES[key]
 
-    assert observe(wanted.overrides, wanted.effect) != observe(wanted.base, wanted.effect)
+    changed = observe((*wanted.base, *wanted.overrides), wanted.effect)
+    assert changed != observe(wanted.base, wanted.effect)
 
 
 @pytest.mark.parametrize(

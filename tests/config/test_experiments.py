@@ -31,6 +31,7 @@ def sizes(runs: tuple[RunSpec, ...]) -> list[tuple[int, int, int]]:
 
 def test_the_experiments_of_the_specification_are_shipped() -> None:
     assert {
+        "bandwidth_study",
         "compile_study",
         "grid_search",
         "numa_study",

@@ -15,7 +15,10 @@ class LinkModel:
     `remote_link`: bandwidth of a copy whose memory is on the other socket, of that on its own;
     `remote_host`: host cost of a submission from a CPU of the other socket, of that from its own.
     `duplex_gb_per_s` bounds both directions of one GPU together, `socket_gb_per_s` all that one
-    process moves between the sockets. `noise` is the standard deviation of an operation's time,
+    process moves between the sockets. `remote_d2h` is `remote_link` for copies to the host only
+    (None: the same); `remote_latency` a factor of `latency_us`. `pageable_gb_per_s` is the rate at
+    which the CPU stages pageable memory, slower by `remote_link` where CPU and memory are on
+    different sockets. `noise` is the standard deviation of an operation's time,
     `run_noise` that of a whole process, both relative.
     """
 
@@ -24,7 +27,10 @@ class LinkModel:
     latency_us: float = 3.0
     duplex_gb_per_s: float = 90.0
     socket_gb_per_s: float = 60.0
+    pageable_gb_per_s: float = 10.0
     remote_link: float = 1.0
+    remote_d2h: float | None = None
+    remote_latency: float = 1.0
     remote_host: float = 1.0
     same_socket_link: float = 1.0
     tflop_per_s: float = 40.0
@@ -49,6 +55,7 @@ class Links:
     h2d_bytes_per_s: float = 50e9
     d2h_bytes_per_s: float = 50e9
     both_bytes_per_s: float = float("inf")
+    pageable_bytes_per_s: float = 10e9
     latency_s: float = 0.0
     flop_per_s: float = 40e12
     kernel_s: float = 0.0

@@ -108,18 +108,20 @@ class SimulatedMachine:
     def links(self, gpu: SimulatedGpu, cpu_node: int, memory_nodes: Sequence[int]) -> Links:
         """What a process bound there sees of its GPU."""
         link = self.link
-        factors = [self._link_factor(gpu, node) for node in memory_nodes]
-        # Pages alternate between the nodes, so times add up, not rates.
-        factor = len(factors) / sum(1 / f for f in factors)
+        h2d = _mean_rate([self._link_factor(gpu, node) for node in memory_nodes])
+        d2h = _mean_rate([self._link_factor(gpu, node, d2h=True) for node in memory_nodes])
         crosses = any(self.socket(node) != self.socket(gpu.node) for node in memory_nodes)
         total = min(link.duplex_gb_per_s, link.socket_gb_per_s if crosses else float("inf"))
         far = self.socket(cpu_node) != self.socket(gpu.node)
         host = link.remote_host if far else 1.0
+        staging = any(self.socket(node) != self.socket(cpu_node) for node in memory_nodes)
+        pageable = link.pageable_gb_per_s * (link.remote_link if staging else 1.0)
         return Links(
-            h2d_bytes_per_s=min(link.h2d_gb_per_s * factor, total) * 1e9,
-            d2h_bytes_per_s=min(link.d2h_gb_per_s * factor, total) * 1e9,
+            h2d_bytes_per_s=min(link.h2d_gb_per_s * h2d, total) * 1e9,
+            d2h_bytes_per_s=min(link.d2h_gb_per_s * d2h, total) * 1e9,
             both_bytes_per_s=total * 1e9,
-            latency_s=link.latency_us * 1e-6,
+            pageable_bytes_per_s=pageable * 1e9,
+            latency_s=link.latency_us * 1e-6 * (link.remote_latency if crosses else 1.0),
             flop_per_s=link.tflop_per_s * 1e12,
             kernel_s=link.kernel_us * 1e-6,
             launch_s=link.launch_us * 1e-6 * host,
@@ -129,11 +131,13 @@ class SimulatedMachine:
             run_noise=link.run_noise,
         )
 
-    def _link_factor(self, gpu: SimulatedGpu, memory_node: int) -> float:
+    def _link_factor(self, gpu: SimulatedGpu, memory_node: int, *, d2h: bool = False) -> float:
         if gpu.node == memory_node:
             return 1.0
         if self.socket(gpu.node) == self.socket(memory_node):
             return self.link.same_socket_link
+        if d2h and self.link.remote_d2h is not None:
+            return self.link.remote_d2h
         return self.link.remote_link if gpu.remote_link is None else gpu.remote_link
 
     def install(self, directory: Path) -> dict[str, str]:
@@ -152,6 +156,11 @@ class SimulatedMachine:
             MACHINE: str(path),
             "PATH": f"{shim.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
+
+
+def _mean_rate(factors: Sequence[float]) -> float:
+    """Pages alternate between the nodes, so times add up, not rates."""
+    return len(factors) / sum(1 / f for f in factors)
 
 
 class MachineNvml(FakeGpuNvml):

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from numa_bench.worker.cuda_runtime import DeviceProperties
+from tests.simulation.copies import PlainCopies, fit_values
 from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedEvent, TimedStream
 from tests.simulation.links import EVALUATE_FLOP, Links
 from tests.simulation.model_cost import Content, ModelCost, ModelRunner
@@ -30,7 +31,7 @@ from tests.simulation.timed_memory import DeviceMemory, HostRanges
 _NOISE_VALUES = 4093
 
 
-class TimingRuntime:
+class TimingRuntime(PlainCopies):
     """`CudaRuntime` whose times follow from `links`. The same seed gives the same times.
 
     Models of more than `evaluate_flop` are not really computed, see `ModelRunner`.
@@ -59,6 +60,7 @@ class TimingRuntime:
         self._host = HostRanges()
         self._memory = DeviceMemory()
         self._delivered: tuple[torch.Tensor, Content] | None = None
+        self._pinned: list[torch.Tensor] = []
         self._noise = itertools.cycle(_make_noise(links, seed))
 
     def properties(self) -> DeviceProperties:
@@ -89,7 +91,7 @@ class TimingRuntime:
         self._now = max(self._now, self._engines.drain())
         if self._delivered is not None:
             target, content = self._delivered
-            target.copy_(self._models.evaluate(content))
+            target.copy_(fit_values(self._models.evaluate(content), target))
             self._delivered = None
 
     def hold_stream(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
+from numa_bench.labels import quantity_label
 
 #: Slower is orange, faster is blue; cells also show the sign, for prints in grey.
 _SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff", "#56B4E9"])
@@ -116,7 +117,9 @@ def plot_effects(part: Part) -> Figure | None:
     table = table[np.isfinite(table["ratio"].astype(float))]
     if table.empty:
         return None
-    title = part.figure_title(f"Change in throughput from local, {_counted(table)}")
+    title = part.figure_title(
+        f"Change in {quantity_label(part.metric)} from local, {_counted(table)}"
+    )
     if len(table) <= _ROWS:
         return _forest(table, part, title)
     return _many(table, part, title)
@@ -225,7 +228,7 @@ def _effect(
 
 def _percent_axis(axes: Axes) -> None:
     axes.axvline(0, color=style.INK, linewidth=1)
-    axes.set_xlabel("change in throughput from local (%)")
+    axes.set_xlabel("change from local (%)")
     axes.grid(axis="x")
 
 
@@ -264,7 +267,7 @@ def plot_comparison(table: pd.DataFrame, title: str) -> Figure | None:
     axes.set_yticks(range(len(table)), _row_names(table))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.axvline(0, color=style.INK, linewidth=1)
-    axes.set_xlabel("change in throughput from before to after (%)")
+    axes.set_xlabel("change from before to after (%)")
     axes.grid(axis="x")
     _legend(figure, table, f"the {_ROWS} largest changes, {extra} more in the table" * (extra > 0))
     return figure

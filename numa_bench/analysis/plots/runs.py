@@ -15,8 +15,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
+from numa_bench.labels import quantity_label
+from numa_bench.metric_registry import METRICS
 
 RATE = "throughput_samples_per_s"
+#: The column of the metric by which a run's placements are compared.
+HEADLINE = "headline_value"
 #: Greatest over least value from which an axis is logarithmic. Chosen.
 WIDE = 30.0
 #: Least over greatest value below which an axis starts at 0. Chosen.
@@ -33,9 +37,9 @@ def plot_throughput(part: Part) -> Figure | None:
     models, note = shape.select_models(part.cells, part.effects)
     names, order = shape.order_devices(runs), shape.order_places(runs)
     many = len(names) > 1
-    title = part.figure_title(
-        f"Throughput, n = {shape.format_counts(part.cells['n'])} in each cell"
-    )
+    quantity = quantity_label(part.metric)
+    name, counts = quantity[0].upper() + quantity[1:], shape.format_counts(part.cells["n"])
+    title = part.figure_title(f"{name}, n = {counts} in each cell")
     across = 3 if len(names) * len(order) <= 40 else 2
     figure, panels = style.make_panels(len(models), title, height=2.7, columns=across)
     for axes, model in zip(panels, models, strict=True):
@@ -45,7 +49,7 @@ def plot_throughput(part: Part) -> Figure | None:
             at, width = _spot(names.index(str(device)), order.index(str(place)), len(order), many)
             _dots(axes, cell, at, width, small=many)
         _device_axis(axes, names, order, runs, many)
-        set_rate_axis(axes, mine[RATE])
+        set_rate_axis(axes, mine[HEADLINE], METRICS[part.metric].unit, quantity)
     labels = style.order_placements(runs["placement"])
     handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     handles.append(style.legend_entry("median", style.Look(style.INK, "_", "")))
@@ -67,7 +71,7 @@ def _spot(device: int, place: int, places: int, many: bool) -> tuple[float, floa
 
 def _dots(axes: Axes, cell: pd.DataFrame, at: float, width: float, *, small: bool) -> None:
     look = style.get_placement_style(str(cell["placement"].iloc[0]))
-    values = cell.sort_values("start_time")[RATE].to_numpy(float)
+    values = cell.sort_values("start_time")[HEADLINE].to_numpy(float)
     spread = np.linspace(-0.5, 0.5, len(values)) if len(values) > 1 else np.zeros(1)
     axes.scatter(
         at + spread * width * 0.8, values, s=7 if small else 30, marker=look.marker,
@@ -119,8 +123,10 @@ def build_place_labels(table: pd.DataFrame, order: Sequence[str]) -> list[str]:
     return labels
 
 
-def set_rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s") -> None:
-    """A throughput axis: logarithmic when values are far apart, never with an offset."""
+def set_rate_axis(
+    axes: Axes, values: pd.Series[float], unit: str = "samples/s", quantity: str = "throughput"
+) -> None:
+    """An axis of rates: logarithmic when values are far apart, never with an offset."""
     low, high = float(values.min()), float(values.max())
     if low > 0 and high / low > WIDE:
         axes.set_yscale("log")
@@ -129,7 +135,7 @@ def set_rate_axis(axes: Axes, values: pd.Series[float], unit: str = "samples/s")
         pad = 0.08 * (high - low) or 0.1 * high
         # Start at 0 unless that would compress the differences.
         axes.set_ylim(0 if low < _NEAR_ZERO * high else low - pad, high + pad)
-    axes.set_ylabel(f"throughput ({unit})")
+    axes.set_ylabel(f"{quantity} ({unit})")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: style.format_tick(v)))
     axes.grid(axis="y")
 

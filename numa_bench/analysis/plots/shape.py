@@ -8,6 +8,8 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 
+THROUGHPUT = "throughput_samples_per_s"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -18,6 +20,11 @@ class Part:
     latency: pd.DataFrame
     effects: pd.DataFrame
     title: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The metric by which the placements of this group are compared."""
+        return str(self.cells["metric"].iloc[0]) if len(self.cells) else THROUGHPUT
 
     @property
     def statistics_runs(self) -> pd.DataFrame:

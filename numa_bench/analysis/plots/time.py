@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from numa_bench.analysis.plots import shape, style
-from numa_bench.analysis.plots.runs import RATE
+from numa_bench.analysis.plots.runs import HEADLINE
 from numa_bench.marks import KINDS
 
 #: Change of a sensor over a study, as a fraction, from which it is drawn. Chosen.
@@ -29,7 +29,7 @@ _SENSORS = (
 @style.with_style
 def plot_drift(runs: pd.DataFrame) -> Figure | None:
     """Every run against the median of its cell, over the time of its study."""
-    table = runs.assign(minutes=_minutes(runs), rate=runs[RATE])
+    table = runs.assign(minutes=_minutes(runs), rate=runs[HEADLINE])
     count = table.groupby("cell")["rate"].transform("size")
     table = table[(count > 1) & np.isfinite(table["minutes"])]
     if table.empty:
@@ -82,7 +82,7 @@ def _drift_panel(axes: Axes, runs: pd.DataFrame, title: str) -> None:
         axes.plot(runs["minutes"], middle, color=style.INK, linewidth=1.8, zorder=5)
     axes.axhline(0, color=style.QUIET, linewidth=0.8)
     axes.set_xlabel("time from the first run (min)")
-    axes.set_ylabel("throughput against\ncell median (%)")
+    axes.set_ylabel("against the median\nof the cell (%)")
     axes.grid(axis="y")
 
 

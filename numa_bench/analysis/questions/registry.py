@@ -14,15 +14,14 @@ from numa_bench.analysis.questions.base import Question
 def load_questions() -> dict[str, Question]:
     """Every question by key, in the order of the page.
 
-    Imports each module of this package and collects its `QUESTION`, if it has one. Done on the
-    first call and not on import, because looking into a directory is a side effect. Raises
+    Imports each module of this package and of those inside it, and collects its `QUESTION`, if it
+    has one. Done on the first call and not on import, because looking into a directory is a side
+    effect. Raises
     ValueError when two modules use the same key.
     """
     loaded: dict[str, Question] = {}
-    for module in pkgutil.iter_modules(questions.__path__):
-        question = getattr(
-            importlib.import_module(f"{questions.__name__}.{module.name}"), "QUESTION", None
-        )
+    for module in pkgutil.walk_packages(questions.__path__, f"{questions.__name__}."):
+        question = getattr(importlib.import_module(module.name), "QUESTION", None)
         # A helper of the questions, such as `points`.
         if question is None:
             continue

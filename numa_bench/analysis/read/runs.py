@@ -8,11 +8,14 @@ Columns: every key of a record (see numa_bench/records/run_record.py); `vit_*` a
 model's and the test's settings; `monitor_<sensor>_median`; `env_*`, the environment as
 experiment_summary.json describes it; and
 - `study_dir`: the directory, to which a record's paths are relative;
-- `in_statistics`: the run passed and has a throughput; `marks`: the letters of its warnings;
+- `workload`: what the run did; `headline` names the metric by which its placements are compared
+  (throughput of pipelines, see metric_registry), `headline_value` is its value; `workload_key` is
+  equal for runs of workloads with equal settings;
+- `in_statistics`: the run passed and has that metric; `marks`: the letters of its warnings;
 - `host_bound`: the GPU waited for the host (the warning of that code);
 - `stages_alone`: stage times and GB/s are of stages that ran alone; else copies in both directions
   shared the link meanwhile;
-- `group`: host, GPU model, environment and profiler; nothing is ever pooled across groups;
+- `group`: host, GPU model, environment, profiler, workload; nothing is ever pooled across groups;
 - `setting`: group, device, model and test settings: all but placement and repeat;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
@@ -28,6 +31,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,8 +48,8 @@ from numa_bench.analysis.read.studies import (
 from numa_bench.errors import StoreError
 from numa_bench.labels import device_label, memory_label, placement_label
 from numa_bench.marks import format_marks, warning_code
-from numa_bench.metric_registry import METRICS
-from numa_bench.records import VIT_SIZES, JsonDict, Record
+from numa_bench.metric_registry import METRICS, headline_metric
+from numa_bench.records import PIPELINE, VIT_SIZES, JsonDict, Record
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
@@ -188,20 +192,39 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
     gpu = record.get("gpu_name")
     # The model of the GPU and not its UUID: the GPUs of a machine belong to one group.
+    workload = record.get("workload") or PIPELINE
+    headline = headline_metric(workload, record["device"])
+    rate: Any = record.get(headline)
+    # A pipeline is not named: records from before there were other workloads do not name it.
+    other = [] if workload == PIPELINE else [workload]
+    config = record.get("workload_config") or {}
     group = keys.of(
-        record["host"], record.get("device"), gpu, record.get("environment"), torch, *profiler
+        record["host"],
+        record.get("device"),
+        gpu,
+        record.get("environment"),
+        torch,
+        *profiler,
+        *other,
     )
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
     model = {**_OLD_MODEL, **record["vit_config"]}
-    setting = keys.of(group, device, model, test)
+    setting = keys.of(group, device, model, test, *([config] if config else []))
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
-    nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
+    nested = (
+        "vit_config",
+        "workload_config",
+        "test_config",
+        "monitor",
+        "warmup",
+        "observed",
+        "versions",
+    )
     memory = (record["memory_nodes"], record["memory_policy"])
     monitor = record.get("monitor") or {}
     warnings = [str(w) for w in record.get("warnings") or ()]
-    rate = record.get("throughput_samples_per_s")
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
     for prefix, part in (("vit_", {k: _plain(v) for k, v in model.items()}), ("test_", test)):
         # Interned, or every row would hold its own copy of each name.
@@ -219,6 +242,10 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "marks": format_marks(warnings),
         "host_bound": "host_bound" in map(warning_code, warnings),
         "stages_alone": _has_stages_alone(record),
+        "workload": workload,
+        "workload_key": keys.of(workload, config),
+        "headline": headline,
+        "headline_value": rate,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
         "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
         "placement_text": placement_label(record["numa_node"], *memory),
@@ -248,7 +275,7 @@ def _has_stages_alone(record: Record) -> bool:
 
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
     frame = pd.DataFrame.from_records(list(rows))
-    for column in (*METRICS, *_NUMBERS):
+    for column in (*METRICS, "headline_value", *_NUMBERS):
         # Older records lack newer metrics: the columns are there anyway, without values.
         values = frame[column] if column in frame else pd.Series(np.nan, frame.index)
         numbers = pd.to_numeric(values, errors="coerce").astype(float)

@@ -14,7 +14,7 @@ from numa_bench.analysis.plots import gpu_activity, style
 from numa_bench.analysis.plots import machine as plots_machine
 from numa_bench.analysis.plots import runs as plots_runs
 from numa_bench.analysis.plots import time as plots_time
-from numa_bench.analysis.plots.shape import Part
+from numa_bench.analysis.plots.shape import THROUGHPUT, Part
 from numa_bench.analysis.questions.registry import load_questions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _MACHINE = (
 _PARTS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
     "gpu_node_heatmap": (
         plots_effects.plot_heatmap,
-        "Each cell is the change in throughput from the local placement of the same GPU, in "
+        "Each cell is the change from the local placement of the same GPU, in "
         "percent: orange and minus are slower, blue and plus faster. Framed cells are local. "
         "Hatched cells: not significant.",
     ),
@@ -63,6 +63,8 @@ _PARTS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
         "single batches are not timed.",
     ),
 }
+#: Figures of a pipeline's batches, which other workloads do not have.
+_OF_BATCHES = ("stages", "latency")
 _COMPARISON = (
     "Each marker is the change from the first study to the second in the same cell, with its 95 % "
     "interval; left of 0 is slower. Hollow markers: not significant."
@@ -95,6 +97,8 @@ def draw_figures(analysis: Analysis) -> Iterator[CaptionedFigure]:
     parts = list(_group_parts(analysis))
     for stem, (build, caption) in _PARTS.items():
         for i, part in enumerate(parts):
+            if stem in _OF_BATCHES and part.metric != THROUGHPUT:
+                continue
             yield from _with_caption(_numbered(stem, i), caption, build(part))
     yield from _draw_questions(analysis)
     yield from _with_caption("profiler", _PROFILER, gpu_activity.plot_profiler(analysis.profiles))

@@ -96,6 +96,7 @@ def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "differences", analysis.differences
     yield "excluded", analysis.excluded
     yield "profiles", analysis.profiles
+    yield "nvbandwidth", analysis.nvbandwidth
     yield from analysis.questions.items()
     yield "skipped_files", pd.DataFrame([p.to_dict() for p in analysis.loaded.problems])
     if analysis.comparison is not None:

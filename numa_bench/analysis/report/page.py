@@ -20,6 +20,7 @@ from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.runs import runs_table
 from numa_bench.marks import KINDS, warning_code
+from numa_bench.records import PIPELINE
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
@@ -92,6 +93,7 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
     frame, studies = analysis.loaded.frame, analysis.loaded.studies
     if frame.empty:
         return [("runs", "none")]
+    models = frame.loc[frame["workload"] == PIPELINE, "vit_name"].nunique()
     used = int(frame["in_statistics"].astype(bool).sum())
     days = sorted({str(t)[:10] for t in (frame["start_time"].min(), frame["start_time"].max())})
     return [
@@ -99,7 +101,7 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
         ("studies", str(len(studies))),
         ("hosts", _listed(frame["host"])),
         ("GPUs", _listed(frame["gpu_name"].dropna()) or "none (measured on the CPU)"),
-        ("models", str(frame["vit_name"].nunique())),
+        *([("models", str(models))] if models else []),
         ("measured", " to ".join(days)),
         ("effect of interest", style.format_percent(analysis.target, sign=False)),
     ]
@@ -167,7 +169,7 @@ def _untimed_latency(frame: pd.DataFrame) -> Iterator[Block]:
     """Say so where runs have no latency: their place in figure and table is empty on purpose."""
     if frame.empty:
         return
-    counted = frame[frame["in_statistics"].astype(bool)]
+    counted = frame[frame["in_statistics"].astype(bool) & (frame["workload"] == PIPELINE)]
     count = int(counted["latency_p95_ms"].isna().sum())
     if count:
         which = "any run" if count == len(counted) else f"{count} of {len(counted)} runs"
@@ -184,6 +186,13 @@ def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
         if table is not None and not table.empty:
             shown = tables.question_table(question, table, f"tables/{key}.csv")
             yield Block(question.title, "", of(key), shown, "Table")
+    if not analysis.nvbandwidth.empty:
+        shown = cols.build_table(tables.NVBANDWIDTH, analysis.nvbandwidth, "tables/nvbandwidth.csv")
+        note = (
+            "Local copies of this study beside those of nvbandwidth, which binds itself to the "
+            "CPUs next to each GPU. GPUs are matched by number."
+        )
+        yield Block("What does nvbandwidth measure?", note, table=shown)
     if not analysis.profiles.empty:
         every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
         shown = tables.without_empty(every)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from numa_bench.analysis.plots import style
@@ -17,6 +19,9 @@ from numa_bench.analysis.report.columns import (
     text_column,
 )
 from numa_bench.analysis.report.links import Links
+from numa_bench.analysis.report.tables import without_empty
+from numa_bench.metric_registry import METRICS
+from numa_bench.records import PIPELINE
 
 #: Rows on the page; the CSV has all.
 MOST_RUNS = 2000
@@ -44,6 +49,8 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         texts += [str(w) for w in row.get("warnings") or ()]
         return Cell("; ".join(texts) or ABSENT, "; ".join(texts) or None)
 
+    # By what placements are compared: samples/s, or the GB/s of a bandwidth study.
+    units = " or ".join(dict.fromkeys(METRICS[name].unit for name in newest["headline"]))
     columns = (
         text_column("start_time", "started", _time),
         text_column("device_text", "device"),
@@ -52,7 +59,7 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         text_column("placement_text", "where", cols.format_place),
         number_column("repeat", "repeat", cols.format_count),
         text_column("status", "status"),
-        number_column("throughput_samples_per_s", "samples/s", style.format_number),
+        number_column("headline_value", units, style.format_number),
         Column("p95 (ms)", _latency, numeric=True, title="95th percentile of batch latency"),
         number_column("h2d_ms", "H2D (ms)", style.format_number),
         number_column("compute_ms", "compute (ms)", style.format_number),
@@ -69,13 +76,18 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
     )
     rows = [[c.cell(row) for c in columns] for row in newest.to_dict("records")]
     states = sorted(set(frame["status"].astype(str)))
-    return Table(columns, rows, "tables/runs.csv", len(frame) - len(newest), states)
+    table = Table(columns, rows, "tables/runs.csv", len(frame) - len(newest), states)
+    if (frame["workload"] == PIPELINE).any():
+        return table
+    # Without a pipeline there are no stages.
+    return replace(without_empty(table), states=states)
 
 
 def _latency(row: Record) -> Cell:
     """The 95th percentile; a passed run without one replayed a CUDA graph."""
     cell = number_column("latency_p95_ms", "", style.format_number).cell(row)
-    return Cell(NOT_TIMED) if cell.value is None and row["in_statistics"] else cell
+    batches = row["in_statistics"] and row["workload"] == PIPELINE
+    return Cell(NOT_TIMED) if cell.value is None and batches else cell
 
 
 def _time(value: str) -> str:

@@ -74,14 +74,18 @@ def _runs(row: Record) -> Cell:
 
 
 def cells_table(table: pd.DataFrame, latency: pd.DataFrame, csv: str) -> Table:
-    """Every cell with its median throughput, what limited it, and latency."""
+    """Every cell with its median rate, what limited it, and latency.
+
+    The rate is a throughput in samples/s, or the bandwidth that a bandwidth study compares.
+    """
+    units = " or ".join(dict.fromkeys(table["unit"].astype(str)))
     p95 = dict(zip(latency["cell"], latency["median"], strict=True)) if len(latency) else {}
     table = table.assign(p95=table["cell"].map(p95))
     columns = (
         *_WHERE,
         *_PLACE,
         number_column("n", "n", format_count),
-        number_column("median", "samples/s", style.format_number, "median throughput over runs"),
+        number_column("median", units, style.format_number, "median over runs"),
         Column("host", _host, title="whether the GPU waited for the host (mark B)"),
         interval_column("low", "high", "95 % interval", style.format_number),
         number_column(
@@ -110,7 +114,8 @@ def _host(row: Record) -> Cell:
 def _latency(row: Record) -> Cell:
     """The 95th percentile; runs with a throughput but without one replayed a CUDA graph."""
     cell = number_column("p95", "", style.format_number).cell(row)
-    return Cell(NOT_TIMED) if cell.value is None and row["n"] else cell
+    batches = row["metric"] == "throughput_samples_per_s"
+    return Cell(NOT_TIMED) if cell.value is None and row["n"] and batches else cell
 
 
 PROFILES = (
@@ -139,6 +144,14 @@ EXCLUDED = (
     *_WHERE,
     text_column("placement", "placement"),
     text_column("study_dir", "study"),
+)
+NVBANDWIDTH = (
+    text_column("device_text", "device"),
+    text_column("copies", "copies"),
+    number_column("n", "n", format_count),
+    number_column("ours", "this study (GB/s)", style.format_number),
+    number_column("nvbandwidth", "nvbandwidth (GB/s)", style.format_number),
+    number_column("difference", "difference", format_change, "this study over it, minus 1"),
 )
 GROUPS = (
     text_column("group", "group"),

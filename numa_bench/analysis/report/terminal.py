@@ -11,6 +11,7 @@ from rich.table import Table
 
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.study_analysis import Analysis
+from numa_bench.labels import quantity_label
 
 #: Columns of the tables where stdout is no terminal.
 _PLAIN_WIDTH = 160
@@ -30,7 +31,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
-        _print_effects(console, "throughput against local", analysis.effects)
+        for metric, effects in analysis.effects.groupby("metric", sort=False):
+            _print_effects(console, f"{quantity_label(str(metric))} against local", effects)
     _print_left_out(console, analysis)
     try:
         shown = directory.relative_to(Path.cwd())

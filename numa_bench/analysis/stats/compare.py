@@ -21,7 +21,7 @@ from numa_bench.analysis.stats.families import (
 from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
 from numa_bench.analysis.stats.robust import Array
 from numa_bench.analysis.stats.sentences import describe_change, describe_detectable
-from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT
+from numa_bench.analysis.stats.tables import TARGET
 from numa_bench.errors import StoreError
 
 _NAMES = ("device_text", "gpu_id", "model_text", "vit_name", "placement", "placement_text")
@@ -53,6 +53,10 @@ class Comparison:
     text: str
 
 
+#: The column of the metric that a run's workload is about.
+_HEADLINE = "headline_value"
+
+
 def compare_studies(
     before: pd.DataFrame,
     after: pd.DataFrame,
@@ -65,7 +69,7 @@ def compare_studies(
     the same cell in several environments, which must not be pooled.
     """
     sides = {"before": _side(before, "before"), "after": _side(after, "after")}
-    runs = {side: select_usable_runs(frame, THROUGHPUT) for side, frame in sides.items()}
+    runs = {side: select_usable_runs(frame, _HEADLINE) for side, frame in sides.items()}
     keys = {side: set(frame["match"]) for side, frame in sides.items()}
     rows = [key for key in dict.fromkeys(sides["after"]["match"]) if key in keys["before"]]
     unmatched = pd.concat(
@@ -95,7 +99,7 @@ def _side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
         raise StoreError(f"compare: {side} has no run")
     # Not the key `cell`: that has environment and UUID in it, which may be just what has changed.
     parts = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
-    parts += ["device", "gpu_id", "numa_node", "memory_text", "placement"]
+    parts += ["device", "gpu_id", "numa_node", "memory_text", "placement", "workload_key"]
     keys = [json.dumps(row, default=str) for row in frame[parts].astype(object).to_numpy().tolist()]
     frame = frame.assign(match=keys)
     pooled = frame.groupby("match")["group"].nunique().max()
@@ -120,7 +124,7 @@ def _table(
     spent = 0.0
     # Drift is removed from each study by itself: their blocks have nothing in common.
     for side, members in runs.items():
-        logs, cost = remove_study_drift(members, THROUGHPUT)
+        logs, cost = remove_study_drift(members, _HEADLINE)
         values |= {f"{side} {key}": v for key, v in group_by_key(logs, members["match"]).items()}
         # One cost for both sides; the larger one is the cautious choice.
         spent = max(spent, cost)
@@ -129,10 +133,10 @@ def _table(
     _, stack = stack_cells(names, {n: values.get(n, none) for row in names for n in row})
     contrasts = compare_cells(stack, spent, TARGET, seed)
     counts = np.isfinite(stack).sum(axis=-1)
-    medians = {s: frame.groupby("match")[THROUGHPUT].median() for s, frame in runs.items()}
+    medians = {s: frame.groupby("match")[_HEADLINE].median() for s, frame in runs.items()}
     table = sides["after"].drop_duplicates("match").set_index("match").loc[rows, list(_NAMES)]
     table = table.assign(
-        metric=THROUGHPUT,
+        metric=sides["after"].drop_duplicates("match").set_index("match").loc[rows, "headline"],
         n=counts[:, 1],
         n_base=counts[:, 0],
         median=medians["after"].reindex(rows),

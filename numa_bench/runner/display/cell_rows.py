@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 from numa_bench.labels import (
     compile_label,
@@ -15,9 +15,9 @@ from numa_bench.labels import (
     setting_label,
 )
 from numa_bench.marks import format_marks
+from numa_bench.metric_registry import headline_metric
 from numa_bench.records import DeviceSpec, Record, RunSpec, TestSpec, VitSpec
 
-_METRIC: Final = "throughput_samples_per_s"
 _Measured = tuple[DeviceSpec, VitSpec, TestSpec]
 
 
@@ -25,7 +25,8 @@ _Measured = tuple[DeviceSpec, VitSpec, TestSpec]
 class Row:
     """One cell: a model with its settings, on a device, in a placement.
 
-    `throughput` holds one value per passed run, in samples/s; `to_local` is the median's
+    `throughput` holds one value per passed run, of the metric by which this workload's placements
+    are compared (`metric_registry.headline_metric`); `to_local` is the median's
     difference to the local placement's of the same model and device, as a fraction; `marks` are
     those of the runs' warnings.
     """
@@ -90,7 +91,13 @@ def build_rows(
 
 def _throughput(records: Sequence[Record]) -> tuple[float, ...]:
     """Throughput of the runs that passed, without those for which it could not be computed."""
-    return tuple(r[_METRIC] for r in records if r["success"] and r[_METRIC])
+    return tuple(value for r in records if r["success"] and (value := read_headline(r)) is not None)
+
+
+def read_headline(record: Record) -> float | None:
+    """The metric by which this run's placements are compared; None where it has none."""
+    values: dict[str, Any] = {**record}
+    return values[headline_metric(record["workload"], record["device"])] or None
 
 
 def group_by_cell(cells: Sequence[RunSpec], runs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:

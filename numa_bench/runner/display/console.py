@@ -23,7 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.labels import node_label
+from numa_bench.labels import node_label, quantity_label
+from numa_bench.metric_registry import METRICS, headline_metric
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
@@ -33,6 +34,7 @@ from numa_bench.runner.display.cell_rows import (
     group_by_cell,
     memory_text,
     model_text,
+    read_headline,
     varied_settings,
 )
 
@@ -172,9 +174,10 @@ def make_reporter(plan: Plan) -> Reporter:
 def result_line(record: Record) -> str:
     """One finished run in one line."""
     parts = [record["run_id"]]
-    throughput = record["throughput_samples_per_s"]
-    if throughput is not None:
-        parts.append(f"{throughput:,.1f} samples/s")
+    rate = read_headline(record)
+    if rate is not None:
+        metric = headline_metric(record["workload"], record["device"])
+        parts.append(f"{rate:,.1f} {METRICS[metric].unit}")
     parts.append(f"{record['duration_s']:.1f} s")
     if record["error"]:
         parts.append(record["error"].splitlines()[0])
@@ -190,11 +193,17 @@ def duration_text(seconds: float) -> str:
 
 
 def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None:
-    """Print the closing table on stdout: model x placement, throughput, difference to local."""
-    table = Table(title=f"{plan.study}: throughput", title_justify="left")
+    """Print the closing table on stdout: model x placement, throughput, difference to local.
+
+    A bandwidth study has the bandwidth in GB/s in place of the throughput.
+    """
+    metrics = dict.fromkeys(headline_metric(run.workload, run.device.kind) for run in plan.runs)
+    quantity = " or ".join(map(quantity_label, metrics))
+    units = " or ".join(dict.fromkeys(METRICS[metric].unit for metric in metrics))
+    table = Table(title=f"{plan.study}: {quantity}", title_justify="left")
     for name in ("device", "model", "CPU node", "memory", "placement"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "samples/s", "range", "to local"):
+    for name in ("runs", units, "range", "to local"):
         table.add_column(name, justify="right")
     table.add_column("marks")
     grouped = len({(row.device, row.model) for row in rows}) < len(rows)

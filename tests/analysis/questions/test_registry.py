@@ -56,6 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_questions_come_in_the_order_of_the_page() -> None:
     keys = ["limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"]
+    keys += ["link_matrix", "link_curves", "link_latency"]
 
     assert list(load_questions()) == keys
 

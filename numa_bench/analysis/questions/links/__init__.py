@@ -1,0 +1,1 @@
+"""Questions that a bandwidth study answers: matrix of nodes, curves over size, latencies."""
