@@ -24,16 +24,21 @@ METRICS: dict[str, Metric] = {
     "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
     "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
     "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
+    "host_ms": Metric("ms", "host work on one batch by itself, median (host_work)", False),
     "h2d_ms": Metric("ms", "host-to-device copy of one batch by itself, median", False),
     "compute_ms": Metric("ms", "forward pass of one batch by itself, median", False),
     "d2h_ms": Metric("ms", "device-to-host copy of one batch's output by itself, median", False),
     "h2d_gb_per_s": Metric("GB/s", "input bytes of all batches over their summed H2D time", True),
     "d2h_gb_per_s": Metric("GB/s", "output bytes of all batches over their summed D2H time", True),
+    "host_pipelined_ms": Metric("ms", "host work inside the pipeline, median (CUDA)", False),
     "h2d_pipelined_ms": Metric("ms", "the H2D copy inside the pipeline, median (CUDA)", False),
     "compute_pipelined_ms": Metric("ms", "the forward pass inside the pipeline, median", False),
     "d2h_pipelined_ms": Metric("ms", "the D2H copy inside the pipeline, median (CUDA)", False),
     "host_submit_fraction": Metric(
         "1", "part of the timed window in which the host submitted work (CUDA)", None
+    ),
+    "host_wait_fraction": Metric(
+        "1", "part of the timed window in which the submission waited for host work", False
     ),
     "busiest_stage_fraction": Metric(
         "1", "part of the timed window that the busiest stage needs by itself (CUDA)", None
@@ -68,15 +73,18 @@ class MetricValues(TypedDict):
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     latency_p99_ms: float | None
+    host_ms: float | None
     h2d_ms: float | None
     compute_ms: float | None
     d2h_ms: float | None
     h2d_gb_per_s: float | None
     d2h_gb_per_s: float | None
+    host_pipelined_ms: float | None
     h2d_pipelined_ms: float | None
     compute_pipelined_ms: float | None
     d2h_pipelined_ms: float | None
     host_submit_fraction: float | None
+    host_wait_fraction: float | None
     busiest_stage_fraction: float | None
     overlap_efficiency: float | None
     compile_s: float | None

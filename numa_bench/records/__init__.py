@@ -20,8 +20,11 @@ from numa_bench.records.run_record import (
     make_record,
 )
 from numa_bench.records.specs import (
+    HOST_STAGE,
+    NO_HOST_WORK,
     PIPELINE,
     PROFILED_WINDOW,
+    REGISTERED,
     RUN_TOKEN,
     SCHEMA_HISTORY,
     SCHEMA_VERSION,
@@ -40,9 +43,12 @@ from numa_bench.records.specs import (
 __all__ = [
     "BAD",
     "DONE",
+    "HOST_STAGE",
     "METRICS",
+    "NO_HOST_WORK",
     "PIPELINE",
     "PROFILED_WINDOW",
+    "REGISTERED",
     "RUN_TOKEN",
     "SCHEMA_HISTORY",
     "SCHEMA_VERSION",

@@ -15,28 +15,25 @@ from pathlib import Path
 import torch
 
 from numa_bench.machine import page_placement
-from numa_bench.records import TIMED_WINDOW, WARMUP, RunSpec
-from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.records import NO_HOST_WORK, TIMED_WINDOW, WARMUP, RunSpec
+from numa_bench.worker.buffers import HostBuffer
 from numa_bench.worker.devices import Device, Waived, prepare_device
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.models import (
-    DTYPES,
     build_model,
     compile_model,
     find_skipped_graphs,
-    has_static_output,
     is_compiled,
     prove_compiled,
 )
 from numa_bench.worker.output_checks import check_output
 from numa_bench.worker.part import Part
-from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
-from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
+from numa_bench.worker.pipelines.factory import count_host_threads, make_pipeline
 from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
-from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Model, Pipeline
+from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.recorder import Recorder, make_recorder
-from numa_bench.workload import copy_bytes, input_shape, output_shape
+from numa_bench.workload import copy_bytes
 
 #: Batches before a profiled window: first use under a profiler costs extra.
 FIRST_USE_BATCHES = 4
@@ -100,42 +97,6 @@ def record_run(
             pass
         yield _warm_up(spec, pipeline, recorder)
         yield _profile(spec, pipeline, recorder, None)
-
-
-def make_pipeline(spec: RunSpec, model: Model, device: Device) -> Pipeline:
-    """The pipeline of a spec on its device, buffers placed and registered."""
-    test, runtime = spec.test, device.runtime
-    dtype, nbytes = DTYPES[test.precision], test.memory_size_mb * 1_000_000
-    # The kernel interleaves whole huge pages, which would spread a small pool unevenly.
-    huge_pages = runtime is not None and spec.placement.policy != "interleave"
-    pool = SamplePool(
-        input_shape(spec),
-        dtype,
-        nbytes=nbytes,
-        seed=test.seed,
-        registrar=runtime,
-        huge_pages=huge_pages,
-    )
-    outputs = BatchRing(
-        output_shape(spec),
-        dtype,
-        nbytes=nbytes,
-        least=max(2, test.pipeline_depth),
-        registrar=runtime,
-        huge_pages=huge_pages,
-    )
-    if runtime is None:
-        return CpuPipeline(model, pool, outputs, test.pipeline_depth)
-    if test.cuda_graph:
-        return GraphPipeline(model, pool, outputs, test.pipeline_depth, runtime)
-    return CudaPipeline(
-        model,
-        pool,
-        outputs,
-        test.pipeline_depth,
-        runtime,
-        static_output=has_static_output(spec),
-    )
 
 
 def _make_recorder(
@@ -230,7 +191,10 @@ def _require_page_locations(spec: RunSpec, pipeline: Pipeline) -> None:
     """Raise Waived where memory is bound and the kernel does not say where pages are."""
     if not spec.placement.memory_nodes:
         return
-    smallest = min(pipeline.host_buffers, key=lambda buffer: buffer.nbytes)
+    own = [buffer for buffer in pipeline.host_buffers if not buffer.driver_owned]
+    if not own:
+        return
+    smallest = min(own, key=lambda buffer: buffer.nbytes)
     seen = page_placement.observe_placement([(smallest.address, smallest.nbytes)])
     if not seen["pages"] and not seen["pages_missing"]:
         raise Waived(
@@ -242,20 +206,36 @@ def _require_page_locations(spec: RunSpec, pipeline: Pipeline) -> None:
 
 def _observe(spec: RunSpec, pipeline: Pipeline) -> Part:
     """Where it all really was; a run that was not where it was bound is invalid."""
-    buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
-    observed = page_placement.observe_placement(buffers)
+    buffers = [b for b in pipeline.host_buffers if not b.driver_owned or _says_where(b)]
+    observed = page_placement.observe_placement([(b.address, b.nbytes) for b in buffers])
+    unknown = sum(b.nbytes for b in pipeline.host_buffers if b not in buffers)
+    observed["pages_unknown"] = unknown // observed["page_bytes"]
     fraction, problem = page_placement.judge_placement(spec.placement, observed)
     warnings: tuple[str, ...] = ()
     if spec.placement.policy == "preferred" and fraction is not None and fraction < 1:
         warnings = (
             f"preferred: memory spilled, only {fraction:.1%} of buffer pages are on the node",
         )
+    if unknown and spec.placement.memory_nodes:
+        warnings += (
+            f"placement: the kernel does not say where {observed['pages_unknown']} pages of pinned "
+            "memory are; for them only the memory policy was verified",
+        )
+    threads = {"cpu_threads": torch.get_num_threads()}
+    if spec.test.host_work != NO_HOST_WORK:
+        threads["host_threads"] = count_host_threads(spec)
     return Part(
-        observed={**observed, "cpu_threads": torch.get_num_threads()},
+        observed={**observed, **threads},
         metrics={"placement_fraction": fraction},
         warnings=warnings,
         problem=problem,
     )
+
+
+def _says_where(buffer: HostBuffer) -> bool:
+    """Whether the kernel says where all pages of a driver's buffer are."""
+    seen = page_placement.observe_placement([(buffer.address, buffer.nbytes)])
+    return bool(seen["pages"]) and not seen["pages_missing"]
 
 
 def _profile(

@@ -7,9 +7,10 @@ record_function ranges of the same names.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from numa_bench.records import PROFILED_WINDOW, ProfileSpec
 from numa_bench.worker.cuda_runtime import CudaRuntime
@@ -143,8 +144,9 @@ class TorchRecorder(Recorder):
         from torch.profiler import ProfilerActivity, profile
 
         self._path = path
-        # Open ranges, innermost last: record_function closes by object, the marks by order.
-        self._open: list[Any] = []
+        # Each thread's open ranges, innermost last: record_function closes by object, the marks by
+        # order.
+        self._open = threading.local()
         self._activities = [ProfilerActivity.CPU]
         if runtime is not None and runtime.device.type == "cuda":
             self._activities.append(ProfilerActivity.CUDA)
@@ -167,10 +169,10 @@ class TorchRecorder(Recorder):
 
         opened = record_function(name)
         opened.__enter__()
-        self._open.append(opened)
+        self._open.ranges = [*getattr(self._open, "ranges", []), opened]
 
     def _close_range(self) -> None:
-        self._open.pop().__exit__(None, None, None)
+        self._open.ranges.pop().__exit__(None, None, None)
 
 
 def make_recorder(
