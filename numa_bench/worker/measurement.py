@@ -103,7 +103,9 @@ def _make_recorder(
     spec: RunSpec, device: Device, trace: Path | None
 ) -> tuple[Recorder, tuple[str, ...]]:
     try:
-        return make_recorder(spec.profile, device.runtime, trace), ()
+        # On the CPU the calling thread marks host work, too.
+        ahead = device.runtime is not None and spec.test.host_work != NO_HOST_WORK
+        return make_recorder(spec.profile, device.runtime, trace, all_threads=ahead), ()
     except ImportError as error:
         return Recorder(), (f"profiler: no ranges, so no profiled window: {error}",)
 
@@ -147,7 +149,10 @@ def _measure_windows(
             "timed_stride": window.stride,
             "host_bound": is_host_bound(metrics),
         },
-        warnings=_window_warnings(metrics, alone.gaps if alone else ()),
+        warnings=(
+            *_window_warnings(metrics, alone.gaps if alone else ()),
+            *_memory_warnings(spec, device),
+        ),
     )
 
 
@@ -177,6 +182,12 @@ def _window_warnings(metrics: dict[str, float | None], gaps: tuple[str, ...]) ->
     if gaps:
         warnings.append(f"stage_gaps: times of {', '.join(gaps)} alone include host gaps")
     return tuple(warnings)
+
+
+def _memory_warnings(spec: RunSpec, device: Device) -> tuple[str, ...]:
+    if device.runtime is None or spec.test.host_memory != "pageable":
+        return ()
+    return ("pageable: the driver stages copies and holds up the host, so stages overlap little",)
 
 
 def _memory_metrics(device: Device) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from numa_bench.records import PROFILED_WINDOW, ProfileSpec
 from numa_bench.worker.cuda_runtime import CudaRuntime
@@ -137,11 +137,21 @@ class TorchRecorder(Recorder):
     """torch.profiler around the profiled window; its trace goes to `path`.
 
     Made before the model is compiled: initialising the profiler after a CUDA graph was captured
-    can hang (pytorch issues 75504 and 100441).
+    can hang (pytorch issues 75504 and 100441). `all_threads`: ranges of other threads than the one
+    that records are recorded, too.
     """
 
-    def __init__(self, path: Path, runtime: CudaRuntime | None) -> None:
+    def __init__(
+        self, path: Path, runtime: CudaRuntime | None, *, all_threads: bool = False
+    ) -> None:
         from torch.profiler import ProfilerActivity, profile
+
+        self._config: Any = None
+        if all_threads:
+            from torch._C._profiler import _ExperimentalConfig
+
+            # Without it a profiler sees its own thread only (torch.profiler, experimental_config).
+            self._config = _ExperimentalConfig(profile_all_threads=True)
 
         self._path = path
         # Each thread's open ranges, innermost last: record_function closes by object, the marks by
@@ -159,7 +169,7 @@ class TorchRecorder(Recorder):
         written."""
         from torch.profiler import profile
 
-        with profile(activities=self._activities) as recorded:
+        with profile(activities=self._activities, experimental_config=self._config) as recorded:
             yield RangeMarks(self._open_range, self._close_range, PROFILED_WINDOW)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         recorded.export_chrome_trace(str(self._path))
@@ -176,14 +186,19 @@ class TorchRecorder(Recorder):
 
 
 def make_recorder(
-    profile: ProfileSpec, runtime: CudaRuntime | None, trace: Path | None
+    profile: ProfileSpec,
+    runtime: CudaRuntime | None,
+    trace: Path | None,
+    *,
+    all_threads: bool = False,
 ) -> Recorder:
-    """The recorder that a spec asks for. `trace` is where torch.profiler's goes.
+    """The recorder that a spec asks for. `trace` is where torch.profiler's goes; `all_threads`:
+    stages are marked by more threads than the calling one.
 
     Raises ImportError when its package is missing.
     """
     if profile.kind == "nsys":
         return NsysRecorder(profile, runtime)
     if profile.kind == "torch" and trace is not None:
-        return TorchRecorder(trace, runtime)
+        return TorchRecorder(trace, runtime, all_threads=all_threads)
     return Recorder()

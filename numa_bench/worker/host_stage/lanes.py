@@ -45,12 +45,15 @@ class HostThreads:
         everyone = threading.Barrier(count)
 
         def start() -> None:
+            # A thread takes over the process's number when it first asks for it; after that, only
+            # what is set on the thread itself counts (ParallelOpenMP.cpp).
+            torch.get_num_threads()
             torch.set_num_threads(1)
             everyone.wait()  # so that no thread starts twice
 
         for started in [self._executor.submit(start) for _ in range(count)]:
             started.result()
-        # torch also keeps the number for threads that start later (ParallelOpenMP.cpp).
+        # The number that was set last is also that of threads that start later.
         torch.set_num_threads(own_threads)
 
     def split_work(self, work: Callable[[int, range], None], items: int) -> None:
