@@ -177,8 +177,9 @@ QUESTION = Question(
         "Left: how much of the timed window the host spent submitting work, and how much the "
         "busiest stage of the GPU needs by itself. Where the diamond is near 100 % that stage sets "
         "the pace; where it is far below and the square near 100 % the GPU waits for the host "
-        "(ringed, mark B): such a throughput says little about link or placement. Waiting for "
-        "host work, which is a stage of its own, is not submitting. Right: how much longer each stage takes in the pipeline than by itself; copies beyond 1 share the link "
-        "or the memory with the other direction."
+        "(ringed, mark B): such a throughput says little about link or placement. Waiting for host "
+        "work, which is a stage of its own, is not submitting. Right: how much longer each stage "
+        "takes in the pipeline than by itself; copies beyond 1 share the link or the memory with "
+        "the other direction."
     ),
 )
