@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "unsettled": Kind("W", "warm-up reached its limit; raise warmup_budget_s"),
     "host_bound": Kind("B", "the GPU waited for the host; raise batch_size, or compile the model"),
     "stage_gaps": Kind("N", "stage times include host gaps; see the record"),
+    "pageable": Kind("N", "copies of pageable memory are staged by the driver; as configured"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
     "series": Kind("N", "a bandwidth run is incomplete or limited; see the record's warnings"),
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),

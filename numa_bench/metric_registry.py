@@ -24,6 +24,7 @@ METRICS: dict[str, Metric] = {
     "latency_p50_ms": Metric("ms", "start of a batch's H2D to the end of its D2H, median", False),
     "latency_p95_ms": Metric("ms", "the same, 95th percentile", False),
     "latency_p99_ms": Metric("ms", "the same, 99th percentile", False),
+    "host_ms": Metric("ms", "host work on one batch by itself, median (host_work)", False),
     "h2d_ms": Metric("ms", "host-to-device copy of one batch by itself, median", False),
     "compute_ms": Metric("ms", "forward pass of one batch by itself, median", False),
     "d2h_ms": Metric("ms", "device-to-host copy of one batch's output by itself, median", False),
@@ -36,11 +37,15 @@ METRICS: dict[str, Metric] = {
         "us", "H2D copy of 4 KB, from its submission to its end on the host's clock", False
     ),
     "launch_latency_us": Metric("us", "the same for the smallest kernel", False),
+    "host_pipelined_ms": Metric("ms", "host work inside the pipeline, median (CUDA)", False),
     "h2d_pipelined_ms": Metric("ms", "the H2D copy inside the pipeline, median (CUDA)", False),
     "compute_pipelined_ms": Metric("ms", "the forward pass inside the pipeline, median", False),
     "d2h_pipelined_ms": Metric("ms", "the D2H copy inside the pipeline, median (CUDA)", False),
     "host_submit_fraction": Metric(
         "1", "part of the timed window in which the host submitted work (CUDA)", None
+    ),
+    "host_wait_fraction": Metric(
+        "1", "part of the timed window in which the submission waited for host work", False
     ),
     "busiest_stage_fraction": Metric(
         "1", "part of the timed window that the busiest stage needs by itself (CUDA)", None
@@ -97,6 +102,7 @@ class MetricValues(TypedDict):
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     latency_p99_ms: float | None
+    host_ms: float | None
     h2d_ms: float | None
     compute_ms: float | None
     d2h_ms: float | None
@@ -105,10 +111,12 @@ class MetricValues(TypedDict):
     duplex_gb_per_s: float | None
     copy_latency_us: float | None
     launch_latency_us: float | None
+    host_pipelined_ms: float | None
     h2d_pipelined_ms: float | None
     compute_pipelined_ms: float | None
     d2h_pipelined_ms: float | None
     host_submit_fraction: float | None
+    host_wait_fraction: float | None
     busiest_stage_fraction: float | None
     overlap_efficiency: float | None
     compile_s: float | None

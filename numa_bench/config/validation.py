@@ -35,6 +35,7 @@ _AT_LEAST_ONE = (
     "pipeline_depth",
     "memory_size_mb",
     "cpu_threads",
+    "host_threads",
 )
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
 
@@ -124,6 +125,31 @@ def check_test(key: str, test: TestConfig) -> None:
         )
     check_one_of(f"{key}.attention", test.attention, workload.ATTENTIONS)
     check_one_of(f"{key}.compile_mode", test.compile_mode, workload.COMPILE_MODES)
+    check_host_side(key, test)
+
+
+def check_host_side(key: str, test: TestConfig) -> None:
+    """Raise ConfigError if host work or host memory is unknown or cannot be combined."""
+    check_one_of(f"{key}.host_work", test.host_work, workload.HOST_WORKS)
+    check_one_of(f"{key}.host_memory", test.host_memory, workload.HOST_MEMORIES)
+    if test.cuda_graph and test.host_work != "none":
+        raise ConfigError(
+            f"{key}.host_work",
+            test.host_work,
+            "a CUDA graph replays batches without waiting for host threads; use cuda_graph=false",
+        )
+    if test.cuda_graph and test.host_memory == "pageable":
+        raise ConfigError(
+            f"{key}.host_memory",
+            test.host_memory,
+            "a CUDA graph cannot capture copies of pageable memory; use registered or pinned",
+        )
+    if test.host_work == "decode" and test.channels not in (1, 3):
+        raise ConfigError(
+            f"{key}.host_work",
+            test.host_work,
+            f"JPEG images have 1 or 3 channels, not {test.channels}; use channels=3, or normalize",
+        )
 
 
 def check_samples(key: str, value: Any) -> None:

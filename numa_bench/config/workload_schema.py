@@ -13,6 +13,8 @@ from numa_bench.config.settings import documented_field
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ATTENTIONS = ("explicit", "sdpa")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+HOST_WORKS = ("none", "normalize", "decode")
+HOST_MEMORIES = ("registered", "pinned", "pageable")
 #: Compile modes in which inductor itself makes CUDA graphs.
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
@@ -51,6 +53,22 @@ class TestConfig:
         None,
         "Host sample pool in MB (1e6 bytes), read round-robin. null: twice the last-level cache "
         "of the largest node, at least 256.",
+    )
+    host_work: str = documented_field(
+        "none",
+        f"What host threads do for every batch before its copy: {', '.join(HOST_WORKS)}. "
+        "normalize: uint8 images to the precision, scaled per channel; decode: JPEG images "
+        "decoded, then the same. A stage of its own, which runs ahead of the copies on a GPU.",
+    )
+    host_threads: Optional[int] = documented_field(
+        None,
+        "Threads of host_work. null: the CPUs that the worker is bound to minus one, at least 1.",
+    )
+    host_memory: str = documented_field(
+        "registered",
+        f"Host memory of the copies: {', '.join(HOST_MEMORIES)}. registered: ordinary memory, "
+        "page-locked with cudaHostRegister; pinned: torch's pin_memory (cudaHostAlloc); pageable: "
+        "not page-locked, so the driver stages copies. pinned needs a GPU.",
     )
     warmup_samples: int = documented_field(
         40, "Minimum number of warm-up samples; warm-up ends when stage times settle."

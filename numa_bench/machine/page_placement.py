@@ -119,6 +119,8 @@ def _judge_pages(placement: Placement, observed: JsonDict) -> tuple[float | None
     if not wanted:
         return None, None
     if not total:
+        if observed.get("pages_unknown"):  # the driver's own memory, of which nobody can be asked
+            return None, None
         return None, "the kernel does not say where the buffers' pages are; placement is unproven"
     fraction = sum(pages.get(node, 0) for node in wanted) / total
     found = ", ".join(f"node {node}: {count}" for node, count in sorted(pages.items()))

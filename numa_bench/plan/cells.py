@@ -11,7 +11,15 @@ from numa_bench.plan.bandwidth import make_bandwidth_cells
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.plan.resolve import fit_test, resolve_test, resolve_vit
-from numa_bench.records import BANDWIDTH, Placement, ProfileSpec, RunSpec, VitSpec
+from numa_bench.records import (
+    BANDWIDTH,
+    NO_HOST_WORK,
+    REGISTERED,
+    Placement,
+    ProfileSpec,
+    RunSpec,
+    VitSpec,
+)
 
 
 def make_cells(
@@ -85,6 +93,10 @@ def make_run_id_prefix(spec: RunSpec) -> str:
         parts.append(f"vit{vit.patch_size}x{vit.depth}" + (f"x{vit.dim}" if vit.depth else ""))
     if spec.test.compile_model:
         parts.append("compiled")
+    if spec.test.host_work != NO_HOST_WORK:
+        parts.append(spec.test.host_work)
+    if spec.test.host_memory != REGISTERED:
+        parts.append(spec.test.host_memory)
     return "_".join(parts)
 
 

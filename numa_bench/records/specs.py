@@ -26,6 +26,11 @@ RUN_TOKEN = "NUMA_BENCH_RUN"
 #: NVTX ranges of a worker. Each batch has one for each of its stages.
 WARMUP, TIMED_WINDOW, PROFILED_WINDOW = "warmup", "timed window", "profiled window"
 STAGES = ("H2D", "compute", "D2H")
+#: The stage before them, in runs with host work.
+HOST_STAGE = "host"
+#: Values of `TestSpec.host_work` and `host_memory` with which a run is what it was before these
+#: settings existed.
+NO_HOST_WORK, REGISTERED = "none", "registered"
 
 #: The workload of most studies: batches through copies and a model.
 PIPELINE = "pipeline"
@@ -134,6 +139,13 @@ class TestSpec:
     cpu_threads: int | None
     seed: int
     timeout_s: float
+    host_work: str = NO_HOST_WORK
+    host_threads: int | None = None
+    host_memory: str = REGISTERED
+
+
+#: Settings that a cell leaves out where they have their default.
+_LATER_SETTINGS = ("host_work", "host_threads", "host_memory")
 
 
 @dataclass(frozen=True)
@@ -212,6 +224,10 @@ class RunSpec:
         # ViTs keep the hash that they had before there were other models.
         old = ("name", *VIT_SIZES)
         cell["vit"] = {k: value for k, value in cell["vit"].items() if k in old or value}
+        # Settings of a later version leave the hash of older cells as it was.
+        for name in _LATER_SETTINGS:
+            if cell["test"][name] == TestSpec.__dataclass_fields__[name].default:
+                del cell["test"][name]
         if self.workload != PIPELINE:
             cell["workload"] = self.workload
         if self.bandwidth is not None:

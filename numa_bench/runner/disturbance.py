@@ -37,6 +37,7 @@ def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDic
         return found
     # Stage times, not latency: waiting in the pipeline's queue is not a disturbance.
     stages = [samples.get(name, ()) for name in ("h2d_ms", "compute_ms", "d2h_ms")]
+    stages += [samples[name] for name in ("host_ms",) if name in samples]
     # Batches of a CUDA graph are not timed singly; its replays are.
     busy = list(samples.get("replay_ms", ())) or [sum(b) for b in zip(*stages, strict=True)]
     if len(busy) < _LEAST_BATCHES:

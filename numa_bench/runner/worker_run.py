@@ -171,7 +171,8 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
         return None, "and it left no result"
     try:
         result = RunResult.from_dict(read_json(path))
-        if result.samples and len({len(result.samples[name]) for name in _STAGES}) > 1:
+        stages = (*_STAGES, *(name for name in ("host_ms",) if name in result.samples))
+        if result.samples and len({len(result.samples[name]) for name in stages}) > 1:
             raise ValueError("its stages have different numbers of batches")
     except (OSError, ValueError, TypeError, KeyError) as error:
         return None, f"and its result cannot be read: {error}"

@@ -16,9 +16,9 @@ from numa_bench.records import RunSpec
 from numa_bench.selftest.context import Context
 from numa_bench.selftest.torch_tools import TorchTools
 from numa_bench.worker.devices import Device
-from numa_bench.worker.measurement import make_pipeline
 from numa_bench.worker.models import build_model
 from numa_bench.worker.output_checks import check_output
+from numa_bench.worker.pipelines.factory import make_pipeline
 from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline, quiet_collector
 
 

@@ -41,7 +41,7 @@ _TAGS = (
     *("status", "host", "device", "gpu_name", "placement", "memory_policy", "profiler", "repeat"),
     *("environment", "attempt"),
 )
-_STAGES = ("h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
+_STAGES = ("host_ms", "h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
 _OWN_FILES = (RESULTS, SUMMARY, TOPOLOGY, LOG, RESOLVED_CONFIG)
 
 

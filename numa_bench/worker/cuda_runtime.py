@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from numa_bench.errors import MachineError
+from numa_bench.worker.host_stage.lanes import HostLane
 
 #: Not called yet: that initialises CUDA.
 _cudart: Any = torch.cuda.cudart
@@ -29,6 +31,10 @@ class Event(Protocol):
 
     def query(self) -> bool:
         """Whether the recorded work has completed."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the recorded work has completed; from any thread of the host."""
         ...
 
     def elapsed_time(self, end_event: Any) -> float:
@@ -85,6 +91,11 @@ class CudaRuntime(Protocol):
         """Submit an asynchronous copy to the current stream; host memory must be registered."""
         ...
 
+    def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """Submit a copy to or from host memory that is not page-locked. The host may wait for it;
+        when this returns, the host memory may be used again."""
+        ...
+
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
         """Submit a forward pass to the current stream; return its output, on the device."""
         ...
@@ -115,6 +126,18 @@ class CudaRuntime(Protocol):
         ...
 
     def unregister_host(self, address: int) -> None: ...
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Page-locked host memory of the driver's, uninitialised. Raises MachineError."""
+        ...
+
+    def new_host_lane(self) -> HostLane:
+        """A thread of the host for work beside the submissions."""
+        ...
+
+    def time_host_work(self, work: Callable[[], None]) -> float:
+        """Do `work` on the calling thread; the seconds that it took."""
+        ...
 
     def reset_peak_memory(self) -> None: ...
 
@@ -184,12 +207,9 @@ class TorchCuda:
         target.copy_(source, non_blocking=True)
 
     def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        """See `CopyRuntime.copy_pageable`."""
-        target.copy_(source)
-
-    def new_pinned(self, nbytes: int) -> torch.Tensor:
-        """See `CopyRuntime.new_pinned`."""
-        return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+        """See `CudaRuntime.copy_pageable`. The driver copies through a page-locked buffer of its
+        own; to the host it returns when the copy has completed (as above)."""
+        target.copy_(source, non_blocking=True)
 
     def launch_kernel(self) -> None:
         """See `CopyRuntime.launch_kernel`."""
@@ -243,6 +263,26 @@ class TorchCuda:
     def unregister_host(self, address: int) -> None:
         """See `CudaRuntime.unregister_host`."""
         _cudart().cudaHostUnregister(address)
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """See `CudaRuntime.empty_pinned`. torch allocates with cudaHostAlloc."""
+        try:
+            return torch.empty(shape, dtype=dtype, pin_memory=True)
+        except RuntimeError as error:
+            raise MachineError(
+                f"cudaHostAlloc failed: {str(error).splitlines()[0]}; lower "
+                "experiment.test.memory_size_mb"
+            ) from error
+
+    def new_host_lane(self) -> HostLane:
+        """See `CudaRuntime.new_host_lane`."""
+        return ThreadPoolExecutor(1, thread_name_prefix="host-lane")
+
+    def time_host_work(self, work: Callable[[], None]) -> float:
+        """See `CudaRuntime.time_host_work`."""
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
 
     def reset_peak_memory(self) -> None:
         """See `CudaRuntime.reset_peak_memory`."""

@@ -64,6 +64,8 @@ def prepare_device(spec: RunSpec) -> Device:
             raise Waived("tf32 is a GPU format; use precision=fp32 on the CPU")
         if spec.test.cuda_graph:
             raise Waived("cuda_graph needs a GPU")
+        if spec.test.host_memory == "pinned":
+            raise Waived("host_memory=pinned needs a GPU; use host_memory=registered on the CPU")
         return Device(torch.device("cpu"), warnings=warnings)
     runtime: CudaRuntime = (backend.cuda_runtime or TorchCuda)()
     found = runtime.properties()

@@ -14,32 +14,25 @@ from pathlib import Path
 
 import torch
 
-from numa_bench.records import TIMED_WINDOW, WARMUP, RunSpec
-from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.records import NO_HOST_WORK, TIMED_WINDOW, WARMUP, RunSpec
 from numa_bench.worker.devices import Device, prepare_device
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.models import (
-    DTYPES,
-    Output,
     build_model,
     compile_model,
     find_output,
     find_skipped_graphs,
-    has_static_output,
     is_compiled,
-    plan_output,
     prove_compiled,
 )
 from numa_bench.worker.output_checks import check_output
 from numa_bench.worker.part import Part
-from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
-from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
+from numa_bench.worker.pipelines.factory import count_host_threads, make_pipeline
 from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
-from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Model, Pipeline
+from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.placement_checks import check_placement, require_page_locations
 from numa_bench.worker.recorder import Recorder, make_recorder
-from numa_bench.workload import input_shape
 
 #: Batches before a profiled window: first use under a profiler costs extra.
 FIRST_USE_BATCHES = 4
@@ -83,7 +76,7 @@ def measure_run(
         yield _check(spec, model, device, pipeline)
         yield Part(warnings=find_skipped_graphs(spec))
         # Last: the kernel may have moved pages while batches ran.
-        yield check_placement(spec.placement, pipeline.host_buffers, torch.get_num_threads())
+        yield check_placement(spec.placement, pipeline.host_buffers, _count_threads(spec))
         if spec.profile.kind != "none":
             yield Part(checkpoint=True)
             yield _profile(spec, pipeline, recorder, throughput)
@@ -111,55 +104,22 @@ def record_run(
         yield _profile(spec, pipeline, recorder, None)
 
 
-def make_pipeline(
-    spec: RunSpec, model: Model, device: Device, output: Output | None = None
-) -> Pipeline:
-    """The pipeline of a spec on its device, buffers placed and registered.
-
-    `output` is what the model returns; None: that of the spec's ViT.
-    """
-    test, runtime = spec.test, device.runtime
-    output = output or plan_output(spec)
-    dtype, nbytes = DTYPES[test.precision], test.memory_size_mb * 1_000_000
-    # The kernel interleaves whole huge pages, which would spread a small pool unevenly.
-    huge_pages = runtime is not None and spec.placement.policy != "interleave"
-    pool = SamplePool(
-        input_shape(spec),
-        dtype,
-        nbytes=nbytes,
-        seed=test.seed,
-        registrar=runtime,
-        huge_pages=huge_pages,
-    )
-    outputs = BatchRing(
-        output.shape,
-        output.dtype,
-        nbytes=nbytes,
-        least=max(2, test.pipeline_depth),
-        registrar=runtime,
-        huge_pages=huge_pages,
-    )
-    if runtime is None:
-        return CpuPipeline(model, pool, outputs, test.pipeline_depth)
-    if test.cuda_graph:
-        return GraphPipeline(model, pool, outputs, test.pipeline_depth, runtime)
-    return CudaPipeline(
-        model,
-        pool,
-        outputs,
-        test.pipeline_depth,
-        runtime,
-        static_output=has_static_output(spec),
-    )
-
-
 def _make_recorder(
     spec: RunSpec, device: Device, trace: Path | None
 ) -> tuple[Recorder, tuple[str, ...]]:
     try:
-        return make_recorder(spec.profile, device.runtime, trace), ()
+        # On the CPU the calling thread marks host work, too.
+        ahead = device.runtime is not None and spec.test.host_work != NO_HOST_WORK
+        return make_recorder(spec.profile, device.runtime, trace, all_threads=ahead), ()
     except ImportError as error:
         return Recorder(), (f"profiler: no ranges, so no profiled window: {error}",)
+
+
+def _count_threads(spec: RunSpec) -> dict[str, int]:
+    threads = {"cpu_threads": torch.get_num_threads()}
+    if spec.test.host_work != NO_HOST_WORK:
+        threads["host_threads"] = count_host_threads(spec)
+    return threads
 
 
 def _run_first(spec: RunSpec, pipeline: Pipeline) -> Iterator[Part]:
@@ -202,7 +162,10 @@ def _measure_windows(
             "timed_stride": window.stride,
             "host_bound": is_host_bound(metrics),
         },
-        warnings=_window_warnings(metrics, alone.gaps if alone else ()),
+        warnings=(
+            *_window_warnings(metrics, alone.gaps if alone else ()),
+            *_memory_warnings(spec, device),
+        ),
     )
 
 
@@ -232,6 +195,12 @@ def _window_warnings(metrics: dict[str, float | None], gaps: tuple[str, ...]) ->
     if gaps:
         warnings.append(f"stage_gaps: times of {', '.join(gaps)} alone include host gaps")
     return tuple(warnings)
+
+
+def _memory_warnings(spec: RunSpec, device: Device) -> tuple[str, ...]:
+    if device.runtime is None or spec.test.host_memory != "pageable":
+        return ()
+    return ("pageable: the driver stages copies and holds up the host, so stages overlap little",)
 
 
 def _memory_metrics(device: Device) -> dict[str, float | None]:

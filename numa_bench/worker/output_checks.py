@@ -33,7 +33,7 @@ def check_output(
     it: only then have all slots, overlap and CUDA graph replay had their chance to go wrong.
     """
     # In fp32: sums of squares in fp16 overflow, in bf16 they lose their digits.
-    reference = forward(pipeline.pool.last_batch()).float()
+    reference = forward(pipeline.pool.reference_batch()).float()
     output = pipeline.last_output().float()
     shape, expected = tuple(reference.shape), tuple(output.shape)
     if shape != expected:

@@ -7,6 +7,7 @@ record_function ranges of the same names.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,15 +137,26 @@ class TorchRecorder(Recorder):
     """torch.profiler around the profiled window; its trace goes to `path`.
 
     Made before the model is compiled: initialising the profiler after a CUDA graph was captured
-    can hang (pytorch issues 75504 and 100441).
+    can hang (pytorch issues 75504 and 100441). `all_threads`: ranges of other threads than the one
+    that records are recorded, too.
     """
 
-    def __init__(self, path: Path, runtime: CudaRuntime | None) -> None:
+    def __init__(
+        self, path: Path, runtime: CudaRuntime | None, *, all_threads: bool = False
+    ) -> None:
         from torch.profiler import ProfilerActivity, profile
 
+        self._config: Any = None
+        if all_threads:
+            from torch._C._profiler import _ExperimentalConfig
+
+            # Without it a profiler sees its own thread only (torch.profiler, experimental_config).
+            self._config = _ExperimentalConfig(profile_all_threads=True)
+
         self._path = path
-        # Open ranges, innermost last: record_function closes by object, the marks by order.
-        self._open: list[Any] = []
+        # Each thread's open ranges, innermost last: record_function closes by object, the marks by
+        # order.
+        self._open = threading.local()
         self._activities = [ProfilerActivity.CPU]
         if runtime is not None and runtime.device.type == "cuda":
             self._activities.append(ProfilerActivity.CUDA)
@@ -157,7 +169,7 @@ class TorchRecorder(Recorder):
         written."""
         from torch.profiler import profile
 
-        with profile(activities=self._activities) as recorded:
+        with profile(activities=self._activities, experimental_config=self._config) as recorded:
             yield RangeMarks(self._open_range, self._close_range, PROFILED_WINDOW)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         recorded.export_chrome_trace(str(self._path))
@@ -167,21 +179,26 @@ class TorchRecorder(Recorder):
 
         opened = record_function(name)
         opened.__enter__()
-        self._open.append(opened)
+        self._open.ranges = [*getattr(self._open, "ranges", []), opened]
 
     def _close_range(self) -> None:
-        self._open.pop().__exit__(None, None, None)
+        self._open.ranges.pop().__exit__(None, None, None)
 
 
 def make_recorder(
-    profile: ProfileSpec, runtime: CudaRuntime | None, trace: Path | None
+    profile: ProfileSpec,
+    runtime: CudaRuntime | None,
+    trace: Path | None,
+    *,
+    all_threads: bool = False,
 ) -> Recorder:
-    """The recorder that a spec asks for. `trace` is where torch.profiler's goes.
+    """The recorder that a spec asks for. `trace` is where torch.profiler's goes; `all_threads`:
+    stages are marked by more threads than the calling one.
 
     Raises ImportError when its package is missing.
     """
     if profile.kind == "nsys":
         return NsysRecorder(profile, runtime)
     if profile.kind == "torch" and trace is not None:
-        return TorchRecorder(trace, runtime)
+        return TorchRecorder(trace, runtime, all_threads=all_threads)
     return Recorder()

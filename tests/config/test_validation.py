@@ -40,6 +40,11 @@ BAD_EXPERIMENTS = [
     ({"monitor_interval_s": float("inf")}, "experiment.monitor_interval_s=inf"),
     ({"vit_configs": []}, "experiment.vit_configs=[]"),
 ]
+REFUSED_TOGETHER = [
+    ({"cuda_graph": True, "host_work": "decode"}, "host_work=decode: a CUDA graph replays"),
+    ({"cuda_graph": True, "host_memory": "pageable"}, "host_memory=pageable: a CUDA graph cannot"),
+    ({"host_work": "decode", "channels": 4}, "host_work=decode: JPEG images have 1 or 3 channels"),
+]
 BAD_TESTS = [
     ("num_samples", 0),
     ("num_samples", -5),
@@ -56,6 +61,9 @@ BAD_TESTS = [
     ("warmup_budget_s", -0.5),
     ("warmup_budget_s", float("nan")),
     ("warmup_budget_s", float("inf")),
+    ("host_work", "augment"),
+    ("host_threads", 0),
+    ("host_memory", "unified"),
     ("precision", "int8"),
     ("compile_mode", "fastest"),
     ("cpu_threads", 0),
@@ -221,3 +229,14 @@ def test_uuids_and_words_are_read() -> None:
     assert parse_id_list("key", f"[{uuid}]", words=None) == (uuid,)
     assert parse_id_list("key", ["local", 2], ("local",)) == ("local", 2)
     assert parse_id_list("key", "local,remote", ("local", "remote")) == ("local", "remote")
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED_TOGETHER)
+def test_settings_of_the_host_that_contradict_others(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"experiment.test.{message}")):
+        check_experiment(experiment(test=TestConfig(**settings)))
+    own = ViTConfig(**overridden(**settings))
+    with pytest.raises(ConfigError, match=re.escape(f"experiment.vit_configs[0].{message}")):
+        check_experiment(experiment(vit_configs=[own]))

@@ -286,6 +286,10 @@ VIT = VitSpec("vit32x6x512", 32, 6, 512, 8, 64, 2048)
             "cpu_unbound_mem2_vit32x6x512",
         ),
         (spec_of(vit=VitSpec("no-op", 32, 0, 0, 0, 0, 0)), "cpu_unbound_vit32x0"),
+        (
+            replace(make_spec(host_work="decode", host_memory="pageable"), vit=VIT),
+            "cpu_unbound_vit32x6x512_decode_pageable",
+        ),
     ],
 )
 def test_the_readable_part_of_a_run_id(spec: RunSpec, wanted: str) -> None:
@@ -310,6 +314,16 @@ def test_repeat_study_and_id_do_not_enter_the_hash() -> None:
 
     assert again.cell_hash() == make_spec().cell_hash()
     assert re.fullmatch("[0-9a-f]{64}", again.cell_hash())
+
+
+def test_the_hash_of_a_run_without_host_work_is_what_it_always_was() -> None:
+    """So that an older study can be resumed, and its specs be read."""
+    spec = make_spec()
+    later = {"host_work", "host_threads", "host_memory"}
+    assert not later & set(spec.cell()["test"])
+    stored = spec.to_dict()
+    stored["test"] = {k: v for k, v in stored["test"].items() if k not in later}
+    assert RunSpec.from_dict(stored) == spec
 
 
 def _other(value: Any) -> Any:

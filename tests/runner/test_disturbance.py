@@ -31,6 +31,14 @@ def test_a_steady_run_has_none() -> None:
     assert find_sample_warnings(samples(noisy(60)), SETTLED) == []
 
 
+def test_host_work_is_part_of_a_batch() -> None:
+    steady = samples([1.0] * 60)
+    busy = {**steady, "host_ms": noisy(60, mean=10, sigma=4)}
+
+    assert find_sample_warnings(steady, SETTLED) == []
+    assert codes(find_sample_warnings(busy, SETTLED)) == {"spread"}
+
+
 def test_unsettled_warm_up() -> None:
     found = find_sample_warnings(
         samples(noisy(60)), {"settled": False, "batches": 3, "seconds": 5.0}

@@ -15,6 +15,7 @@ import torch
 
 from numa_bench.errors import MachineError
 from numa_bench.worker.cuda_runtime import DeviceProperties
+from numa_bench.worker.host_stage.lanes import HostLane
 
 
 @dataclass
@@ -40,6 +41,9 @@ class FakeEvent:
 
     def query(self) -> bool:
         return self.at <= self._runtime.now
+
+    def synchronize(self) -> None:
+        raise NotImplementedError
 
     def elapsed_time(self, end_event: FakeEvent) -> float:
         return (end_event.at - self.at) * 1e3
@@ -100,6 +104,18 @@ class FakeCuda:
         target.copy_(source)
         if self.damage and not inwards:
             target.view(-1)[0] += 1
+
+    def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        raise NotImplementedError
+
+    def new_host_lane(self) -> HostLane:
+        raise NotImplementedError
+
+    def time_host_work(self, work: Callable[[], None]) -> float:
+        raise NotImplementedError
 
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = model(batch)

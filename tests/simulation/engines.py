@@ -63,13 +63,19 @@ class TimedEvent:
         self,
         record: Callable[[TimedEvent, TimedStream | None], None],
         has_happened: Callable[[Stamp], bool],
+        wait_for: Callable[[Stamp], None],
     ) -> None:
-        self._record, self._has_happened = record, has_happened
+        self._record, self._has_happened, self._wait_for = record, has_happened, wait_for
         self.stamp: Stamp | None = None
 
     def record(self, stream: TimedStream | None = None) -> None:
         """See `Event.record`."""
         self._record(self, stream)
+
+    def synchronize(self) -> None:
+        """See `Event.synchronize`."""
+        if self.stamp is not None:
+            self._wait_for(self.stamp)
 
     def query(self) -> bool:
         """See `Event.query`."""
@@ -128,6 +134,14 @@ class Engines:
                 pass
             if not self._next_copy_event(until):
                 break
+
+    def advance_to(self, stamp: Stamp) -> float:
+        """Work out when a recording is reached, and nothing that begins later."""
+        while stamp.time is None:
+            if any([self._advance(stream) for stream in self.streams if stream.queue]):
+                continue
+            assert self._next_copy_event(math.inf), "a wait for what never happens"
+        return stamp.time
 
     def _advance(self, stream: TimedStream) -> bool:
         """Work off what can be known now, up to the first copy; whether there was any."""

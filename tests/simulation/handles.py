@@ -47,6 +47,10 @@ class OrderedEvent:
         """See `Event.query`. The host takes no order from it, so it hides no missing wait."""
         return all(operation.step is not None for operation in self.point)
 
+    def synchronize(self) -> None:
+        """See `Event.synchronize`. The thread that calls it comes after what was recorded."""
+        self._runtime.wait_for(self.point)
+
     def elapsed_time(self, end_event: OrderedEvent) -> float:
         """Operations that the device ran in between, a microsecond each.
 

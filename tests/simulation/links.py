@@ -18,8 +18,9 @@ class LinkModel:
     process moves between the sockets. `remote_d2h` is `remote_link` for copies to the host only
     (None: the same); `remote_latency` a factor of `latency_us`. `pageable_gb_per_s` is the rate at
     which the CPU stages pageable memory, slower by `remote_link` where CPU and memory are on
-    different sockets. `noise` is the standard deviation of an operation's time,
-    `run_noise` that of a whole process, both relative.
+    different sockets. `host_work_us` is host work on a batch by a CPU whose memory is on its own
+    socket; `remote_work` what it costs with memory on the other one, of that. `noise` is the
+    standard deviation of an operation's time, `run_noise` that of a whole process, both relative.
     """
 
     h2d_gb_per_s: float = 50.0
@@ -37,6 +38,8 @@ class LinkModel:
     kernel_us: float = 2.0
     launch_us: float = 4.0
     submit_us: float = 2.0
+    host_work_us: float = 100.0
+    remote_work: float = 1.0
     event_us: float = 0.3
     noise: float = 0.01
     run_noise: float = 0.002
@@ -46,10 +49,11 @@ class LinkModel:
 class Links:
     """What one process sees of its GPU: rates in bytes and FLOP per second, costs in seconds.
 
-    `both_bytes_per_s` bounds copies in both directions together. `launch_s` is the host's cost of
-    one kernel, `submit_s` of one copy or graph launch, `event_s` of recording or waiting for one
-    event. A kernel takes `kernel_s` at least. `noise` and `run_noise` are relative standard
-    deviations, of one operation and of all operations of a process.
+    `both_bytes_per_s` bounds copies in both directions together, `pageable_bytes_per_s` copies of
+    memory that is not registered. `launch_s` is the host's cost of one kernel, `submit_s` of one
+    copy or graph launch, `event_s` of recording or waiting for one event, `host_work_s` of host
+    work on one batch. A kernel takes `kernel_s` at least. `noise` and `run_noise` are relative
+    standard deviations, of one operation and of all operations of a process.
     """
 
     h2d_bytes_per_s: float = 50e9
@@ -62,5 +66,6 @@ class Links:
     launch_s: float = 0.0
     submit_s: float = 0.0
     event_s: float = 0.0
+    host_work_s: float = 0.0
     noise: float = 0.0
     run_noise: float = 0.0

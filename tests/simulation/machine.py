@@ -127,9 +127,16 @@ class SimulatedMachine:
             launch_s=link.launch_us * 1e-6 * host,
             submit_s=link.submit_us * 1e-6 * host,
             event_s=link.event_us * 1e-6 * host,
+            host_work_s=link.host_work_us * 1e-6 * self._work_factor(cpu_node, memory_nodes),
             noise=link.noise,
             run_noise=link.run_noise,
         )
+
+    def _work_factor(self, cpu_node: int, memory_nodes: Sequence[int]) -> float:
+        """Host work on pages that alternate between the nodes."""
+        own = self.socket(cpu_node)
+        far = sum(self.socket(node) != own for node in memory_nodes) / len(memory_nodes)
+        return 1 + far * (self.link.remote_work - 1)
 
     def _link_factor(self, gpu: SimulatedGpu, memory_node: int, *, d2h: bool = False) -> float:
         if gpu.node == memory_node:

@@ -1,7 +1,8 @@
 """Defects put into the source of the product's pipelines, one at a time.
 
 `LOST_WAITS` are the seven that a device could show: four waits that are missing, and memory that is
-given away early in three ways. `LOST_CAPTURES` are those of the CUDA graph's own.
+given away early in three ways. `LOST_HOST_WAITS` are those of batches that host work makes,
+`LOST_CAPTURES` those of the CUDA graph's own.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from unittest import mock
 
+from numa_bench.worker.host_stage import feeds
 from numa_bench.worker.pipelines import cuda_pipeline, graph_pipeline
 from tests.simulation.pipelines import Classes
 
-_PRODUCT = (cuda_pipeline, graph_pipeline)
+_PRODUCT = (cuda_pipeline, graph_pipeline, feeds)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,26 @@ LOST_WAITS = {
         "slot.output = output\n", "pass\n", "fresh", ("D2H", "compute")
     ),
 }
+#: Defects between host work and copies: `output` is always that of a pipeline with host work.
+LOST_HOST_WAITS = {
+    "a host batch is rewritten while it is copied": Mutant(
+        "copied.synchronize()", "pass", "host", ("H2D", "host")
+    ),
+    "the copy of a host batch counts as ended too early": Mutant(
+        "self._copy(slot.device_input, source)\n            event.h2d_end.record(h2d)\n"
+        "            self.pool.release_batch(h2d)\n",
+        "self.pool.release_batch(h2d)\n            self._copy(slot.device_input, source)\n"
+        "            event.h2d_end.record(h2d)\n",
+        "host",
+        ("H2D", "host"),
+    ),
+    "the host runs a batch too far ahead": Mutant(
+        "for _ in range(min(batches, self.batches)):",
+        "for _ in range(min(batches, self.batches + 1)):",
+        "host",
+        ("host", "H2D"),
+    ),
+}
 #: Name -> source, what is there instead, and what CUDA says to the capture.
 LOST_CAPTURES = {
     "the streams do not fork from the captured one": (
@@ -92,5 +114,5 @@ def build_mutants(old: str, new: str) -> Classes:
         for name, source in sources.items():
             module = sys.modules[name] = ModuleType(name)
             exec(compile(source.replace(old, new), f"mutant of {name}", "exec"), vars(module))
-        cuda, graph = (sys.modules[name] for name in sources)
-    return Classes(cuda.CudaPipeline, graph.GraphPipeline)
+        cuda, graph, feed = (sys.modules[name] for name in sources)
+    return Classes(cuda.CudaPipeline, graph.GraphPipeline, feed.AheadFeed)

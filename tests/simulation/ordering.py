@@ -24,6 +24,7 @@ from numa_bench.errors import MachineError
 from numa_bench.worker.cuda_runtime import DeviceProperties
 from tests.simulation.capture import Capture
 from tests.simulation.handles import OrderedEvent, OrderedStream, StaticOutputModel
+from tests.simulation.host_lanes import OrderedLane
 from tests.simulation.memory import MemoryMap, Region
 from tests.simulation.races import Clock, Operation, Race, RaceDetector, join
 from tests.simulation.schedule import Run, Schedule
@@ -45,6 +46,8 @@ class OrderingRuntime:
         self._schedule = Schedule()
         self._counts: dict[str, int] = defaultdict(int)
         self._host: Clock = {}
+        self._lanes: list[OrderedLane] = []
+        self._on_lane: OrderedLane | None = None
         self._steps = 0
         self._eagerness = 0.0
         self._static: dict[StaticOutputModel, torch.Tensor] = {}
@@ -81,6 +84,8 @@ class OrderingRuntime:
     def synchronize(self) -> None:
         """See `CudaRuntime.synchronize`."""
         self._refuse_capture("synchronising")
+        for lane in self._lanes:
+            lane.finish()
         while self._schedule:
             self._run_one()
         for stream in self._streams:
@@ -109,6 +114,19 @@ class OrderingRuntime:
                 self.delivered.append(to.tensor.clone())
 
         self._submit(kind, [origin], [to], run)
+
+    def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """See `CudaRuntime.copy_pageable`. The host waits, whichever way the copy goes."""
+        to, origin = self.memory.find(target), self.memory.find(source)
+        kind = "H2D" if origin is None else "D2H"
+
+        def run() -> None:
+            target.copy_(source if origin is None else origin.tensor)
+            if kind == "D2H":
+                self.delivered.append(target.clone())
+
+        regions = [origin] if origin else [], [to] if to else []
+        self._finish(self._submit(kind, *regions, run))
 
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
         """See `CudaRuntime.call_model`. A result that is a view of its input costs nothing."""
@@ -170,6 +188,23 @@ class OrderingRuntime:
         """See `CudaRuntime.unregister_host`."""
         self._detector.forget(self.memory.unregister(address))
 
+    def empty_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """See `CudaRuntime.empty_pinned`."""
+        tensor = torch.empty(shape, dtype=dtype)
+        self.memory.register(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+        return tensor
+
+    def new_host_lane(self) -> OrderedLane:
+        """See `CudaRuntime.new_host_lane`."""
+        self._lanes.append(OrderedLane(self, len(self._lanes)))
+        return self._lanes[-1]
+
+    def time_host_work(self, work: Callable[[], None]) -> float:
+        """See `CudaRuntime.time_host_work`. A microsecond for each operation in it."""
+        begin = self._steps
+        work()
+        return (self._steps - begin) * 1e-6
+
     def reset_peak_memory(self) -> None:
         """See `CudaRuntime.reset_peak_memory`."""
         self.memory.peak_bytes = self.memory.live_bytes
@@ -187,6 +222,53 @@ class OrderingRuntime:
     def host_time(self) -> float:
         """A microsecond for each operation that ran."""
         return self._steps * 1e-6
+
+    def write_host(self, target: torch.Tensor, values: torch.Tensor) -> None:
+        """A write of a thread of the host to registered memory, at this moment."""
+        lane = self._on_lane
+        name = "main thread" if lane is None else f"lane {lane.number}"
+        operation = Operation(
+            f"host {self._counts['host']}", "host", name, [], [], [self._region(target)]
+        )
+        self._counts["host"] += 1
+        self._detector.add(operation, self.host_clock)
+        self._steps += 1
+        operation.step = self._steps
+        target.copy_(values)
+        self.learn(operation.clock)
+
+    @property
+    def host_clock(self) -> Clock:
+        """What the thread of the host that runs now knows to be over."""
+        return self._host if self._on_lane is None else self._on_lane.clock
+
+    def learn(self, clock: Clock) -> None:
+        """The thread of the host that runs now waited for this."""
+        if self._on_lane is None:
+            self._host = join(self._host, clock)
+        else:
+            self._on_lane.clock = join(self._on_lane.clock, clock)
+
+    @contextlib.contextmanager
+    def on_lane(self, lane: OrderedLane) -> Iterator[None]:
+        """What happens inside is done by the lane's thread."""
+        assert self._on_lane is None, "a lane has no lanes"
+        self._on_lane = lane
+        try:
+            yield
+        finally:
+            self._on_lane = None
+
+    def choose(self) -> bool:
+        """Whether a lane works now or later."""
+        return self._random.random() < 0.5
+
+    def wait_for(self, operations: list[Operation]) -> None:
+        """Let the thread of the host that runs now wait for operations."""
+        for operation in operations:
+            while operation.step is None:
+                self._run_one()
+            self.learn(operation.clock)
 
     def add_wait(self, stream: OrderedStream, event: OrderedEvent) -> None:
         """What the next operation on a stream waits for."""
@@ -266,9 +348,7 @@ class OrderingRuntime:
     def _finish(self, operation: Operation) -> None:
         """Let the host wait for one operation."""
         self._refuse_capture("a synchronous copy")
-        while operation.step is None:
-            self._run_one()
-        self._host = join(self._host, operation.clock)
+        self.wait_for([operation])
 
     def _run_one(self) -> None:
         """Run one of the operations that nothing holds back."""

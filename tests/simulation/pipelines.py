@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
-from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.buffers import BatchRing, HostBuffer, MemoryKind, SamplePool
+from numa_bench.worker.host_stage.feeds import AheadFeed
 from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
 from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
 from numa_bench.worker.pipelines.pipeline import Model
 
 
 class Classes(NamedTuple):
-    """A `CudaPipeline` and the `GraphPipeline` that is derived from it."""
+    """A `CudaPipeline`, the `GraphPipeline` that is derived from it, and an `AheadFeed`."""
 
     cuda: type[CudaPipeline]
     graph: type[GraphPipeline]
+    feed: type[AheadFeed]
 
 
-PRODUCT = Classes(CudaPipeline, GraphPipeline)
+PRODUCT = Classes(CudaPipeline, GraphPipeline, AheadFeed)
 #: Batches of a pool, and of a ring where the depth does not ask for more.
 BATCHES = 5
 
@@ -41,7 +44,37 @@ class RecordingPool(SamplePool):
         return self.given[-1]
 
 
-def make_ring(runtime: Any, model: Model, pool: SamplePool, depth: int) -> BatchRing:
+class CountingWork:
+    """Host work that fills batch i with i + 1; `write` puts values into a batch."""
+
+    def __init__(self, write: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
+        self.buffers: list[HostBuffer] = []
+        self._write = write
+
+    def write_batch(self, index: int, target: torch.Tensor) -> None:
+        """See `HostWork.write_batch`."""
+        self._write(target, torch.full(target.shape, index + 1.0))
+
+    def compute_reference(self, index: int) -> torch.Tensor:
+        """See `HostWork.compute_reference`."""
+        return torch.tensor(index + 1.0)
+
+
+def make_feed(
+    runtime: Any,
+    shape: tuple[int, ...],
+    depth: int,
+    write: Callable[[torch.Tensor, torch.Tensor], None],
+    classes: Classes = PRODUCT,
+) -> AheadFeed:
+    """Registered batches that a lane of the runtime makes."""
+    memory = MemoryKind(registrar=runtime)
+    return classes.feed(
+        shape, torch.float32, CountingWork(write), depth=depth, memory=memory, runtime=runtime
+    )
+
+
+def make_ring(runtime: Any, model: Model, pool: BatchRing, depth: int) -> BatchRing:
     """Registered host memory for a model's outputs."""
     output = model(pool.first_batch().clone())
     nbytes = BATCHES * output.numel() * output.element_size()
@@ -53,7 +86,7 @@ def make_ring(runtime: Any, model: Model, pool: SamplePool, depth: int) -> Batch
 def make_pipeline(
     runtime: Any,
     model: Model,
-    pool: SamplePool,
+    pool: BatchRing,
     depth: int,
     *,
     static_output: bool = False,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,9 +21,11 @@ from typing import Any
 
 import torch
 
+from numa_bench.errors import MachineError
 from numa_bench.worker.cuda_runtime import DeviceProperties
 from tests.simulation.copies import PlainCopies, fit_values
 from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedEvent, TimedStream
+from tests.simulation.host_lanes import TimedLane
 from tests.simulation.links import EVALUATE_FLOP, Links
 from tests.simulation.model_cost import Content, ModelCost, ModelRunner
 from tests.simulation.timed_memory import DeviceMemory, HostRanges
@@ -57,6 +60,7 @@ class TimingRuntime(PlainCopies):
         self._current = [self.new_stream()]
         self._captured: list[Callable[[], None]] | None = None
         self._replaying = False
+        self._on_lane: TimedLane | None = None
         self._host = HostRanges()
         self._memory = DeviceMemory()
         self._delivered: tuple[torch.Tensor, Content] | None = None
@@ -73,7 +77,7 @@ class TimingRuntime(PlainCopies):
 
     def new_event(self) -> TimedEvent:
         """See `CudaRuntime.new_event`."""
-        return TimedEvent(self.record_event, self.has_happened)
+        return TimedEvent(self.record_event, self.has_happened, self.wait_for)
 
     @contextlib.contextmanager
     def use_stream(self, stream: TimedStream) -> Iterator[None]:
@@ -107,6 +111,14 @@ class TimingRuntime(PlainCopies):
         inwards = self.is_on_device(target)
         self._host.require(source if inwards else target)
         self._do(self._copy, target, source, self._current[-1], inwards)
+
+    def copy_pageable(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """See `CudaRuntime.copy_pageable`. The host waits for it."""
+        stream, inwards = self._current[-1], self.is_on_device(target)
+        if self._captured is not None or self._host.holds(source if inwards else target):
+            raise MachineError("a copy of pageable memory of what is registered, or in a graph")
+        self._copy(target, source, stream, inwards, self.links.pageable_bytes_per_s)
+        self.wait_for(stream.add_record(self._now))
 
     def call_model(self, model: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
         """See `CudaRuntime.call_model`. A result that is a view of its input costs nothing."""
@@ -166,6 +178,23 @@ class TimingRuntime(PlainCopies):
         """See `CudaRuntime.unregister_host`."""
         self._host.unregister(address)
 
+    def empty_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """See `CudaRuntime.empty_pinned`."""
+        tensor = torch.empty(shape, dtype=dtype)
+        self._host.register(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+        return tensor
+
+    def new_host_lane(self) -> TimedLane:
+        """See `CudaRuntime.new_host_lane`."""
+        return TimedLane(self)
+
+    def time_host_work(self, work: Callable[[], None]) -> float:
+        """See `CudaRuntime.time_host_work`. It takes `host_work_s`, whatever it is."""
+        work()
+        seconds = self.links.host_work_s * next(self._noise)
+        self.wait_until(self.host_time() + seconds)
+        return seconds
+
     def reset_peak_memory(self) -> None:
         """See `CudaRuntime.reset_peak_memory`."""
         self._memory.peak_bytes = self._memory.live_bytes
@@ -182,7 +211,28 @@ class TimingRuntime(PlainCopies):
 
     def host_time(self) -> float:
         """Seconds of the virtual clock: submissions and waits, no work of Python itself."""
-        return self._now
+        return self._now if self._on_lane is None else self._on_lane.time
+
+    def wait_until(self, moment: float) -> None:
+        """The thread of the host that runs now goes on then, or is later anyway."""
+        if self._on_lane is None:
+            self._now = max(self._now, moment)
+        else:
+            self._on_lane.time = max(self._on_lane.time, moment)
+
+    @contextlib.contextmanager
+    def on_lane(self, lane: TimedLane) -> Iterator[None]:
+        """What happens inside is done by the lane's thread."""
+        assert self._on_lane is None, "a lane has no lanes"
+        self._on_lane = lane
+        try:
+            yield
+        finally:
+            self._on_lane = None
+
+    def wait_for(self, stamp: Stamp) -> None:
+        """The thread of the host that runs now waits for a recording."""
+        self.wait_until(self._engines.advance_to(stamp))
 
     def record_event(self, event: TimedEvent, stream: TimedStream | None) -> None:
         """Submit an event to a stream (None: the current one)."""
@@ -230,11 +280,16 @@ class TimingRuntime(PlainCopies):
         stream.add_kernel(self._now, seconds)
 
     def _copy(
-        self, target: torch.Tensor, source: torch.Tensor, stream: TimedStream, inwards: bool
+        self,
+        target: torch.Tensor,
+        source: torch.Tensor,
+        stream: TimedStream,
+        inwards: bool,
+        most_bytes_per_s: float = math.inf,
     ) -> None:
         links, contents = self.links, self._memory.contents
         self._pay(links.submit_s)
-        rate = links.h2d_bytes_per_s if inwards else links.d2h_bytes_per_s
+        rate = min(most_bytes_per_s, links.h2d_bytes_per_s if inwards else links.d2h_bytes_per_s)
         seconds = links.latency_s + source.numel() * source.element_size() / rate
         stream.add_copy(self._now, H2D if inwards else D2H, seconds * next(self._noise))
         if inwards:

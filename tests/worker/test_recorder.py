@@ -89,6 +89,26 @@ def test_torchs_profiler_records_a_window_of_its_own_after_the_timed_one(tmp_pat
     assert result.metrics["profiler_overhead"] == pytest.approx(timed / profiled - 1)
 
 
+def test_torchs_profiler_sees_ranges_of_the_thread_that_does_host_work(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    trace = tmp_path / "t.json"
+    with (
+        TorchRecorder(trace, None, all_threads=True).record_window() as marks,
+        ThreadPoolExecutor(1) as lane,
+    ):
+        marks.push("H2D")
+        lane.submit(marks.push, "host").result()
+        marks.pop()  # each thread closes its own
+        lane.submit(marks.pop).result()
+
+    events = json.loads(trace.read_text())["traceEvents"]
+    ranges = {e["name"]: e for e in events if e.get("cat") == "user_annotation"}
+    assert ranges["host"]["tid"] != ranges["H2D"]["tid"]
+    end = {name: ranges[name]["ts"] + ranges[name]["dur"] for name in ("H2D", "host")}
+    assert end["H2D"] <= end["host"]
+
+
 def test_a_profiler_that_breaks_costs_no_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +309,7 @@ def test_torchs_profiler_is_initialised_before_anything_is_compiled(
         order.append("compile")
         return model, ()
 
-    def make(*_: Any) -> Any:
+    def make(*_: Any, **__: Any) -> Any:
         order.append("recorder")
         raise ImportError("none here")
 

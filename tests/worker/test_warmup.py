@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from numa_bench.worker.buffers import HostBuffer, SamplePool
+from numa_bench.worker.buffers import BatchRing, HostBuffer
 from numa_bench.worker.pipelines.pipeline import Limits, StageTimes, Window
 from numa_bench.worker.pipelines.warmup import has_settled, warm_up
 from numa_bench.worker.recorder import NO_MARKS, Marks
@@ -16,7 +16,7 @@ from numa_bench.worker.recorder import NO_MARKS, Marks
 class ScriptedPipeline:
     """A pipeline whose batches take the given times; a window ends when its budget is spent."""
 
-    pool: SamplePool
+    pool: BatchRing
 
     def __init__(self, times_ms: Iterator[float]) -> None:
         self.times_ms = times_ms

@@ -140,11 +140,15 @@ def set_rate_axis(
     axes.grid(axis="y")
 
 
+_EVERY_RUNS_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
+
+
 @style.with_style
 def plot_stages(part: Part) -> Figure | None:
     """Stage times of one batch, a bar per placement, and the time per batch that results."""
     runs = part.statistics_runs
-    runs = runs[np.isfinite(runs[list(style.STAGES)].to_numpy(float)).all(axis=1)]
+    # Host work is a stage of some runs only.
+    runs = runs[np.isfinite(runs[list(_EVERY_RUNS_STAGES)].to_numpy(float)).all(axis=1)]
     if runs.empty:
         return None
     models, note = shape.select_models(part.cells, part.effects)
@@ -160,7 +164,8 @@ def plot_stages(part: Part) -> Figure | None:
         axes.set_xlabel("time of a batch (ms)")
     handles: list[Artist] = [
         Patch(fc=look.color, hatch=look.hatch, ec=style.INK, lw=0.6, label=name)
-        for name, look in style.STAGES.values()
+        for column, (name, look) in style.STAGES.items()
+        if runs[column].notna().any()
     ]
     handles.append(style.legend_entry("time per batch of the whole pipeline", _PACE))
     figure.legend(handles=handles, loc="outside lower left", ncols=4, title=note or None)
@@ -179,9 +184,9 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
         names.append(f"{label} (n={len(mine)})")
         left = 0.0
         for column, (_, look) in style.STAGES.items():
-            if mine.empty:
+            value = float(mine[column].median())  # NaN without any
+            if not np.isfinite(value):
                 continue
-            value = float(mine[column].median())
             axes.barh(
                 y, value, left=left, height=0.66, color=look.color, hatch=look.hatch,
                 edgecolor=style.INK, linewidth=0.6,

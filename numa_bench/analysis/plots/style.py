@@ -98,6 +98,7 @@ PLACEMENTS = {
     "unknown": Look("#C6C6C6", "P", "---", (0, (8, 3))),
 }
 STAGES = {
+    "host_ms": ("host work", Look("#CC79A7", "", "xx")),
     "h2d_ms": ("H2D copy", Look("#56B4E9", "", "///")),
     "compute_ms": ("compute", Look("#E69F00", "", "")),
     "d2h_ms": ("D2H copy", Look("#009E73", "", "...")),

@@ -1,7 +1,8 @@
-"""The timeline of a few batches: lanes for H2D, compute and D2H over time."""
+"""The timeline of a few batches: lanes for H2D, compute, D2H, and host work where there is any."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,16 @@ from numa_bench.analysis.profiles.intervals import (
     unite_intervals,
 )
 from numa_bench.labels import gpu_label
+from numa_bench.records import HOST_STAGE, STAGES
 
 #: Colours of Okabe and Ito (2008), distinguishable by colour-blind readers; hatches also
 #: distinguish them in black and white.
-STYLES = {"H2D": ("#56B4E9", "///"), "compute": ("#E69F00", ""), "D2H": ("#009E73", "...")}
-STAGES = tuple(STYLES)
+STYLES = {
+    HOST_STAGE: ("#CC79A7", "xx"),
+    "H2D": ("#56B4E9", "///"),
+    "compute": ("#E69F00", ""),
+    "D2H": ("#009E73", "..."),
+}
 #: Host-to-device copies, about one per batch, that the timeline shows.
 BATCHES = 4
 #: Most bars of a lane; more of them, narrower than a pixel, are drawn joined.
@@ -45,8 +51,10 @@ class Lane:
 def draw_timeline(inspection: Inspection, target: Path) -> None:
     """Write the timeline of one report as PNG. Raises OSError when it cannot be written."""
     host = not inspection.metrics.devices
-    lanes = _host_lanes(inspection.activity) if host else _gpu_lanes(inspection)
+    lanes = _host_lanes(inspection.activity, STAGES) if host else _gpu_lanes(inspection)
     low, high = _excerpt(lanes, inspection)
+    if HOST_STAGE in inspection.activity.ranges.names:
+        lanes = [*_host_lanes(inspection.activity, (HOST_STAGE,)), *lanes]
     # Figure, not pyplot: needs no display and leaves no figure open.
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -75,11 +83,11 @@ def _gpu_lanes(inspection: Inspection) -> list[Lane]:
     ]
 
 
-def _host_lanes(activity: Activity) -> list[Lane]:
-    """The host's ranges of the three stages."""
+def _host_lanes(activity: Activity, stages: Sequence[str]) -> list[Lane]:
+    """The host's ranges of these stages."""
     ranges = activity.ranges
     lanes = []
-    for name in STAGES:
+    for name in stages:
         index = ranges.names.index(name) if name in ranges.names else -1
         mine = ranges.select_rows(ranges.name == index)
         lanes.append(Lane(name, mine.start_ns, mine.end_ns, None))
@@ -163,7 +171,9 @@ def _lane_text(lane: Lane, low: int, high: int) -> str:
 def _summarise_excerpt(lanes: list[Lane], low: int, high: int) -> str:
     """The title: how much of the copies compute hides."""
     h2d, compute, d2h = (
-        clip_cover(unite_intervals(lane.start_ns, lane.end_ns), low, high) for lane in lanes
+        clip_cover(unite_intervals(lane.start_ns, lane.end_ns), low, high)
+        for lane in lanes
+        if lane.name in STAGES
     )
     copies = unite_covers(h2d, d2h)
     if not total_length(copies):

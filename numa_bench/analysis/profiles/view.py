@@ -35,7 +35,7 @@ TOP_KERNELS = 10
 TOP_RANGES = 12
 STREAMS = 8
 #: NVTX ranges of the pipeline's stages, in the order of a batch.
-STAGES = ("H2D", "compute", "D2H")
+STAGES = ("host", "H2D", "compute", "D2H")
 
 
 def print_inspection(console: Console, inspection: Inspection) -> None:

@@ -17,7 +17,7 @@ from numa_bench.analysis.questions.base import (
 )
 from numa_bench.analysis.questions.points import POINT_COLUMNS, tabulate_points
 
-_STAGES = (("h2d", "H2D"), ("compute", "compute"), ("d2h", "D2H"))
+_STAGES = (("host", "host work"), ("h2d", "H2D"), ("compute", "compute"), ("d2h", "D2H"))
 LIMIT_TABLE_COLUMNS = (*POINT_COLUMNS, *(f"{stage}_stretch" for stage, _ in _STAGES))
 #: Most rows of the figure; the table has all.
 _ROWS = 40
@@ -62,7 +62,11 @@ def plot_limits(table: pd.DataFrame) -> Figure | None:
     ]
     if stretched:
         _draw_stretch(panels[1], chosen)
-        handles += [style.legend_entry(name, _stage_look(stage)) for stage, name in _STAGES]
+        handles += [
+            style.legend_entry(name, _stage_look(stage))
+            for stage, name in _STAGES
+            if chosen[f"{stage}_stretch"].notna().any()
+        ]
     panels[0].set_yticks(range(len(chosen)), _row_names(chosen))
     panels[0].set_ylim(len(chosen) - 0.4, -0.6)
     style.add_legend(figure, handles, columns=3)
@@ -71,7 +75,7 @@ def plot_limits(table: pd.DataFrame) -> Figure | None:
 
 def _stage_look(stage: str) -> style.Look:
     color = style.STAGES[f"{stage}_ms"][1].color
-    return style.Look(color, {"h2d": ">", "compute": "o", "d2h": "<"}[stage], "")
+    return style.Look(color, {"host": "P", "h2d": ">", "compute": "o", "d2h": "<"}[stage], "")
 
 
 def _row_names(table: pd.DataFrame) -> list[str]:
@@ -129,9 +133,16 @@ QUESTION = Question(
         ColumnSpec(
             "bound",
             "bound by",
-            tooltip="transfer: the link; compute: the model; host: the GPU waited for the host",
+            tooltip="transfer: the link; compute: the model; host work: what host threads do "
+            "for a batch; host: the GPU waited for the host to submit",
         ),
         HOST_COLUMN,
+        ColumnSpec(
+            "host_wait_fraction",
+            "waiting for host work",
+            "share",
+            tooltip="share of the timed window in which the submission waited for host work",
+        ),
         ColumnSpec(
             "busiest_stage_fraction",
             "busiest stage",
@@ -154,7 +165,8 @@ QUESTION = Question(
                     f"{name}, pipelined (ms)",
                     "number",
                     tooltip="while other stages ran",
-                    absent="not timed",
+                    # Most runs have no host work, and then no column of it.
+                    **({} if stage == "host" else {"absent": "not timed"}),
                 ),
             )
         ),
@@ -165,8 +177,9 @@ QUESTION = Question(
         "Left: how much of the timed window the host spent submitting work, and how much the "
         "busiest stage of the GPU needs by itself. Where the diamond is near 100 % that stage sets "
         "the pace; where it is far below and the square near 100 % the GPU waits for the host "
-        "(ringed, mark B): such a throughput says little about link or placement. Right: how much "
-        "longer each stage takes in the pipeline than by itself; copies beyond 1 share the link "
-        "or the memory with the other direction."
+        "(ringed, mark B): such a throughput says little about link or placement. Waiting for host "
+        "work, which is a stage of its own, is not submitting. Right: how much longer each stage "
+        "takes in the pipeline than by itself; copies beyond 1 share the link or the memory with "
+        "the other direction."
     ),
 )

@@ -27,8 +27,9 @@ _EFFORT = tuple(f"test_{name}" for name in EFFORT)
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 #: Medians over the runs of a cell.
 _MEDIANS = (
-    *_STAGES, "h2d_pipelined_ms", "compute_pipelined_ms", "d2h_pipelined_ms", "latency_p50_ms",
-    "overlap_efficiency", "host_submit_fraction", "busiest_stage_fraction",
+    "host_ms", *_STAGES, "host_pipelined_ms", "h2d_pipelined_ms", "compute_pipelined_ms",
+    "d2h_pipelined_ms", "latency_p50_ms",
+    "overlap_efficiency", "host_submit_fraction", "host_wait_fraction", "busiest_stage_fraction",
 )  # fmt: skip
 POINT_COLUMNS = (
     *SHARED_COLUMNS, "variant", "variant_text", "model_text", "depth", "dim", "patch_size",
@@ -42,9 +43,9 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     """Tabulate throughput, stage times and arithmetic by cell; columns are `POINT_COLUMNS`.
 
     `tflop_per_s` is the model's FLOP, as the worker counted them or, of a ViT, by
-    `workload.vit_flop`, at this throughput; `copy_share` the
-    copies' share of a batch's stage times; `bound` what limits: "transfer", "compute" or, where
-    half of the runs or more are marked so, "host".
+    `workload.vit_flop`, at this throughput; `copy_share` the copies' share of a batch's copies and
+    forward pass; `bound` what limits: "transfer", "compute", "host work" (all three: the longest
+    stage) or, where half of the runs or more are marked so, "host".
     """
     runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty:
@@ -68,6 +69,8 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     gpu = first["device"].loc[table.index] == "cuda"
     transfer = copies.where(~gpu, table[["h2d_ms", "d2h_ms"]].max(axis=1))
     table["bound"] = np.where(transfer > table["compute_ms"], "transfer", "compute")
+    longest = np.maximum(transfer, table["compute_ms"])
+    table.loc[table["host_ms"] > longest, "bound"] = "host work"
     table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
     # Last: while the GPU waits for the host, its stage times do not say what limits.
     table.loc[table["host_bound"], "bound"] = "host"

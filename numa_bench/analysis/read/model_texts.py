@@ -16,8 +16,8 @@ EFFORT = (
 )  # fmt: skip
 #: Settings that may differ between models but are not varied by a study.
 _QUIET = ("compile_mode", "timeout_s", "num_samples", "time_budget_s", "memory_size_mb")
-#: Settings that are other programs for the GPU: named wherever runs differ, also between studies.
-_PROGRAM = ("attention", "cuda_graph")
+#: Settings that are other programs: named wherever runs differ, also between studies.
+_PROGRAM = ("attention", "cuda_graph", "host_work", "host_memory")
 
 
 def model_texts(frame: pd.DataFrame) -> pd.Series[str]:

@@ -49,7 +49,14 @@ from numa_bench.errors import StoreError
 from numa_bench.labels import device_label, memory_label, placement_label
 from numa_bench.marks import format_marks, warning_code
 from numa_bench.metric_registry import METRICS, headline_metric
-from numa_bench.records import PIPELINE, VIT_SIZES, JsonDict, Record
+from numa_bench.records import (
+    NO_HOST_WORK,
+    PIPELINE,
+    REGISTERED,
+    VIT_SIZES,
+    JsonDict,
+    Record,
+)
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
@@ -65,6 +72,9 @@ _ENVIRONMENT = {
 _OLD_SETTINGS = {
     "attention": "explicit",
     "cuda_graph": False,
+    "host_work": NO_HOST_WORK,
+    "host_threads": None,
+    "host_memory": REGISTERED,
     "min_timed_s": 0.0,
     "min_warmup_s": 0.0,
 }

@@ -33,6 +33,8 @@ _FILES = (
     ("torch_trace", "trace"),
 )
 
+_HOST_WORK = number_column("host_ms", "host work (ms)", style.format_number)
+
 
 def runs_table(frame: pd.DataFrame, links: Links) -> Table:
     """The newest `MOST_RUNS` runs, in the order in which they started."""
@@ -61,6 +63,7 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         text_column("status", "status"),
         number_column("headline_value", units, style.format_number),
         Column("p95 (ms)", _latency, numeric=True, title="95th percentile of batch latency"),
+        *([_HOST_WORK] if frame["host_ms"].notna().any() else []),
         number_column("h2d_ms", "H2D (ms)", style.format_number),
         number_column("compute_ms", "compute (ms)", style.format_number),
         number_column("d2h_ms", "D2H (ms)", style.format_number),

@@ -48,7 +48,7 @@ def allocate_kind(name: str, nbytes: int, runtime: CopyRuntime, seed: int) -> Ki
     `name` is registered, pinned or pageable, the first and the last also with `HUGE` at the end.
     """
     if name == PINNED:
-        source, target = runtime.new_pinned(nbytes), runtime.new_pinned(nbytes)
+        source, target = (runtime.empty_pinned((nbytes,), torch.uint8) for _ in range(PAIR))
         at = tuple((tensor.data_ptr(), nbytes) for tensor in (source, target))
         return KindOfMemory(name, _fill_pair(source, target, False, seed), driver_memory=at)
     plain = name.removesuffix(HUGE)

@@ -112,7 +112,7 @@ def measure_device_bandwidth(
     )
     yield _check_copies(timer, kinds, sizes)
     yield _observe_memory(kinds)
-    yield check_placement(spec.placement, buffers, torch.get_num_threads())
+    yield check_placement(spec.placement, buffers, {"cpu_threads": torch.get_num_threads()})
 
 
 def list_points(wanted: BandwidthSpec, sizes: Sequence[int]) -> list[Point]:

@@ -67,7 +67,7 @@ def measure_host_bandwidth(
         points = make_points(bandwidth, memories, kernels, team)
         yield _measure(points, bandwidth)
         # Last, while the threads are there: the kernel may have moved pages meanwhile.
-        yield check_placement(spec.placement, buffers, len(cpus))
+        yield check_placement(spec.placement, buffers, {"cpu_threads": len(cpus)})
 
 
 def make_points(

@@ -7,9 +7,10 @@ D2H has ended, because its output is its input):
     compute(i) -> H2D(i), and the slot's output is free:  D2H(i - depth)
     D2H(i)     -> compute(i)
 
-The host never waits inside a window; it synchronises once, at its end. Events are created before
-the window, and at most MOST_TIMED batches of it are timed: the others record only the three events
-that order the stages.
+The host does not wait for the device inside a window; it synchronises once, at its end. Where the
+pool's batches are made by host work (`host_stage.feeds`) it waits for that. Events are created
+before the window, and at most MOST_TIMED batches of it are timed: the others record only the three
+events that order the stages.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from numa_bench.records import STAGES
-from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.buffers import BatchRing
 from numa_bench.worker.cuda_runtime import CudaRuntime, Event
+from numa_bench.worker.pipelines.alone import COPIES_AT_ONCE, time_held, time_waiting
 from numa_bench.worker.pipelines.pipeline import Limits, Model, StageTimes, Window, quiet_collector
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
@@ -35,13 +36,6 @@ MOST_TIMED = 4096
 #: A window that has to last some time gets so many times the batches that the window before says,
 #: because batches may be faster now. Warm-up is over when they differ by 5 % at most (warmup.py).
 SPARE = 1.05
-#: Stage times that run alone: how many of each, and how many in one go. The driver queues about
-#: a thousand launches, so a model with hundreds of kernels is held one forward pass at a time.
-ALONE_REPEATS = 24
-_COPIES_AT_ONCE = 8
-#: First guess of how long the host needs to submit what is held, and how often to double it.
-_HOLD_S = 2e-3
-_HOLD_TRIES = 6
 
 
 class _Events:
@@ -66,18 +60,20 @@ class CudaPipeline:
     """pool (pinned) -> device input slot -> model -> output ring (pinned).
 
     `static_output`: the model replays a CUDA graph and returns the same memory each time, so its
-    output is cloned on the compute stream before the next replay overwrites it.
+    output is cloned on the compute stream before the next replay overwrites it. `pageable`: pool
+    and outputs are not page-locked.
     """
 
     def __init__(
         self,
         model: Model,
-        pool: SamplePool,
+        pool: BatchRing,
         outputs: BatchRing,
         depth: int,
         runtime: CudaRuntime,
         *,
         static_output: bool,
+        pageable: bool = False,
     ) -> None:
         self.model = model
         self.pool = pool
@@ -91,7 +87,9 @@ class CudaPipeline:
             _Slot(runtime.empty(tuple(batch.shape), batch.dtype), _Events(runtime.new_event))
             for _ in range(depth)
         ]
-        self.host_buffers = [pool.buffer, outputs.buffer]
+        self._pageable = pageable
+        self._copy = runtime.copy_pageable if pageable else runtime.copy
+        self.host_buffers = [*pool.host_buffers(), outputs.buffer]
         self._timed: list[_Events] = []
         self._batch_s: float | None = None
 
@@ -108,6 +106,7 @@ class CudaPipeline:
         with quiet_collector():
             marks.open_window()
             begin = runtime.host_time()
+            self.pool.open_window(batches, marks)
             for index in range(batches):
                 slot = slots[index % len(slots)]
                 if index % stride:
@@ -119,7 +118,10 @@ class CudaPipeline:
             marks.close_window()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
-        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
+        host = self.pool.close_window()
+        submit_s = submitted - begin - host.waited_s
+        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submit_s)
+        window.add_host_times(host)
         first = timed[0].h2d_start
         for e in timed:
             window.add_batch(
@@ -135,37 +137,38 @@ class CudaPipeline:
     def time_stages(self) -> StageTimes:
         """See `Pipeline.time_stages`. Nothing else runs on the device meanwhile.
 
-        A spinning kernel holds the stream until the operations and the events around them are
-        queued (the method of nvbandwidth), so what is measured is the operation, not the time in
-        which the host prepares it.
+        What is measured is the operation, not the time in which the host prepares it; but copies of
+        pageable memory, which the host takes part in, are timed by the host.
         """
-        slot = self._slots[0]
-        device_input = slot.device_input
+        runtime, copy = self._runtime, self._copy
+        device_input = self._slots[0].device_input
         output = self._forward(device_input)
-        self._runtime.synchronize()
-        copy = self._runtime.copy
-        stages: dict[str, tuple[Callable[[], Any], Any, int]] = {
-            "H2D": (
-                lambda: copy(device_input, self.pool.next_batch()),
-                self._h2d,
-                _COPIES_AT_ONCE,
-            ),
-            "compute": (lambda: self._forward(device_input), self._compute, 1),
-            "D2H": (
-                lambda: copy(self._outputs.next_batch(), output),
-                self._d2h,
-                _COPIES_AT_ONCE,
-            ),
-        }
+        runtime.synchronize()
+
+        def copy_in() -> None:
+            copy(device_input, self.pool.next_row())
+
+        def copy_out() -> None:
+            copy(self._outputs.next_batch(), output)
+
         with quiet_collector():
-            times = {name: self._time_alone(*stage) for name, stage in stages.items()}
+            host = self.pool.time_host_work()
+            if self._pageable:
+                h2d = time_waiting(runtime, copy_in, self._h2d)
+                d2h = time_waiting(runtime, copy_out, self._d2h)
+            else:
+                h2d = time_held(runtime, copy_in, self._h2d, COPIES_AT_ONCE)
+                d2h = time_held(runtime, copy_out, self._d2h, COPIES_AT_ONCE)
+            compute = time_held(runtime, lambda: self._forward(device_input), self._compute, 1)
         # The ring's last batch must again be the output of the pool's last batch.
         self._run_eagerly(Limits(len(self._slots)))
+        stages = zip(STAGES, (h2d, compute, d2h), strict=True)
         return StageTimes(
-            h2d=tuple(times["H2D"][0]),
-            compute=tuple(times["compute"][0]),
-            d2h=tuple(times["D2H"][0]),
-            gaps=tuple(name for name, (_, held) in times.items() if not held),
+            h2d=h2d.ms,
+            compute=compute.ms,
+            d2h=d2h.ms,
+            gaps=tuple(name for name, times in stages if not times.held),
+            host=host,
         )
 
     def last_output(self) -> torch.Tensor:
@@ -211,8 +214,9 @@ class CudaPipeline:
                 h2d.wait_event(slot.input_free)
             if timing:
                 event.h2d_start.record(h2d)
-            runtime.copy(slot.device_input, source)
+            self._copy(slot.device_input, source)
             event.h2d_end.record(h2d)
+            self.pool.release_batch(h2d)
         marks.pop()
         marks.push(STAGES[1])
         with runtime.use_stream(compute):
@@ -234,7 +238,7 @@ class CudaPipeline:
             d2h.wait_event(event.compute_end)
             if timing:
                 event.d2h_start.record(d2h)
-            runtime.copy(target, output)
+            self._copy(target, output)
             event.d2h_end.record(d2h)
         marks.pop()
         # A no-op returns the slot's input itself, which is in use until its D2H copy has ended.
@@ -244,46 +248,16 @@ class CudaPipeline:
         slot.input_free = event.d2h_end if serial else event.compute_end
         slot.output_free = event.d2h_end
 
-    def _time_alone(
-        self, submit: Callable[[], Any], stream: Any, at_once: int
-    ) -> tuple[list[float], bool]:
-        """Times of one stage in milliseconds, and whether the stream was held for all of them."""
-        runtime = self._runtime
-        pairs = [(runtime.new_event(), runtime.new_event()) for _ in range(at_once)]
-        holding = runtime.new_event()
-        times: list[float] = []
-        hold_s, tries, held = _HOLD_S, 0, True
-        while len(times) < ALONE_REPEATS:
-            runtime.synchronize()
-            begin = runtime.host_time()
-            with runtime.use_stream(stream):
-                runtime.hold_stream(hold_s)
-                holding.record(stream)
-                for start, end in pairs:
-                    start.record(stream)
-                    submit()
-                    end.record(stream)
-                # `holding` completes when the spin ends. If it has by now, operations ran while
-                # others were not queued yet: spin longer, or the gaps count.
-                late = holding.query()
-            took_s = runtime.host_time() - begin
-            runtime.synchronize()
-            if late and tries < _HOLD_TRIES:
-                tries += 1
-                hold_s = 2 * max(hold_s, took_s)
-                continue
-            held = held and not late
-            times += [start.elapsed_time(end) for start, end in pairs]
-        return times, held
-
 
 def _time_per_batch(window: Window) -> float:
     """Seconds that one more batch takes.
 
-    The wall time of few batches is also that of the first one, which nothing overlaps. Three stages
-    in a row last as long as two batches more at most.
+    The wall time of few batches is also that of the first one, which nothing overlaps. N stages in
+    a row last as long as N - 1 batches more at most.
     """
     if window.batches == 1:
         return window.wall_s
-    later = (window.wall_s - window.latency[0] / 1e3) / (window.batches - 1)
-    return max(later, window.wall_s / (window.batches + 2))
+    stages = window.stages()
+    first_ms = window.latency[0] + sum(window.host[:1])
+    later = (window.wall_s - first_ms / 1e3) / (window.batches - 1)
+    return max(later, window.wall_s / (window.batches + len(stages) - 1))

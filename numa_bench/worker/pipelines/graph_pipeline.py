@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numa_bench.worker.buffers import BatchRing, SamplePool
+from numa_bench.worker.buffers import BatchRing
 from numa_bench.worker.cuda_runtime import CudaRuntime, Event
 from numa_bench.worker.pipelines.cuda_pipeline import MOST_TIMED, CudaPipeline
 from numa_bench.worker.pipelines.pipeline import Limits, Model, Window, quiet_collector
@@ -31,7 +31,7 @@ class GraphPipeline(CudaPipeline):
     """`CudaPipeline` whose batches are replayed from one graph, captured on the first run."""
 
     def __init__(
-        self, model: Model, pool: SamplePool, outputs: BatchRing, depth: int, runtime: CudaRuntime
+        self, model: Model, pool: BatchRing, outputs: BatchRing, depth: int, runtime: CudaRuntime
     ) -> None:
         super().__init__(model, pool, outputs, depth, runtime, static_output=False)
         self._stream = runtime.new_stream()

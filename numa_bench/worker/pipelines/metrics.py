@@ -36,7 +36,7 @@ def window_metrics(
     both directions share the link, are kept beside them.
     """
     samples = window.batches * batch_size
-    stages = (alone.h2d, alone.compute, alone.d2h) if alone else _stages(window)
+    stages = (alone.h2d, alone.compute, alone.d2h) if alone else _copied_stages(window)
     metrics: dict[str, float | None] = {
         "throughput_samples_per_s": samples / window.wall_s,
         **_latency_metrics(window),
@@ -50,21 +50,37 @@ def window_metrics(
         "measured_s": window.wall_s,
     }
     if alone and window.h2d:
-        for name, times in zip(("h2d", "compute", "d2h"), _stages(window), strict=True):
+        for name, times in zip(("h2d", "compute", "d2h"), _copied_stages(window), strict=True):
             metrics[f"{name}_pipelined_ms"] = statistics.median(times)
+    metrics.update(_host_metrics(window, alone))
     if window.submit_s is not None:
         metrics["host_submit_fraction"] = window.submit_s / window.wall_s
         metrics["busiest_stage_fraction"] = _busiest_fraction(window, alone)
     return metrics
 
 
+def _host_metrics(window: Window, alone: StageTimes | None) -> dict[str, float | None]:
+    """Metrics of host work; none without any."""
+    if not window.host:
+        return {}
+    inside = statistics.median(window.host)
+    metrics: dict[str, float | None] = {
+        "host_ms": statistics.median(alone.host) if alone else inside,
+        "host_wait_fraction": window.host_wait_s / window.wall_s,
+    }
+    if alone:
+        metrics["host_pipelined_ms"] = inside
+    return metrics
+
+
 def overlap_efficiency(window: Window, alone: StageTimes | None = None) -> float | None:
     """Stage time that was hidden over the stage time that could have been: (S - W) / (S - M).
 
-    S sums the stages of all batches as they run alone, W is the wall time, M the busiest stage's
-    sum, below which no schedule gets. 1: only the busiest stage is seen; 0: as slow as one stage
-    after another; below 0: slower. None when nothing could be hidden (a single batch). With times
-    taken inside the pipeline, copies that slow each other down would count as hidden.
+    S sums the stages of all batches as they run alone, host work included; W is the wall time, M
+    the busiest stage's sum, below which no schedule gets. 1: only the busiest stage is seen; 0: as
+    slow as one stage after another; below 0: slower. None when nothing could be hidden (a single
+    batch). With times taken inside the pipeline, copies that slow each other down would count as
+    hidden.
     """
     stages = _stage_sums(window, alone)
     serial, wall = sum(stages), window.wall_s * 1e3
@@ -75,7 +91,11 @@ def overlap_efficiency(window: Window, alone: StageTimes | None = None) -> float
 
 
 def is_host_bound(metrics: dict[str, float | None]) -> bool:
-    """Whether the device waited for the host to submit work."""
+    """Whether the device waited for the host to submit work.
+
+    Waiting for host work is no submitting: it is a stage, which sets the pace where it is the
+    busiest.
+    """
     submitting = metrics.get("host_submit_fraction")
     busy = metrics.get("busiest_stage_fraction")
     if submitting is None or busy is None:
@@ -94,7 +114,7 @@ def _latency_metrics(window: Window) -> dict[str, float | None]:
     }
 
 
-def _stages(window: Window) -> tuple[Sequence[float], ...]:
+def _copied_stages(window: Window) -> tuple[Sequence[float], ...]:
     return window.h2d, window.compute, window.d2h
 
 
@@ -102,8 +122,8 @@ def _stage_sums(window: Window, alone: StageTimes | None) -> tuple[float, ...]:
     """Milliseconds that each stage takes for all batches of the window, run by itself."""
     # The mean of times inside a window gives their sum; of few times alone the median is steadier.
     if alone is None:
-        return tuple(window.batches * statistics.fmean(times) for times in _stages(window))
-    medians = map(statistics.median, (alone.h2d, alone.compute, alone.d2h))
+        return tuple(window.batches * statistics.fmean(times) for times in window.stages())
+    medians = map(statistics.median, alone.stages())
     return tuple(window.batches * middle for middle in medians)
 
 

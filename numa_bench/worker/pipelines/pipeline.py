@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 
 from numa_bench.records import STAGES
-from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
+from numa_bench.worker.buffers import BatchRing, HostBuffer, HostTimes
 from numa_bench.worker.recorder import NO_MARKS, Marks
 
 Model = Callable[[torch.Tensor], torch.Tensor]
@@ -45,6 +45,9 @@ class Window:
     not timed singly: `replay` has one value for each replay. `wall_s` is host time from
     before the first batch was submitted until all were finished; `submit_s` the part of it in which
     the host was submitting (None on the CPU, where it does the work itself).
+
+    With host work `host` has its times, which precede the H2D copy, and `host_wait_s` is the time
+    in which the submitting thread waited for it; `submit_s` does not include that.
     """
 
     start: list[float] = field(default_factory=list)
@@ -53,6 +56,8 @@ class Window:
     d2h: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
     replay: list[float] = field(default_factory=list)
+    host: list[float] = field(default_factory=list)
+    host_wait_s: float = 0.0
     wall_s: float = 0.0
     batches: int = 0
     stride: int = 1
@@ -72,39 +77,58 @@ class Window:
         """Append a later window; its starts are counted from this one's end."""
         offset = self.wall_s * 1e3
         self.start += [offset + value for value in other.start]
-        for name in ("h2d", "compute", "d2h", "latency", "replay"):
+        for name in ("h2d", "compute", "d2h", "latency", "replay", "host"):
             getattr(self, name).extend(getattr(other, name))
+        self.host_wait_s += other.host_wait_s
         self.wall_s += other.wall_s
         self.batches += other.batches
         self.stride = max(self.stride, other.stride)
 
     def busy_ms(self) -> list[float]:
-        """Sum of the three stages of each timed batch, waiting not included; or replay times."""
+        """Sum of the stages of each timed batch, waiting not included; or replay times."""
         if self.replay:
             return list(self.replay)
-        return [sum(stages) for stages in zip(self.h2d, self.compute, self.d2h, strict=True)]
+        return [sum(batch) for batch in zip(*self.stages(), strict=True)]
+
+    def add_host_times(self, times: HostTimes) -> None:
+        """The host work of all batches of the window; those of timed batches are kept."""
+        self.host += times.ms[:: self.stride]
+        self.host_wait_s += times.waited_s
+
+    def stages(self) -> tuple[list[float], ...]:
+        """The times of each stage, in order; host work first where there is any."""
+        stages = (self.h2d, self.compute, self.d2h)
+        return (self.host, *stages) if self.host else stages
 
     def to_samples(self) -> dict[str, list[float]]:
         """The lists under the names that result.json uses."""
-        names = ["start", "h2d", "compute", "d2h", "latency", *(["replay"] if self.replay else [])]
+        optional = [name for name in ("host", "replay") if getattr(self, name)]
+        names = ["start", "h2d", "compute", "d2h", "latency", *optional]
         return {f"{name}_ms": [round(v, 6) for v in getattr(self, name)] for name in names}
 
 
 @dataclass(frozen=True)
 class StageTimes:
     """Times of single stages that ran alone, in milliseconds: one copy direction at a time, no gap
-    before an operation. `gaps` names stages whose times may contain gaps after all."""
+    before an operation. `gaps` names stages whose times may contain gaps after all. `host` is empty
+    without host work."""
 
     h2d: tuple[float, ...]
     compute: tuple[float, ...]
     d2h: tuple[float, ...]
     gaps: tuple[str, ...] = ()
+    host: tuple[float, ...] = ()
+
+    def stages(self) -> tuple[tuple[float, ...], ...]:
+        """As `Window.stages`."""
+        stages = (self.h2d, self.compute, self.d2h)
+        return (self.host, *stages) if self.host else stages
 
 
 class Pipeline(Protocol):
     """What the worker drives. `host_buffers` are all host memory the copies touch."""
 
-    pool: SamplePool
+    pool: BatchRing
     host_buffers: list[HostBuffer]
 
     def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
@@ -121,15 +145,18 @@ class Pipeline(Protocol):
 
 
 class CpuPipeline:
-    """The stages over host memory: pool -> input slot -> model -> output ring."""
+    """The stages over host memory: pool -> input slot -> model -> output ring.
 
-    def __init__(self, model: Model, pool: SamplePool, outputs: BatchRing, depth: int) -> None:
+    Host work comes first, batch by batch: its threads work while the calling thread waits.
+    """
+
+    def __init__(self, model: Model, pool: BatchRing, outputs: BatchRing, depth: int) -> None:
         self.model = model
         self.pool = pool
         self._outputs = outputs
         shape, dtype = tuple(pool.first_batch().shape), pool.first_batch().dtype
         self._inputs = [HostBuffer(shape, dtype) for _ in range(depth)]
-        self.host_buffers = [pool.buffer, *self._inputs, outputs.buffer]
+        self.host_buffers = [*pool.host_buffers(), *self._inputs, outputs.buffer]
 
     def run(self, limits: Limits, marks: Marks = NO_MARKS) -> Window:
         """See `Pipeline.run`. Stops after the batch in which a limit is reached."""
@@ -154,10 +181,11 @@ class CpuPipeline:
         times: list[tuple[int, int, int, int]] = []
         # Opening and closing the window may start and stop a profiler, which takes up to a second.
         marks.open_window()
+        self.pool.open_window(limits.batches, marks)
         begin = clock()
         deadline, least = begin + limits.budget_s * 1e9, begin + limits.least_s * 1e9
         while True:
-            # Chosen before the clock is read, so that H2D is the copy alone, as on CUDA.
+            # Before the clock is read, host work included: H2D is the copy alone, as on CUDA.
             source, slot, target = next_input(), slots[len(times) % depth], next_output()
             t0 = clock()
             push(h2d)
@@ -178,6 +206,7 @@ class CpuPipeline:
         end = clock()
         marks.close_window()
         window = Window(wall_s=(end - begin) / 1e9, batches=len(times))
+        window.add_host_times(self.pool.close_window())
         for t0, t1, t2, t3 in times:
             window.add_batch(
                 *((b - a) / 1e6 for a, b in ((begin, t0), (t0, t1), (t1, t2), (t2, t3), (t0, t3)))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from numa_bench.analysis.plots.runs import plot_stages
+from numa_bench.analysis.plots.shape import Part
 from numa_bench.analysis.questions.bandwidth import tabulate_bandwidth
 from numa_bench.analysis.questions.batch import tabulate_batch_sizes
 from numa_bench.analysis.questions.compilation import compute_break_even, tabulate_compilation
+from numa_bench.analysis.questions.limits import tabulate_limits
 from numa_bench.analysis.questions.pipeline import tabulate_pipeline_depths
 from numa_bench.analysis.questions.resolution import tabulate_resolutions
 from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats.tables import cell_table
 from numa_bench.records import VitSpec
 from numa_bench.worker.models import build_model
 from numa_bench.workload import vit_flop
@@ -157,3 +163,57 @@ def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path
     assert table["h2d_share"].between(0.5, 0.9).all()
     unknown = runs.drop(columns=[c for c in runs if str(c).startswith("monitor_pcie")])
     assert tabulate_bandwidth(unknown)["link_gb_per_s"].isna().all()
+
+
+def add_host_work(path: Path, host_ms: float) -> None:
+    """Make the runs of a study runs with host work of this length."""
+    results = path / "results.json"
+    records = json.loads(results.read_text())
+    for record in records:
+        record["test_config"]["host_work"] = "decode"
+        record |= {"host_ms": host_ms, "host_pipelined_ms": 1.5 * host_ms}
+        record["host_wait_fraction"] = 0.75
+    results.write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize(("host_ms", "bound"), [(1e3, "host work"), (1e-6, "compute")])
+def test_host_work_is_a_stage_that_may_limit(tmp_path: Path, host_ms: float, bound: str) -> None:
+    study = experiment("h", models((32, 12, 1024)))
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+    add_host_work(path, host_ms)
+    table = tabulate_limits(load_runs([path]))
+
+    assert set(table["bound"]) == {bound}
+    assert table["host_stretch"].to_numpy() == pytest.approx(1.5)
+    assert set(table["host_wait_fraction"]) == {0.75}
+
+
+def test_the_breakdown_shows_host_work_where_there_is_any(tmp_path: Path) -> None:
+    study = experiment("h", models((32, 12, 1024)))
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+    legends = []
+    for host_ms in (None, 2.0):
+        if host_ms is not None:
+            add_host_work(path, host_ms)
+        frame = load_runs([path])
+        cells = cell_table(frame)
+        none = pd.DataFrame()
+        figure = plot_stages(Part(frame=frame, cells=cells, latency=none, effects=none))
+        assert figure is not None
+        legends.append([text.get_text() for text in figure.legends[0].get_texts()])
+
+    assert legends[0] == ["H2D copy", "compute", "D2H copy", legends[0][-1]]
+    assert legends[1] == ["host work", *legends[0]]
+
+
+def test_studies_of_before_host_work_are_studies_without(tmp_path: Path) -> None:
+    study = experiment("h", models((32, 12, 1024)))
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+    results = path / "results.json"
+    records = json.loads(results.read_text())
+    for record in records:
+        for name in ("host_work", "host_threads", "host_memory"):
+            del record["test_config"][name]
+    results.write_text(json.dumps(records))
+
+    assert set(load_runs([path])["test_host_work"]) == {"none"}
