@@ -8,9 +8,9 @@ from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
-from numa_bench.plan.placements import NODES_KEY, resolve_placements
+from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import resolve_test, resolve_vit
-from numa_bench.records import Placement, ProfileSpec, RunSpec, VitSpec
+from numa_bench.records import WHOLE_NODE, Placement, ProfileSpec, RunSpec, VitSpec
 
 
 def make_cells(
@@ -20,10 +20,11 @@ def make_cells(
     touched: frozenset[int],
     profile: ProfileSpec,
 ) -> tuple[list[RunSpec], list[str]]:
-    """Every distinct cell in the order of tables, and a warning for each duplicate left out."""
+    """Every distinct cell in the order of tables, and warnings, as for each duplicate left out."""
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
+        warnings += list_placement_warnings(experiment.hardware, topology, gpu)
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
                 spec = _cell(experiment, topology, gpu, placement, vit, profile)
@@ -72,6 +73,8 @@ def make_run_id_prefix(spec: RunSpec) -> str:
         parts.append("mem" + "-".join(map(str, placement.memory_nodes)))
     if placement.policy not in ("bind", "none"):
         parts.append(placement.policy)
+    if placement.affinity != WHOLE_NODE:
+        parts.append(placement.affinity)
     vit = spec.vit
     parts.append(f"vit{vit.patch_size}x{vit.depth}" + (f"x{vit.dim}" if vit.depth else ""))
     if spec.test.compile_model:

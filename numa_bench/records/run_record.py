@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TypedDict
 
+from numa_bench.cpu_lists import format_cpu_list
 from numa_bench.metric_registry import MetricValues, metric_values
 from numa_bench.records.specs import SCHEMA_VERSION, JsonDict, RunSpec
 
@@ -94,7 +95,11 @@ class Execution:
 
 
 class PlannedValues(TypedDict):
-    """The part of a record that comes from the plan. `memory_node`: null unless there is one."""
+    """The part of a record that comes from the plan.
+
+    `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
+    null where CPUs are not bound.
+    """
 
     schema_version: int
     study: str
@@ -111,6 +116,8 @@ class PlannedValues(TypedDict):
     memory_nodes: list[int]
     memory_policy: str
     placement: str
+    cpu_affinity: str | None
+    cpus: str | None
     vit_name: str
     vit_config: JsonDict
     test_config: JsonDict
@@ -221,6 +228,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "memory_nodes": list(memory),
         "memory_policy": spec.placement.policy,
         "placement": spec.placement.label,
+        "cpu_affinity": spec.placement.affinity if spec.placement.numa_node is not None else None,
+        "cpus": format_cpu_list(spec.placement.cpus) or None,
         "vit_name": spec.vit.name,
         "vit_config": asdict(spec.vit),
         "test_config": asdict(spec.test),
