@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench.cpu_lists import format_cpu_list, parse_cpu_list
 from numa_bench.errors import MachineError
 from numa_bench.machine.model import NumaNode
 from numa_bench.machine.tree import Tree
+from numa_bench.records.cpu_lists import format_cpu_list, parse_cpu_list
 
 __all__ = ["Tree", "format_cpu_list", "parse_cpu_list", "read_kernel_setting", "read_nodes"]
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from numa_bench.cpu_lists import parse_cpu_list
 from numa_bench.errors import MachineError
+from numa_bench.records.cpu_lists import parse_cpu_list
 
 
 @dataclass

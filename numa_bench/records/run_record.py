@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TypedDict
 
-from numa_bench.cpu_lists import format_cpu_list
 from numa_bench.metric_registry import MetricValues, metric_values
+from numa_bench.records.cpu_lists import format_cpu_list
 from numa_bench.records.specs import SCHEMA_VERSION, JsonDict, RunSpec
 
 

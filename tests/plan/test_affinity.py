@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from numa_bench.config.schema import HardwareConfig
-from numa_bench.cpu_lists import format_cpu_list, parse_cpu_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Topology
 from numa_bench.plan.placements import list_placement_warnings, resolve_placements
 from numa_bench.records import Placement
+from numa_bench.records.cpu_lists import format_cpu_list, parse_cpu_list
 from tests.machines import (
     four_nodes,
     laptop,
