@@ -658,7 +658,14 @@ def test_program_prints_this_machine() -> None:
 
 def test_program_prints_a_table_of_plain_text(tmp_path: Path) -> None:
     nodes = [
-        FakeNode(0, "0-3", free_kb=None, distances=(10, 14, 23), llc_kb=None),
+        FakeNode(
+            *(0, "0-3"),
+            free_kb=None,
+            distances=(10, 14, 23),
+            llc_kb=None,
+            socket=1,
+            cores=("0,2", "1,3"),
+        ),
         FakeNode(2, "", memory_kb=125_000_000, distances=(14, 10, 29)),
         FakeNode(5, "4-7", memory_kb=0, distances=(23, 29, 10)),
     ]
@@ -670,9 +677,9 @@ def test_program_prints_a_table_of_plain_text(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert ["0", "0-3", "4", "17.2", "?", "?", "CPUs+memory"] in lines
-    assert ["2", "-", "0", "128.0", "8.6", "-", "memory-only"] in lines
-    assert ["5", "4-6", "3", "0.0", "0.0", "33.6", "no", "memory"] in lines
+    assert ["0", "1", "0-3", "4", "2", "17.2", "?", "?", "CPUs+memory"] in lines
+    assert ["2", "-", "-", "0", "-", "128.0", "8.6", "-", "memory-only"] in lines
+    assert ["5", "-", "4-6", "3", "?", "0.0", "0.0", "33.6", "no", "memory"] in lines
     assert ["2", "14", "10", "29"] in lines
     assert ["0", "-", "0000:3b:00.0", "0x10de", "0x2330", "5"] in lines
     assert ["1", "-", "0000:af:00.0", "0x10de", "0x2330", "unknown"] in lines
