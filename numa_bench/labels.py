@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from numa_bench.records import WHOLE_NODE
 
 #: A node, or nodes, that were not chosen.
 ANY = "any"
@@ -12,7 +14,15 @@ _QUANTITIES = {
     "h2d_gb_per_s": "H2D bandwidth",
     "read_gb_per_s": "read bandwidth",
 }
+LOCAL = "local"
 EAGER = "eager"
+#: Where the side of a placement's label is, seen from the device.
+_PLACES = {
+    LOCAL: "its node",
+    "same_socket": "another node of the socket",
+    "remote": "the other socket",
+    "mixed": "several nodes",
+}
 #: Policies that need no mention: all pages are on the nodes named, or no node is named.
 _PLAIN_POLICIES = ("bind", "none", None)
 
@@ -44,10 +54,66 @@ def memory_label(nodes: Sequence[int], policy: str | None) -> str:
     return text if policy in _PLAIN_POLICIES else f"{text} ({policy})"
 
 
-def placement_label(node: int | None, memory_nodes: Sequence[int], policy: str | None) -> str:
-    """CPU and memory binding: "node 0, memory 1", or "any" if neither is bound."""
+def placement_label(
+    node: int | None,
+    memory_nodes: Sequence[int],
+    policy: str | None,
+    affinity: str | None = None,
+    cpus: str | None = None,
+) -> str:
+    """CPU and memory binding: "node 0, memory 1", or "any" if neither is bound.
+
+    With an affinity "node 0 (core-complex), memory 1", as `add_affinity` writes it.
+    """
     memory = memory_label(memory_nodes, policy)
-    return ANY if node is None and memory == ANY else f"node {node_label(node)}, memory {memory}"
+    if node is None and memory == ANY:
+        return ANY
+    return f"{add_affinity(f'node {node_label(node)}', affinity, cpus)}, memory {memory}"
+
+
+def add_affinity(label: str, affinity: str | None, cpus: str | None = None) -> str:
+    """A placement's label with its CPU affinity, unless that is the whole node.
+
+    "local", "local (core-complex)"; where CPUs were given by number, with their list:
+    "local (physcpu 0-3+8)".
+    """
+    if affinity is None or affinity == WHOLE_NODE:
+        return label
+    # A comma separates CPUs from memory in a placement's text.
+    which = f" {cpus.replace(',', '+')}" if cpus and affinity.startswith("physcpu") else ""
+    return f"{label} ({affinity}{which})"
+
+
+def is_local(label: str) -> bool:
+    """Whether a label of `add_affinity` is local, with any affinity."""
+    return label == LOCAL or label.startswith(f"{LOCAL} (")
+
+
+def find_base_label(labels: Iterable[str]) -> str | None:
+    """The local label that others are compared to: that of whole nodes if there is one.
+
+    None without a local one.
+    """
+    # The plain label is a prefix of the others, so it comes first.
+    return min(filter(is_local, labels), default=None)
+
+
+def describe_placement(label: str) -> str:
+    """What differs from local, in words, where the label needs them; else "".
+
+    local/remote: "memory on the other socket, CPUs local".
+    """
+    plain, _, _ = label.partition(" (")
+    cpus, apart, memory = plain.partition("/")
+    if plain == "same_socket":
+        return f"on {_PLACES[plain]}"
+    if not apart or not {cpus, memory} <= set(_PLACES):
+        return ""
+    near, far = (("CPUs", cpus), ("memory", memory))
+    if cpus != LOCAL and memory == LOCAL:
+        near, far = far, near
+    where = LOCAL if near[1] == LOCAL else f"on {_PLACES[near[1]]}"
+    return f"{far[0]} on {_PLACES[far[1]]}, {near[0]} {where}"
 
 
 def setting_label(name: str, value: object) -> str:

@@ -50,7 +50,8 @@ def models(*sizes: tuple[int, int, int], **settings: Any) -> list[ViTConfig]:
 
 
 def experiment(name: str, vits: list[ViTConfig], repeats: int = 5, **hardware: Any) -> Any:
-    """A study of these models."""
+    """A study of these models, on every node with memory on the same unless set otherwise."""
+    hardware = {"numa_nodes": "all", **hardware}
     return ExperimentConfig(
         name=name,
         vit_configs=vits,

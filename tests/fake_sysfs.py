@@ -32,7 +32,8 @@ class FakeNode:
     """A NUMA node. `distances` None: 10 to itself and 20 to the others. Memory 0: memory-less.
 
     `free_kb` None leaves MemFree out; `llc_kb` None leaves all caches out, else each of its CPUs
-    has an L1 of its own and they share one L3.
+    has an L1 of its own and they share one L3, or those of each list of `l3` do. `socket` and
+    `cores`, the CPU lists of its cores, are written where they are given.
     """
 
     id: int
@@ -41,6 +42,9 @@ class FakeNode:
     free_kb: int | None = 8 * GIB_KB
     distances: Sequence[int] | None = None
     llc_kb: int | None = 32 * 1024
+    socket: int | None = None
+    cores: Sequence[str] = ()
+    l3: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,15 @@ def _write_nodes(root: Path, nodes: Sequence[FakeNode]) -> None:
         for cpu in ids(node.cpus):
             if node.llc_kb is not None:
                 write_cache(root, cpu, 0, 1, "Data", 32, str(cpu))
-                write_cache(root, cpu, 3, 3, "Unified", node.llc_kb, node.cpus)
+                own = next((cpus for cpus in node.l3 if cpu in ids(cpus)), node.cpus)
+                write_cache(root, cpu, 3, 3, "Unified", node.llc_kb, own)
+            if node.socket is not None:
+                path = f"sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id"
+                write(root, path, str(node.socket))
+        for cpus in node.cores:
+            for cpu in ids(cpus):
+                path = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+                write(root, path, cpus)
 
 
 def write_cache(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 
 GIB = 2**30
@@ -14,6 +16,9 @@ def make_node(
     distances: dict[int, int],
     memory_gib: int = 16,
     llc_mib: int | None = 32,
+    socket: int | None = None,
+    cores: tuple[tuple[int, ...], ...] = (),
+    l3_domains: tuple[tuple[int, ...], ...] = (),
 ) -> NumaNode:
     """One node; no CPUs, or no memory, when those are empty or 0."""
     return NumaNode(
@@ -23,6 +28,28 @@ def make_node(
         distances=distances,
         memory_free_bytes=memory_gib * GIB // 2,
         llc_bytes=None if llc_mib is None else llc_mib * MIB,
+        socket=socket,
+        cores=cores,
+        l3_domains=l3_domains,
+    )
+
+
+def make_smt_node(
+    node_id: int, first: int, cores: int, per_cache: int, distances: dict[int, int], **more: Any
+) -> NumaNode:
+    """A node of cores with two CPUs each: those of core i are `first` + i and `cores` above it.
+
+    `per_cache` cores share an L3 cache.
+    """
+    pairs = tuple((cpu, cpu + cores) for cpu in range(first, first + cores))
+    caches = [pairs[i : i + per_cache] for i in range(0, cores, per_cache)]
+    return make_node(
+        node_id,
+        range(first, first + 2 * cores),
+        distances,
+        cores=pairs,
+        l3_domains=tuple(tuple(sorted(cpu for core in c for cpu in core)) for c in caches),
+        **more,
     )
 
 
@@ -45,10 +72,11 @@ def laptop() -> Topology:
 
 
 def server() -> Topology:
-    """Two sockets numbered 0 and 2, GPUs 0-3 on node 0 and 4-7 on node 2."""
+    """Two sockets with nodes 0 and 2 of 24 cores, GPUs 0-3 on node 0 and 4-7 on node 2."""
+    size = {"memory_gib": 512, "llc_mib": 260}
     nodes = (
-        make_node(0, range(48), {0: 10, 2: 21}, memory_gib=512, llc_mib=260),
-        make_node(2, range(48, 96), {0: 21, 2: 10}, memory_gib=512, llc_mib=260),
+        make_smt_node(0, 0, 24, 6, {0: 10, 2: 21}, socket=0, **size),
+        make_smt_node(2, 48, 24, 6, {0: 21, 2: 10}, socket=1, **size),
     )
     return Topology(nodes=nodes, gpus=tuple(make_gpu(i, 0 if i < 4 else 2) for i in range(8)))
 
@@ -69,8 +97,8 @@ def four_nodes() -> Topology:
 def with_memory_only_node(gpu_node: int | None = None) -> Topology:
     """Two ordinary nodes, and node 2 with memory but no CPUs (nearest to node 1)."""
     nodes = (
-        make_node(0, range(4), {0: 10, 1: 21, 2: 24}),
-        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}),
+        make_node(0, range(4), {0: 10, 1: 21, 2: 24}, socket=0),
+        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}, socket=1),
         make_node(2, (), {0: 24, 1: 14, 2: 10}, memory_gib=64, llc_mib=None),
     )
     return Topology(nodes=nodes, gpus=() if gpu_node is None else (make_gpu(0, gpu_node),))
@@ -79,9 +107,9 @@ def with_memory_only_node(gpu_node: int | None = None) -> Topology:
 def with_memoryless_node(gpu_node: int | None = None) -> Topology:
     """Nodes 0 and 1 have memory; node 2 has CPUs alone, nearest to node 1."""
     nodes = (
-        make_node(0, range(4), {0: 10, 1: 21, 2: 24}),
-        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}),
-        make_node(2, range(8, 12), {0: 24, 1: 14, 2: 10}, memory_gib=0),
+        make_node(0, range(4), {0: 10, 1: 21, 2: 24}, socket=0),
+        make_node(1, range(4, 8), {0: 21, 1: 10, 2: 14}, socket=1),
+        make_node(2, range(8, 12), {0: 24, 1: 14, 2: 10}, memory_gib=0, socket=1),
     )
     return Topology(nodes=nodes, gpus=() if gpu_node is None else (make_gpu(0, gpu_node),))
 

@@ -6,7 +6,9 @@ import pytest
 
 from numa_bench.labels import (
     compile_label,
+    describe_placement,
     device_label,
+    find_base_label,
     gpu_label,
     memory_label,
     mode_label,
@@ -54,6 +56,49 @@ def test_a_binding_is_shown_by_nodes_and_policy(
 ) -> None:
     assert memory_label(memory, policy) == memory_text
     assert placement_label(node, memory, policy) == placement_text
+
+
+@pytest.mark.parametrize(
+    ("affinity", "cpus", "text"),
+    [
+        ("node", "0-3", "node 0, memory 1"),
+        (None, None, "node 0, memory 1"),
+        ("core-complex", "0-1", "node 0 (core-complex), memory 1"),
+        ("physcpu-no-smt", "0-1,8", "node 0 (physcpu-no-smt 0-1+8), memory 1"),
+    ],
+)
+def test_an_affinity_is_shown_with_the_cpus(
+    affinity: str | None, cpus: str | None, text: str
+) -> None:
+    assert placement_label(0, [1], "bind", affinity, cpus) == text
+
+
+def test_the_base_is_local_with_whole_nodes_if_there_is_one() -> None:
+    labels = ["remote", "local (socket)", "local", "local (core-complex)", "local/remote"]
+
+    assert find_base_label(labels) == "local"
+    assert find_base_label(labels[3:]) == "local (core-complex)"
+    assert find_base_label(["remote", "local/remote"]) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("local", ""),
+        ("remote", ""),
+        ("unknown", ""),
+        ("same_socket", "on another node of the socket"),
+        ("local/remote", "memory on the other socket, CPUs local"),
+        ("remote/local", "CPUs on the other socket, memory local"),
+        ("remote/local (exclusive)", "CPUs on the other socket, memory local"),
+        (
+            "same_socket/remote",
+            "memory on the other socket, CPUs on another node of the socket",
+        ),
+    ],
+)
+def test_what_differs_from_local_in_words(label: str, words: str) -> None:
+    assert describe_placement(label) == words
 
 
 def test_a_node_that_was_not_chosen_is_any() -> None:

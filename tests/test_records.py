@@ -21,6 +21,7 @@ from numa_bench.records import (
     ProfileSpec,
     Record,
     RunResult,
+    RunSpec,
     Status,
     Summary,
     make_record,
@@ -137,6 +138,33 @@ def test_what_follows_from_other_keys_is_derived() -> None:
     assert record["success"] is False
     assert record["warnings"] == []
     assert upgrade_record({**raw, "memory_node": None})["memory_nodes"] == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "label"),
+    [("remote_cpu", "remote/local"), ("remote_memory", "local/remote"), ("remote", "remote")],
+)
+def test_old_placement_labels_are_renamed(stored: str, label: str) -> None:
+    assert upgrade_record({**OLDEST, "placement": stored})["placement"] == label
+
+
+def test_runs_of_before_affinities_had_whole_nodes() -> None:
+    record = upgrade_record(OLDEST)
+    assert (record["cpu_affinity"], record["cpus"]) == ("node", None)
+    assert upgrade_record({**OLDEST, "numa_node": None})["cpu_affinity"] is None
+
+
+def test_an_affinity_is_part_of_the_cell_and_the_record() -> None:
+    whole = make_spec(placement=Placement(0, (0,), "bind", "local", cpus=(0, 1, 8)))
+    complex_ = replace(whole, placement=replace(whole.placement, affinity="core-complex"))
+
+    assert "affinity" not in whole.cell()["placement"]  # as in studies of before
+    assert whole.cell_hash() != complex_.cell_hash()
+    record = make_record(
+        complex_, None, Execution(Status.FAILED, 1, "", "", 0.0, 1, "", ""), "host"
+    )
+    assert (record["cpu_affinity"], record["cpus"]) == ("core-complex", "0-1,8")
+    assert RunSpec.from_dict(complex_.to_dict()) == complex_
 
 
 def test_reading_changes_nothing_of_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from numa_bench.config.workload_schema import TestConfig, ViTConfig
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 DEVICES = ("auto", "cuda", "cpu")
+AFFINITIES = ("node", "socket", "exclusive", "core-complex")
 ORDERS = ("shuffled", "sequential")
 WORKLOADS = ("pipeline", "bandwidth", "contention")
 
@@ -37,18 +38,35 @@ class HardwareConfig:
         "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
     )
     numa_nodes: Any = documented_field(
-        "all",
-        "Nodes to run on, each a separate cell: numbers, all, local or remote (relative to each "
-        "GPU), unbound (no numactl), or a list of these.",
+        None,
+        "Nodes to run on, each a separate cell: numbers, all, local, same_socket, other_socket or "
+        "remote (relative to each GPU; remote: every node but the local one), unbound (no "
+        "numactl), or a list of these. null: with a GPU and no memory_nodes, CPUs and memory each "
+        "local and remote, with one node per distance (see docs/placements.md); else all.",
     )
     memory_nodes: Any = documented_field(
         None,
-        "Nodes to allocate memory on, crossed with numa_nodes: numbers, all, local, remote or same "
-        "(the CPU node). null: same with a GPU, every node with memory without one. With policy "
-        "interleave: the set to interleave over (null: all).",
+        "Nodes to allocate memory on, crossed with numa_nodes: numbers, all, local, same_socket, "
+        "other_socket, remote or same (the CPU node). null: with a GPU the same as numa_nodes, "
+        "without one every node with memory. With policy interleave: the set to interleave over "
+        "(null: all).",
     )
     memory_policy: str = documented_field(
         "bind", f"numactl memory policy: {', '.join(POLICIES)} (none: only CPUs are bound)."
+    )
+    cpu_affinity: Any = documented_field(
+        "node",
+        "CPUs to run on, as torchrun's --numa-binding: node (all of the node), socket (all of its "
+        "socket), exclusive (the GPU's share of the node's cores), core-complex (those of one L3 "
+        "cache), or a list of these, each a separate cell.",
+    )
+    physcpu: Any = documented_field(
+        None,
+        "CPUs to run on by number, such as '0-3,8', instead of numa_nodes and cpu_affinity. null: "
+        "those of the nodes.",
+    )
+    smt: bool = documented_field(
+        True, "Whether to use all threads of a core. false: only the first CPU of each core."
     )
 
 

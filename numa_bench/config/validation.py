@@ -16,13 +16,14 @@ from numa_bench.config.bandwidth_schema import check_bandwidth
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
-from numa_bench.config.schema import ExperimentConfig, RunnerConfig
+from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
 
-NODE_WORDS = ("all", "local", "remote", "unbound")
-MEMORY_WORDS = ("all", "local", "remote", "same")
+_DISTANCE_WORDS = ("same_socket", "other_socket")
+NODE_WORDS = ("all", "local", "remote", "unbound", *_DISTANCE_WORDS)
+MEMORY_WORDS = ("all", "local", "remote", "same", *_DISTANCE_WORDS)
 #: A reading takes up to 50 ms with a GPU, mostly waiting for NVML's two PCIe counters (20 ms
 #: each); twice that leaves the monitor idle for half of the time.
 MIN_INTERVAL_S = 0.1
@@ -72,9 +73,7 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     hardware = experiment.hardware
     check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
     check_one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
-    parse_id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
-    parse_id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
-    parse_id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
+    check_hardware(hardware)
     if experiment.workload == "bandwidth":
         check_bandwidth("experiment.bandwidth", experiment.bandwidth)
         if experiment.vit_configs:
@@ -89,6 +88,41 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     for index, vit in enumerate(experiment.vit_configs):
         key = f"experiment.vit_configs[{index}]"
         check_vit(key, vit, merge_test_settings(experiment.test, vit))
+
+
+def check_hardware(hardware: HardwareConfig) -> None:
+    """Raise ConfigError if placements are not written as lists, or contradict each other."""
+    parse_id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
+    nodes = parse_id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
+    parse_id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
+    affinities = parse_affinities(hardware.cpu_affinity)
+    cpus = parse_id_list("experiment.hardware.physcpu", hardware.physcpu, words=())
+    chosen = "physcpu says which CPUs to use; remove one of the two keys"
+    if cpus is not None and nodes is not None:
+        raise ConfigError("experiment.hardware.numa_nodes", hardware.numa_nodes, chosen)
+    if cpus is not None and affinities != ("node",):
+        raise ConfigError("experiment.hardware.cpu_affinity", hardware.cpu_affinity, chosen)
+    if cpus == ():
+        raise ConfigError(
+            "experiment.hardware.physcpu", "[]", "must not be empty; use CPU numbers, or null"
+        )
+    if nodes and set(nodes) == {"unbound"} and (affinities != ("node",) or not hardware.smt):
+        raise ConfigError(
+            "experiment.hardware.numa_nodes",
+            "unbound",
+            "binds no CPUs, so cpu_affinity and smt would have no effect; remove them, or add "
+            "other nodes",
+        )
+
+
+def parse_affinities(value: Any) -> tuple[str, ...]:
+    """The words of `cpu_affinity`, each once. Raises ConfigError."""
+    key = "experiment.hardware.cpu_affinity"
+    parts = [] if value is None else _parts(key, value)
+    words = tuple(str(part).strip().strip("'\"") for part in parts)
+    if not words or set(words) - set(cfg.AFFINITIES) or len(set(words)) < len(words):
+        raise ConfigError(key, value, f"use one or more of {', '.join(cfg.AFFINITIES)}, each once")
+    return words
 
 
 def merge_test_settings(test: TestConfig, vit: ViTConfig) -> TestConfig:
@@ -227,7 +261,8 @@ def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList
         elif text in words if words is not None else _UUID.fullmatch(text):
             items.append(text)
         else:
-            also = f", or {', '.join(words)}" if words else " or GPU UUIDs"
+            also = f", or {', '.join(words)}" if words else ""
+            also = " or GPU UUIDs" if words is None else also
             raise ConfigError(key, value, f"'{text}' is not valid here; use numbers{also}")
     return tuple(items)
 

@@ -17,7 +17,9 @@ class NumaNode:
     `cpus` are the online CPUs, sorted; `memory_bytes` is MemTotal (0: memory-less);
     `distances` maps node ids to SLIT distances (10 is local); `llc_bytes` is the sum of the
     node's last-level caches (None: not reported by the kernel). `socket` is the package of its
-    CPUs (None: it has no CPUs, or the kernel does not say).
+    CPUs (None: it has no CPUs, or the kernel does not say). `cores` are the CPUs of each physical
+    core (SMT siblings together), `l3_domains` those that share a level 3 cache; both list this
+    node's CPUs only, sorted, and are empty where the kernel does not say.
     """
 
     id: int
@@ -27,6 +29,8 @@ class NumaNode:
     memory_free_bytes: int | None = None
     llc_bytes: int | None = None
     socket: int | None = None
+    cores: tuple[tuple[int, ...], ...] = ()
+    l3_domains: tuple[tuple[int, ...], ...] = ()
 
     @property
     def cpuless(self) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.sysfs import read_kernel_setting
 from numa_bench.machine.topology import format_cpu_list, parse_cpu_list
-from numa_bench.records import JsonDict, Placement
+from numa_bench.records import WHOLE_NODE, JsonDict, Placement
 
 #: Least fraction of buffer pages on the requested node(s) for a valid run.
 LEAST_FRACTION = 0.99
@@ -173,7 +173,10 @@ def _judge_cpus(placement: Placement, observed: JsonDict) -> str | None:
     for allowed in {observed["cpus_allowed"], *observed["thread_cpus_allowed"]}:
         stray = set(parse_cpu_list(allowed)) - set(placement.cpus)
         if stray:
-            return f"threads may run on CPUs {allowed}, outside node {placement.numa_node}"
+            where = f"node {placement.numa_node}"
+            if placement.affinity != WHOLE_NODE:
+                where = f"the planned CPUs {format_cpu_list(placement.cpus)}"
+            return f"threads may run on CPUs {allowed}, outside {where}"
     return None
 
 

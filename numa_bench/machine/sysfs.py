@@ -10,108 +10,18 @@ filesystems/proc.rst (meminfo).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.errors import MachineError
 from numa_bench.machine.model import NumaNode
+from numa_bench.machine.tree import Tree
+from numa_bench.records.cpu_lists import format_cpu_list, parse_cpu_list
+
+__all__ = ["Tree", "format_cpu_list", "parse_cpu_list", "read_kernel_setting", "read_nodes"]
 
 NODES = "sys/devices/system/node"
 CPUS = "sys/devices/system/cpu"
-
-#: Linux supports at most 8192 CPUs; a damaged "0-9999999999" must not exhaust memory.
-_MAX_ID = 1 << 16
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The numbers in a kernel list such as "0-3,8,10-11", sorted and unique; "" gives ().
-
-    The format is that of `cpulist` and `online` files (admin-guide/cputopology.rst). Raises
-    ValueError for anything else.
-    """
-    numbers: set[int] = set()
-    for item in text.strip().split(",") if text.strip() else ():
-        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", item.strip())
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < _MAX_ID:
-            raise ValueError(f"{item[:40]!r} is not a number or a range such as 0-3")
-        numbers.update(range(first, last + 1))
-    return tuple(sorted(numbers))
-
-
-def format_cpu_list(cpus: Iterable[int]) -> str:
-    """The inverse of `parse_cpu_list`: (0, 1, 2, 8) gives "0-2,8", which numactl accepts."""
-    runs: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if runs and cpu == runs[-1][1] + 1:
-            runs[-1][1] = cpu
-        else:
-            runs.append([cpu, cpu])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-@dataclass
-class Tree:
-    """The files below a root, and notes on those that are missing.
-
-    A missing file is read as None, because kernels differ in what they provide. A file that cannot
-    be read or parsed raises MachineError, because numbers derived from it would be guesses.
-    """
-
-    root: Path
-    notes: list[str] = field(default_factory=list)
-
-    def read_text(self, path: str) -> str | None:
-        try:
-            raw = (self.root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._unreadable(path, error) from error
-        # Captures made by reading whole pages end in NUL bytes.
-        return raw.decode("ascii", errors="replace").strip(" \t\n\0")
-
-    def list_names(self, path: str) -> list[str]:
-        try:
-            return sorted(entry.name for entry in (self.root / path).iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise self._unreadable(path, error) from error
-
-    def is_dir(self, path: str) -> bool:
-        try:
-            return (self.root / path).is_dir()
-        except OSError as error:  # no permission to search a parent; a missing path is not an error
-            raise self._unreadable(path, error) from error
-
-    def read_id_list(self, path: str) -> tuple[int, ...] | None:
-        text = self.read_text(path)
-        try:
-            return None if text is None else parse_cpu_list(text)
-        except ValueError as error:
-            raise self.make_malformed_error(path, text, "a list such as 0-3,8") from error
-
-    def read_numbers(self, path: str) -> list[int] | None:
-        text = self.read_text(path)
-        if text is None:
-            return None
-        if not re.fullmatch(r"-?[0-9]{1,9}(\s+-?[0-9]{1,9})*", text):
-            raise self.make_malformed_error(path, text, "numbers")
-        return [int(word) for word in text.split()]
-
-    def make_malformed_error(self, path: str, text: str | None, wanted: str) -> MachineError:
-        return MachineError(
-            f"{self.root / path} contains {(text or '')[:40]!r} instead of {wanted}: "
-            "the tree is damaged; capture it again or give another root"
-        )
-
-    def _unreadable(self, path: str, error: OSError) -> MachineError:
-        return MachineError(
-            f"{self.root / path} cannot be read ({error.strerror}): "
-            "check its permissions or give another root"
-        )
 
 
 def read_kernel_setting(path: Path) -> str | None:
@@ -190,9 +100,7 @@ def _read_node(
         )
     total, free = _memory(tree, f"{base}/meminfo")
     distances = dict(zip(ids, row, strict=True)) if row else {}
-    return NumaNode(
-        node, usable, total, distances, free, _llc_bytes(tree, usable), _socket(tree, usable)
-    )
+    return _make_node(tree, node, usable, total, free, distances, _socket(tree, usable))
 
 
 def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
@@ -205,7 +113,32 @@ def _only_node(tree: Tree, online: frozenset[int] | None) -> NumaNode:
     tree.notes.append("the kernel reports no NUMA nodes: the whole machine counts as node 0")
     total, free = _memory(tree, "proc/meminfo")
     cpus = tuple(sorted(online))
-    return NumaNode(0, cpus, total, {0: 10}, free, _llc_bytes(tree, cpus), None)
+    return _make_node(tree, 0, cpus, total, free, {0: 10}, None)
+
+
+def _make_node(
+    tree: Tree,
+    node: int,
+    cpus: tuple[int, ...],
+    total: int,
+    free: int | None,
+    distances: dict[int, int],
+    socket: int | None,
+) -> NumaNode:
+    """A node with what is known of the caches and cores of its CPUs."""
+    caches = _last_level_caches(tree, cpus)
+    level_3 = caches is not None and {cache.level for cache in caches} == {3}
+    return NumaNode(
+        id=node,
+        cpus=cpus,
+        memory_bytes=total,
+        distances=distances,
+        memory_free_bytes=free,
+        llc_bytes=sum(cache.nbytes for cache in caches) or None if caches else None,
+        socket=socket,
+        cores=_cores(tree, cpus),
+        l3_domains=tuple(cache.cpus for cache in caches) if caches and level_3 else (),
+    )
 
 
 def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
@@ -224,13 +157,22 @@ def _memory(tree: Tree, path: str) -> tuple[int, int | None]:
     return int(total[1]) * 1024, int(free[1]) * 1024 if free else None
 
 
-def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
-    """Total size in bytes of the last-level caches of these CPUs; None if any is unknown.
+@dataclass(frozen=True)
+class _Cache:
+    """A last-level cache: its level, its size, and which CPUs of a node share it."""
 
-    A cache that two nodes share (sub-NUMA clustering) counts in full for each of them.
+    level: int
+    nbytes: int
+    cpus: tuple[int, ...]
+
+
+def _last_level_caches(tree: Tree, cpus: tuple[int, ...]) -> list[_Cache] | None:
+    """The last-level caches of these CPUs, by their first CPU; None if any is unknown.
+
+    A cache that two nodes share (sub-NUMA clustering) is listed with its full size for each.
     """
-    total = 0
-    counted: set[int] = set()  # CPUs whose cache is already in `total`; saves thousands of reads
+    caches: list[_Cache] = []
+    counted: set[int] = set()  # CPUs whose cache is already listed; saves thousands of reads
     for cpu in cpus:
         if cpu in counted:
             continue
@@ -238,20 +180,35 @@ def _llc_bytes(tree: Tree, cpus: tuple[int, ...]) -> int | None:
         for name in tree.list_names(base):
             level = tree.read_text(f"{base}/{name}/level") or ""
             # Instruction caches hold no batches.
-            if tree.read_text(f"{base}/{name}/type") in ("Data", "Unified") and len(level) == 1:
-                levels[level] = name
+            if tree.read_text(f"{base}/{name}/type") in ("Data", "Unified") and level.isdigit():
+                levels[int(level)] = name
         if not levels:
             return None
-        # Levels are single digits, so the greatest text is the last level.
         last = f"{base}/{levels[max(levels)]}"
         # The kernel always writes K (drivers/base/cacheinfo.c).
         size = re.fullmatch(r"([0-9]{1,12})K", tree.read_text(f"{last}/size") or "")
         sharers = tree.read_id_list(f"{last}/shared_cpu_list")
         if size is None or sharers is None:
             return None
-        total += int(size[1]) * 1024
+        own = tuple(sorted(set(cpus) & {cpu, *sharers}))
+        caches.append(_Cache(max(levels), int(size[1]) * 1024, own))
         counted.update(sharers)
-    return total or None
+    return caches
+
+
+def _cores(tree: Tree, cpus: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The CPUs of each core, by its first CPU; empty if the siblings of any CPU are unknown."""
+    cores: list[tuple[int, ...]] = []
+    counted: set[int] = set()
+    for cpu in cpus:
+        if cpu in counted:
+            continue
+        siblings = tree.read_id_list(f"{CPUS}/cpu{cpu}/topology/thread_siblings_list")
+        if siblings is None:
+            return ()
+        cores.append(tuple(sorted(set(cpus) & {cpu, *siblings})))
+        counted.update(siblings)
+    return tuple(cores)
 
 
 def _socket(tree: Tree, cpus: tuple[int, ...]) -> int | None:

@@ -39,8 +39,10 @@ def _folded(cpus: Sequence[int]) -> str:
 def _node_row(node: NumaNode) -> tuple[str, ...]:
     return (
         str(node.id),
+        "-" if node.socket is None else str(node.socket),
         _folded(node.cpus),
         str(len(node.cpus)),
+        str(len(node.cores)) if node.cores else "-" if node.cpuless else "?",
         _scaled(node.memory_bytes, 1e9),
         _scaled(node.memory_free_bytes, 1e9),
         "-" if node.cpuless else _scaled(node.llc_bytes, 1e6),
@@ -75,7 +77,17 @@ def _print_tables(topology: Topology) -> None:
         console.print()
 
     nodes, gpus = topology.nodes, topology.gpus
-    columns = [">Node", "CPUs", ">Count", ">Memory GB", ">Free GB", ">LLC MB", "Kind"]
+    columns = [
+        ">Node",
+        ">Socket",
+        "CPUs",
+        ">Count",
+        ">Cores",
+        ">Memory GB",
+        ">Free GB",
+        ">LLC MB",
+        "Kind",
+    ]
     show(f"NUMA nodes ({topology.source})", columns, map(_node_row, nodes))
     columns = [">Node", *(f">{node.id}" for node in nodes)]
     rows = [_distance_row(node, nodes) for node in nodes]

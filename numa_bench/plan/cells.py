@@ -9,12 +9,13 @@ from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.bandwidth import make_bandwidth_cells
 from numa_bench.plan.devices import make_device_spec, resolve_devices
-from numa_bench.plan.placements import NODES_KEY, resolve_placements
+from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import fit_test, resolve_test, resolve_vit
 from numa_bench.records import (
     BANDWIDTH,
     NO_HOST_WORK,
     REGISTERED,
+    WHOLE_NODE,
     Placement,
     ProfileSpec,
     RunSpec,
@@ -29,12 +30,13 @@ def make_cells(
     touched: frozenset[int],
     profile: ProfileSpec,
 ) -> tuple[list[RunSpec], list[str]]:
-    """Every distinct cell in the order of tables, and a warning for each duplicate left out."""
+    """Every distinct cell in the order of tables, and warnings, as for each duplicate left out."""
     if experiment.workload == BANDWIDTH:
         return make_bandwidth_cells(experiment, topology, visible)
     cells: dict[str, RunSpec] = {}
     warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
+        warnings += list_placement_warnings(experiment.hardware, topology, gpu)
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
                 spec = _cell(experiment, topology, gpu, placement, vit, profile)
@@ -84,6 +86,8 @@ def make_run_id_prefix(spec: RunSpec) -> str:
         parts.append("mem" + "-".join(map(str, placement.memory_nodes)))
     if placement.policy not in ("bind", "none"):
         parts.append(placement.policy)
+    if placement.affinity != WHOLE_NODE:
+        parts.append(placement.affinity)
     if spec.workload == BANDWIDTH:
         return "_".join([*parts, BANDWIDTH])
     vit = spec.vit

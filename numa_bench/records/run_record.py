@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TypedDict
 
 from numa_bench.metric_registry import MetricValues, metric_values
+from numa_bench.records.cpu_lists import format_cpu_list
 from numa_bench.records.specs import SCHEMA_VERSION, JsonDict, RunSpec
 
 
@@ -98,9 +99,11 @@ class Execution:
 
 
 class PlannedValues(TypedDict):
-    """The part of a record that comes from the plan. `memory_node`: null unless there is one.
+    """The part of a record that comes from the plan.
 
-    `workload_config` is what a workload without a model measures, such as a `BandwidthSpec`.
+    `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
+    null where CPUs are not bound. `workload_config` is what a workload without a model measures,
+    such as a `BandwidthSpec`.
     """
 
     schema_version: int
@@ -120,6 +123,8 @@ class PlannedValues(TypedDict):
     memory_nodes: list[int]
     memory_policy: str
     placement: str
+    cpu_affinity: str | None
+    cpus: str | None
     vit_name: str
     vit_config: JsonDict
     test_config: JsonDict
@@ -232,6 +237,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "memory_nodes": list(memory),
         "memory_policy": spec.placement.policy,
         "placement": spec.placement.label,
+        "cpu_affinity": spec.placement.affinity if spec.placement.numa_node is not None else None,
+        "cpus": format_cpu_list(spec.placement.cpus) or None,
         "vit_name": spec.vit.name,
         "vit_config": asdict(spec.vit),
         "test_config": asdict(spec.test),

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from numa_bench.metric_registry import METRICS
 from numa_bench.records.run_record import Record, Status, Summary
-from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, JsonDict
+from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, WHOLE_NODE, JsonDict
 
 #: From a schema version to the next one. Each changes the copy of a record that it gets.
 MIGRATIONS: dict[int, Callable[[JsonDict], None]] = {}
@@ -26,10 +26,12 @@ _OBJECTS = ("vit_config", "test_config")
 _INTEGERS = ("repeat", "attempt")
 #: Keys that may be missing, with the value that a missing key, or a null one but `monitor`, gets.
 _NULLS = (
-    *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node"),
+    *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node", "cpus"),
     *("compile_mode", "profiler_capture", "exit_code", "error", "environment"),
     *("nsys_report", "nsys_sqlite", "torch_trace"),
 )
+#: Labels of placements with CPUs and memory apart, as they were called at first.
+_OLD_LABELS = {"remote_cpu": "remote/local", "remote_memory": "local/remote"}
 _EMPTY_OBJECTS = ("workload_config", "warmup", "observed", "versions", "monitor")
 
 
@@ -131,6 +133,7 @@ def _fill_missing(record: JsonDict) -> JsonDict:
     defaults: JsonDict = {
         **dict.fromkeys(_NULLS),
         **{name: {} for name in _EMPTY_OBJECTS},
+        "cpu_affinity": None if record.get("numa_node") is None else WHOLE_NODE,
         "memory_nodes": [] if node is None else [node],
         "compile_model": bool(record["test_config"].get("compile_model")),
         "profiler": "none",
@@ -143,5 +146,6 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         name: value for name, value in record.items() if value is not None or name == "monitor"
     }
     filled = {**record, **defaults, **present}
+    filled["placement"] = _OLD_LABELS.get(filled["placement"], filled["placement"])
     filled["warnings"] = [str(warning) for warning in filled["warnings"]]
     return filled

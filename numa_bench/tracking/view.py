@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.jsonio import read_object
-from numa_bench.labels import gpu_label, mode_label, node_label
+from numa_bench.labels import add_affinity, gpu_label, mode_label, node_label
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Record
 from numa_bench.study_files import (
@@ -39,7 +39,7 @@ from numa_bench.tracking.base import RunView, StudyView
 _VOLATILE = ("nsys_sqlite",)
 _TAGS = (
     *("status", "host", "device", "gpu_name", "placement", "memory_policy", "profiler", "repeat"),
-    *("environment", "attempt"),
+    *("cpu_affinity", "environment", "attempt"),
 )
 _STAGES = ("host_ms", "h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
 _OWN_FILES = (RESULTS, SUMMARY, TOPOLOGY, LOG, RESOLVED_CONFIG)
@@ -171,7 +171,7 @@ def _markdown(study: str, records: list[Record], tags: Mapping[str, str]) -> str
                 record["vit_name"],
                 mode_label(record["compile_mode"]),
                 node_label(record["numa_node"]),
-                record["placement"],
+                add_affinity(record["placement"], record["cpu_affinity"], record["cpus"]),
             )
             cells.setdefault(key, []).append(throughput)
     if cells:

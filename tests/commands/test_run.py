@@ -66,30 +66,30 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Outcome]:
 
 #: Line of the documentation, what it plans job by job: (runs, cells).
 DOCUMENTED = {
-    "python hydra_experiment_runner.py": [(108, 36)],
-    "python hydra_experiment_runner.py experiment=scaling_study": [(144, 48)],
-    "python hydra_experiment_runner.py experiment=quick_test": [(6, 6)],
-    "python hydra_experiment_runner.py experiment.test.num_samples=2000": [(108, 36)],
+    "python hydra_experiment_runner.py": [(216, 72)],
+    "python hydra_experiment_runner.py experiment=scaling_study": [(288, 96)],
+    "python hydra_experiment_runner.py experiment=quick_test": [(12, 12)],
+    "python hydra_experiment_runner.py experiment.test.num_samples=2000": [(216, 72)],
     "python hydra_experiment_runner.py experiment=numa_study experiment.hardware.gpu_ids=[0,1] "
-    "experiment.test.compile_model=true": [(72, 24)],
-    "python hydra_experiment_runner.py experiment.vit_configs[0].depth=8": [(108, 36)],
+    "experiment.test.compile_model=true": [(144, 48)],
+    "python hydra_experiment_runner.py experiment.vit_configs[0].depth=8": [(216, 72)],
     "python hydra_experiment_runner.py -m experiment.test.batch_size=8,16,32 "
     "experiment.hardware.numa_nodes=0,2": [(54, 18)] * 6,
     "python hydra_experiment_runner.py -m 'experiment.vit_configs[0].depth=4,6,8,12' "
     "'experiment.vit_configs[0].dim=256,512,768'": [
         # Where the first model comes to equal another one, it is measured once.
-        (90, 30) if (depth, dim) in ((4, 256), (6, 512)) else (108, 36)
+        (180, 60) if (depth, dim) in ((4, 256), (6, 512)) else (216, 72)
         for depth in (4, 6, 8, 12)
         for dim in (256, 512, 768)
     ],
     "python hydra_experiment_runner.py -m experiment=numa_study,scaling_study "
-    "experiment.hardware.gpu_ids=[0],[1],[2]": [(36, 12)] * 3 + [(48, 16)] * 3,
+    "experiment.hardware.gpu_ids=[0],[1],[2]": [(72, 24)] * 3 + [(96, 32)] * 3,
     "python hydra_experiment_runner.py -m experiment=numa_study "
     "experiment.hardware.numa_nodes=[0],[2]": [(54, 18)] * 2,
     "python hydra_experiment_runner.py -m experiment=scaling_study "
-    "experiment.test.compile_model=true,false": [(144, 48)] * 2,
-    "python hydra_experiment_runner.py experiment=grid_search": [(6, 6)] * 9,
-    "python hydra_experiment_runner.py debug=true": [(36, 36)],
+    "experiment.test.compile_model=true,false": [(288, 96)] * 2,
+    "python hydra_experiment_runner.py experiment=grid_search": [(12, 12)] * 9,
+    "python hydra_experiment_runner.py debug=true": [(72, 72)],
 }
 
 
@@ -583,6 +583,6 @@ def test_a_dry_run_prints_the_matrix_and_runs_nothing(runner: Runner, tmp_path: 
     assert (out.code, out.stderr, out.studies) == (0, "", [])
     for node in (0, 2):
         assert re.search(rf"gpu0_numa{node}_vit32x6x512_r\*-[0-9a-f]{{6}}", out.stdout)
-    assert "12 runs of 6 cells in shuffled order" in out.stdout
+    assert "24 runs of 12 cells in shuffled order" in out.stdout
     assert "Nothing was run." in out.stdout
     assert not list(tmp_path.rglob("results.json"))

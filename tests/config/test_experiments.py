@@ -74,7 +74,7 @@ def test_the_default_is_the_numa_study(plan: Plans) -> None:
     assert plan(server()).study == "numa_study"
 
 
-def test_numa_study_crosses_six_models_with_every_gpu_and_every_node(plan: Plans) -> None:
+def test_numa_study_crosses_six_models_with_every_gpu_near_and_far(plan: Plans) -> None:
     planned = plan(server(), "experiment=numa_study")
 
     models = [
@@ -86,9 +86,13 @@ def test_numa_study_crosses_six_models_with_every_gpu_and_every_node(plan: Plans
         (16, 12, 1024),
     ]
     assert sizes(planned.cells) == models
-    wanted = {(gpu, node, *model) for gpu in range(8) for node in (0, 2) for model in models}
+    pairs = [(cpu, (memory,)) for cpu in (0, 2) for memory in (0, 2)]
+    wanted = {(gpu, *pair, *model) for gpu in range(8) for pair in pairs for model in models}
     found = {
-        (c.device.gpu_id, c.placement.numa_node, c.vit.patch_size, c.vit.depth, c.vit.dim)
+        (
+            *(c.device.gpu_id, c.placement.numa_node, c.placement.memory_nodes),
+            *(c.vit.patch_size, c.vit.depth, c.vit.dim),
+        )
         for c in planned.cells
     }
     assert found == wanted

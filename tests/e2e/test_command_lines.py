@@ -26,6 +26,8 @@ LINK = {
     "tflop_per_s": 40.0,
 }
 UUID_2 = "GPU-2a000000-0000-4000-8000-000000000002"
+#: Placements of a GPU on two nodes: CPUs and memory each near and far.
+CROSSED = 4
 #: Models of conf/experiment/numa_study.yaml and scaling_study.yaml; repeats of the default study.
 NUMA_MODELS, SCALING_MODELS, REPEATS = 6, 8, 3
 Run = Callable[..., list[list[dict[str, Any]]]]
@@ -65,7 +67,7 @@ def test_two_gpus_compiled(run: Run) -> None:
         gpus=4,
         nodes=2,
     )
-    assert gpus_of(records) == dict.fromkeys((0, 1), 2 * NUMA_MODELS * REPEATS)
+    assert gpus_of(records) == dict.fromkeys((0, 1), CROSSED * NUMA_MODELS * REPEATS)
     assert all(record["compile_model"] for record in records)
     compiled = {r["vit_name"]: r["compile_s"] is not None for r in records}
     assert [name for name, timed in compiled.items() if not timed] == ["vit32x0"]
@@ -80,7 +82,7 @@ def test_a_sweep_over_studies_and_gpus(run: Run) -> None:
     )
     runs = [(NUMA_MODELS, gpu) for gpu in range(3)] + [(SCALING_MODELS, gpu) for gpu in range(3)]
     assert [gpus_of(records) for records in jobs] == [
-        {gpu: 2 * models * REPEATS} for models, gpu in runs
+        {gpu: CROSSED * models * REPEATS} for models, gpu in runs
     ]
 
 
@@ -103,6 +105,6 @@ def test_the_default_study_on_the_gpu_that_is_visible_by_uuid(run: Run) -> None:
     (records,) = run(
         f"CUDA_VISIBLE_DEVICES={UUID_2} python hydra_experiment_runner.py", gpus=4, nodes=2
     )
-    assert gpus_of(records) == {2: 2 * NUMA_MODELS * REPEATS}
+    assert gpus_of(records) == {2: CROSSED * NUMA_MODELS * REPEATS}
     assert {record["gpu_uuid"] for record in records} == {UUID_2}
     assert {record["gpu_numa_node"] for record in records} == {1}

@@ -38,6 +38,7 @@ LINK = {
 STUDY = [
     "experiment.name=four_gpus",
     "experiment.vit_configs=[{name:light,depth:0},{name:heavy,depth:2,dim:128}]",
+    "experiment.hardware.numa_nodes=all",
     "experiment.repeats=3",
     "experiment.test.image_size=64",
     "experiment.test.memory_size_mb=1",

@@ -51,19 +51,23 @@ def test_the_verdict_is_what_was_planted_and_nothing_else(
     assert code == 0, stderr[-2000:]
     (results,) = tmp_path.rglob("results.json")
     records = read_json(results)
-    assert len(records) == 8 * 4 * 6 * 3
+    # Local, another node of the socket, and CPUs and memory each near and far.
+    assert len(records) == 8 * 5 * 6 * 3
+    labels = ("local", "same_socket", "local/remote", "remote/local", "remote")
+    assert Counter(r["placement"] for r in records) == dict.fromkeys(labels, 8 * 6 * 3)
     assert Counter(record["status"] for record in records) == {"passed": len(records)}
 
     code, stdout, stderr = line("python analysis/analyze.py experiment_name=numa_study")
     assert code == 0, stderr[-2000:]
-    assert stdout.startswith("Not a measurement: 576 of 576 runs")
+    assert stdout.startswith("Not a measurement: 720 of 720 runs")
     verdict = read_verdict(tmp_path)
     found = claims(verdict)
     planted = {
-        (model, f"GPU {gpu} (node 2)", f"node {node}, memory {node}")
+        (model, f"GPU {gpu} (node 2)", f"node {cpus}, memory {far}")
         for model in BOUND_BY_COPIES
-        for gpu in SLOW_GPUS
-        for node in (0, 1)
+        # Each of the two GPUs has another one of the two far nodes.
+        for far, gpu in enumerate(SLOW_GPUS)
+        for cpus in (2, far)
     }
     assert set(found) == planted
     assert list(found.values()) == [pytest.approx(REMOTE_LINK - 1, abs=0.01)] * len(planted)

@@ -100,6 +100,45 @@ def test_distance_classes_follow_sockets(tmp_path: Path) -> None:
     assert classes == ["same_node", "other_socket", "same_socket", "other_socket"]
 
 
+def test_cores_and_caches_are_those_of_the_nodes_own_cpus(tmp_path: Path) -> None:
+    """An L3 that two nodes share (sub-NUMA clustering) is a domain of each."""
+    nodes = [
+        FakeNode(0, "0-3", cores=("0,2", "1,3"), l3=("0-7",)),
+        FakeNode(1, "4-7", cores=("4,6", "5,7"), l3=("0-7",)),
+        FakeNode(2, "8-11", cores=("8,10", "9,11"), l3=("8,10", "9,11")),
+    ]
+    first, second, third = read_topology(build_tree(tmp_path, nodes)).nodes
+
+    assert (first.cores, first.l3_domains) == (((0, 2), (1, 3)), ((0, 1, 2, 3),))
+    assert (second.cores, second.l3_domains) == (((4, 6), (5, 7)), ((4, 5, 6, 7),))
+    assert (third.cores, third.l3_domains) == (((8, 10), (9, 11)),) * 2
+    assert third.llc_bytes == 2 * 32 * 2**20
+
+
+def test_a_sibling_that_is_offline_is_not_in_its_core(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, [FakeNode(0, "0-3", cores=("0,2", "1,3"))], online="0-2")
+
+    (node,) = read_topology(tree).nodes
+
+    assert (node.cores, node.l3_domains) == (((0, 2), (1,)), ((0, 1, 2),))
+
+
+def test_cores_and_domains_are_empty_where_the_kernel_does_not_say(tmp_path: Path) -> None:
+    (node,) = read_topology(build_tree(tmp_path, [FakeNode(0, "0-1", llc_kb=None)])).nodes
+
+    assert (node.cores, node.l3_domains, node.socket) == ((), (), None)
+
+
+def test_a_last_level_cache_of_level_2_is_no_l3_domain(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, [FakeNode(0, "0-1", llc_kb=None)])
+    for cpu in (0, 1):
+        write_cache(tree, cpu, 2, 2, "Unified", 1024, "0-1")
+
+    (node,) = read_topology(tree).nodes
+
+    assert (node.llc_bytes, node.l3_domains) == (2**20, ())
+
+
 def test_distance_classes_follow_slit_distances_where_sockets_are_unknown() -> None:
     pairs = [machines.four_nodes().distance_class(0, other) for other in range(4)]
     assert pairs == ["same_node", "same_socket", "other_socket", "other_socket"]
@@ -619,7 +658,14 @@ def test_program_prints_this_machine() -> None:
 
 def test_program_prints_a_table_of_plain_text(tmp_path: Path) -> None:
     nodes = [
-        FakeNode(0, "0-3", free_kb=None, distances=(10, 14, 23), llc_kb=None),
+        FakeNode(
+            *(0, "0-3"),
+            free_kb=None,
+            distances=(10, 14, 23),
+            llc_kb=None,
+            socket=1,
+            cores=("0,2", "1,3"),
+        ),
         FakeNode(2, "", memory_kb=125_000_000, distances=(14, 10, 29)),
         FakeNode(5, "4-7", memory_kb=0, distances=(23, 29, 10)),
     ]
@@ -631,9 +677,9 @@ def test_program_prints_a_table_of_plain_text(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert ["0", "0-3", "4", "17.2", "?", "?", "CPUs+memory"] in lines
-    assert ["2", "-", "0", "128.0", "8.6", "-", "memory-only"] in lines
-    assert ["5", "4-6", "3", "0.0", "0.0", "33.6", "no", "memory"] in lines
+    assert ["0", "1", "0-3", "4", "2", "17.2", "?", "?", "CPUs+memory"] in lines
+    assert ["2", "-", "-", "0", "-", "128.0", "8.6", "-", "memory-only"] in lines
+    assert ["5", "-", "4-6", "3", "?", "0.0", "0.0", "33.6", "no", "memory"] in lines
     assert ["2", "14", "10", "29"] in lines
     assert ["0", "-", "0000:3b:00.0", "0x10de", "0x2330", "5"] in lines
     assert ["1", "-", "0000:af:00.0", "0x10de", "0x2330", "unknown"] in lines

@@ -51,7 +51,6 @@ def refused(machine: Topology, gpu: int | None = None, **hardware: Any) -> Confi
     [
         (0, "all", [(0, (0,), "local"), (2, (2,), "remote")]),
         (5, "all", [(0, (0,), "remote"), (2, (2,), "local")]),
-        (0, None, [(0, (0,), "local"), (2, (2,), "remote")]),
         (0, "local", [(0, (0,), "local")]),
         (5, "local", [(2, (2,), "local")]),
         (0, "remote", [(2, (2,), "remote")]),
@@ -76,8 +75,54 @@ def test_every_other_node_is_remote() -> None:
     assert cells(four_nodes(), 0, numa_nodes="remote") == [
         (0, (0,), "remote"),
         (1, (1,), "remote"),
-        (3, (3,), "remote"),
+        (3, (3,), "same_socket"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "wanted"),
+    [
+        ({"numa_nodes": "same_socket"}, [(3, (3,), "same_socket")]),
+        ({"numa_nodes": "other_socket"}, [(0, (0,), "remote"), (1, (1,), "remote")]),
+        (
+            {"numa_nodes": "local", "memory_nodes": "same_socket"},
+            [(2, (3,), "local/same_socket")],
+        ),
+        (
+            {"numa_nodes": "same_socket", "memory_nodes": "local,other_socket"},
+            [
+                (3, (2,), "same_socket/local"),
+                (3, (0,), "same_socket/remote"),
+                (3, (1,), "same_socket/remote"),
+            ],
+        ),
+    ],
+)
+def test_sockets_are_words_too(hardware: dict[str, Any], wanted: list[Cell]) -> None:
+    assert cells(four_nodes(), 0, **hardware) == wanted
+
+
+def test_in_a_study_of_the_cpu_sockets_are_those_of_the_threads() -> None:
+    assert cells(four_nodes(), numa_nodes="same_socket") == [
+        (0, (1,), "same_socket"),
+        (1, (0,), "same_socket"),
+        (2, (3,), "same_socket"),
+        (3, (2,), "same_socket"),
+    ]
+    assert cells(four_nodes(), numa_nodes=0, memory_nodes="other_socket") == [
+        (0, (2,), "remote"),
+        (0, (3,), "remote"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["numa_nodes", "memory_nodes"])
+def test_a_socket_of_one_node_has_no_other(key: str) -> None:
+    error = refused(server(), 0, **{key: "same_socket"})
+
+    assert str(error) == (
+        f"experiment.hardware.{key}=same_socket: no other node shares its socket "
+        "(seen from node 0); use all or remote"
+    )
 
 
 def test_a_range_of_nodes() -> None:
@@ -91,24 +136,24 @@ def test_a_range_of_nodes() -> None:
     ("cpu", "memory", "wanted"),
     [
         ("local", "local", [(0, (0,), "local")]),
-        ("local", "remote", [(0, (2,), "remote_memory")]),
-        ("remote", "local", [(2, (0,), "remote_cpu")]),
+        ("local", "remote", [(0, (2,), "local/remote")]),
+        ("remote", "local", [(2, (0,), "remote/local")]),
         ("remote", "remote", [(2, (2,), "remote")]),
         ("remote", "same", [(2, (2,), "remote")]),
         ("local", "same", [(0, (0,), "local")]),
-        ("local", "all", [(0, (0,), "local"), (0, (2,), "remote_memory")]),
+        ("local", "all", [(0, (0,), "local"), (0, (2,), "local/remote")]),
         ("unbound", "local", [(None, (0,), "local")]),
         ("unbound", "remote", [(None, (2,), "remote")]),
         ("unbound", 2, [(None, (2,), "remote")]),
-        (2, 0, [(2, (0,), "remote_cpu")]),
-        (2, "0,2", [(2, (0,), "remote_cpu"), (2, (2,), "remote")]),
+        (2, 0, [(2, (0,), "remote/local")]),
+        (2, "0,2", [(2, (0,), "remote/local"), (2, (2,), "remote")]),
         (
             "all",
             [0, 2],
             [
                 (0, (0,), "local"),
-                (0, (2,), "remote_memory"),
-                (2, (0,), "remote_cpu"),
+                (0, (2,), "local/remote"),
+                (2, (0,), "remote/local"),
                 (2, (2,), "remote"),
             ],
         ),
@@ -125,9 +170,9 @@ def test_memory_nodes_are_crossed_with_cpu_nodes(
 
 def test_the_same_words_for_a_gpu_on_the_other_socket() -> None:
     assert cells(server(), 7, numa_nodes="local", memory_nodes="remote") == [
-        (2, (0,), "remote_memory")
+        (2, (0,), "local/remote")
     ]
-    assert cells(server(), 7, numa_nodes=0, memory_nodes=2) == [(0, (2,), "remote_cpu")]
+    assert cells(server(), 7, numa_nodes=0, memory_nodes=2) == [(0, (2,), "remote/local")]
 
 
 # --- policies
@@ -144,7 +189,7 @@ def test_the_same_words_for_a_gpu_on_the_other_socket() -> None:
     ],
 )
 def test_policies_for_a_gpu(policy: str, wanted: list[Cell]) -> None:
-    placements = resolve(server(), 0, memory_policy=policy)
+    placements = resolve(server(), 0, numa_nodes="all", memory_policy=policy)
 
     assert [(p.numa_node, p.memory_nodes, p.label) for p in placements] == wanted
     assert {p.policy for p in placements} == {policy}
@@ -161,7 +206,7 @@ def test_every_policy_is_tried_above() -> None:
         ([2, 0], [(0, (0, 2), "interleave")]),
         ("all", [(0, (0, 2), "interleave")]),
         ("local,remote", [(0, (0, 2), "interleave")]),
-        ([2], [(0, (2,), "remote_memory")]),
+        ([2], [(0, (2,), "local/remote")]),
     ],
 )
 def test_interleave_takes_memory_nodes_as_one_set(memory: Any, wanted: list[Cell]) -> None:
@@ -261,9 +306,12 @@ def test_same_memory_needs_bound_cpus() -> None:
 
 def test_a_memory_only_node_is_for_memory() -> None:
     assert cells(with_memory_only_node()) == [
-        (cpu, (memory,), "local" if cpu == memory else "remote")
-        for cpu in (0, 1)
-        for memory in (0, 1, 2)
+        (0, (0,), "local"),
+        (0, (1,), "remote"),
+        (0, (2,), "remote"),
+        (1, (0,), "remote"),
+        (1, (1,), "local"),
+        (1, (2,), "same_socket"),
     ]
     assert cells(with_memory_only_node(), numa_nodes=0, memory_nodes=2) == [(0, (2,), "remote")]
 
@@ -282,7 +330,7 @@ def test_a_gpu_on_a_memory_only_node_has_its_cpus_next_door() -> None:
 
     assert cells(machine, 0, numa_nodes="local", memory_nodes="local") == [(1, (2,), "local")]
     assert cells(machine, 0, numa_nodes="remote") == [(0, (0,), "remote")]
-    assert cells(machine, 0, numa_nodes="local") == [(1, (1,), "remote_memory")]
+    assert cells(machine, 0, numa_nodes="local") == [(1, (1,), "local/same_socket")]
 
 
 def test_cpus_of_a_memoryless_node_are_bound_one_by_one() -> None:
@@ -300,9 +348,9 @@ def test_cpus_of_a_memoryless_node_are_bound_one_by_one() -> None:
 def test_a_gpu_on_a_memoryless_node() -> None:
     machine = with_memoryless_node(gpu_node=2)
 
-    assert cells(machine, 0) == [
+    assert cells(machine, 0, numa_nodes="all") == [
         (0, (0,), "remote"),
-        (1, (1,), "remote_cpu"),
+        (1, (1,), "same_socket/local"),
         (2, (1,), "local"),
     ]
 

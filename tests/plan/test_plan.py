@@ -473,7 +473,10 @@ def test_cells_are_devices_then_placements_then_models() -> None:
     plan = planned(server(), gpu_ids=[4, 0])
 
     assert [(c.device.gpu_id, c.placement.numa_node, c.vit.dim) for c in plan.cells] == [
-        (gpu, node, dim) for gpu in (4, 0) for node in (0, 2) for dim in (128, 512)
+        (gpu, node, dim)
+        for gpu, near, far in ((4, 2, 0), (0, 0, 2))
+        for node in (near, near, far, far)  # each with local and with remote memory
+        for dim in (128, 512)
     ]
 
 
@@ -566,7 +569,7 @@ def test_planning_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.Popen", forbidden)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
-    assert len(planned(server()).cells) == 8 * 2 * 2
+    assert len(planned(server()).cells) == 8 * 4 * 2
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from numa_bench.machine.backend import VARIABLE, Backend
 from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
 from tests.simulation.links import EVALUATE_FLOP, LinkModel, Links
-from tests.simulation.numactl_shim import BINDING, MACHINE
+from tests.simulation.numactl_shim import BINDING, MACHINE, cpus_in
 
 if TYPE_CHECKING:
     from tests.simulation.timing import TimingRuntime
@@ -37,7 +37,7 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class SimulatedNode:
-    """A NUMA node; `cpus` is a list such as "0-3"."""
+    """A NUMA node; `cpus` is a list such as "0-3". CPU i and CPU i + half of them share a core."""
 
     id: int
     socket: int
@@ -89,6 +89,8 @@ class SimulatedMachine:
                 node.memory_gib * GIB_KB,
                 node.memory_gib * GIB_KB * 3 // 4,
                 [self.distance(node.id, other.id) for other in self.nodes],
+                socket=node.socket,
+                cores=_pair_cpus(cpus_in(node.cpus)),
             )
             for node in self.nodes
         ]
@@ -268,6 +270,12 @@ def locate_pages(machine: SimulatedMachine, buffers: Sequence[tuple[int, int]]) 
         for place, node in enumerate(nodes):
             pages[node] += (count + len(nodes) - 1 - place) // len(nodes)
     return pages
+
+
+def _pair_cpus(cpus: Sequence[int]) -> list[str]:
+    """The CPU lists of the cores of a node, two CPUs each; a last CPU may be alone."""
+    half = (len(cpus) + 1) // 2
+    return [",".join(map(str, cpus[i::half])) for i in range(half)]
 
 
 def _visible_gpu(machine: SimulatedMachine, variable: str | None) -> SimulatedGpu:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
-from numa_bench.labels import quantity_label
+from numa_bench.labels import is_local, quantity_label
 
 #: Slower is orange, faster is blue; cells also show the sign, for prints in grey.
 _SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff", "#56B4E9"])
@@ -89,7 +89,7 @@ def _with_change(part: Part) -> pd.DataFrame:
 
 
 def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) -> None:
-    change, local = float(row.change), row.placement == "local"  # type: ignore[attr-defined]
+    change, local = float(row.change), is_local(row.placement)  # type: ignore[attr-defined]
     known = math.isfinite(change)
     # The scale is symmetric, so that white is always "no change".
     color = _SLOW_FAST(0.5 + change / scale / 2) if known else (1.0, 1.0, 1.0, 1.0)

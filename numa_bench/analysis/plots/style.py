@@ -10,7 +10,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -90,9 +90,12 @@ class Look:
 #: By placement label; see docs/reading-results.md for what the labels mean.
 PLACEMENTS = {
     "local": Look("#0072B2", "o", ""),
+    "same_socket": Look("#8F368F", "p", "ooo", (0, (3, 1))),
+    "local/same_socket": Look("#280061", "<", "**", (0, (5, 2, 1, 2))),
+    "same_socket/local": Look("#003C41", ">", "OO", (0, (2, 2, 1, 2))),
+    "local/remote": Look("#F0E442", "s", "...", "-."),
+    "remote/local": Look("#7A3500", "v", "\\\\\\", ":"),
     "remote": Look("#E69F00", "^", "///", "--"),
-    "remote_cpu": Look("#7A3500", "v", "\\\\\\", ":"),
-    "remote_memory": Look("#F0E442", "s", "...", "-."),
     "interleave": Look("#009E73", "D", "xxx", (0, (5, 1, 1, 1, 1, 1))),
     "unbound": Look("#000000", "X", "++", (0, (1, 1))),
     "unknown": Look("#C6C6C6", "P", "---", (0, (8, 3))),
@@ -116,15 +119,27 @@ SERIES = (
 )
 
 
+#: Markers of CPU affinities, which keep the colour of the placement.
+_AFFINITY_MARKERS = {"socket": "d", "exclusive": "h", "core-complex": "*", "physcpu": "8"}
+
+
 def get_placement_style(placement: str) -> Look:
-    """The look of a placement label; other labels look like "unknown"."""
-    return PLACEMENTS.get(placement, PLACEMENTS["unknown"])
+    """The look of a placement label; other labels look like "unknown".
+
+    A CPU affinity in brackets changes marker, hatch and line.
+    """
+    plain, _, affinity = placement.partition(" (")
+    look = PLACEMENTS.get(plain, PLACEMENTS["unknown"])
+    if not affinity:
+        return look
+    mode = affinity.rstrip(")").partition(" ")[0].removesuffix("-no-smt")
+    return replace(look, marker=_AFFINITY_MARKERS.get(mode, "H"), hatch=look.hatch + "|", line=":")
 
 
 def order_placements(labels: Iterable[str]) -> list[str]:
-    """Labels, each once, local first."""
-    known = list(PLACEMENTS)
-    return sorted(set(labels), key=lambda v: (known.index(v) if v in known else len(known), v))
+    """Labels, each once, local first; after each those with a CPU affinity."""
+    known = {label: place for place, label in enumerate(PLACEMENTS)}
+    return sorted(set(labels), key=lambda v: (known.get(v.partition(" (")[0], len(known)), v))
 
 
 def with_style(build: Callable[P, R]) -> Callable[P, R]:

@@ -18,7 +18,7 @@ from numa_bench.analysis.questions.base import MARKS_COLUMN, ColumnSpec, Questio
 from numa_bench.analysis.questions.points import SHARED_COLUMNS
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, join_cell_marks
-from numa_bench.labels import device_label
+from numa_bench.labels import device_label, is_local
 from numa_bench.pcie import GENERATIONS
 
 Record = Mapping[Any, Any]
@@ -124,12 +124,14 @@ def _place(row: Record) -> str:
     cpus, memory = row["numa_node"], row["memory_node"]
     if pd.isna(cpus) and pd.isna(memory):
         return str(row["placement"])
+    # CPU affinity is in brackets behind the label.
+    affinity = [str(row["placement"]).partition(" (")[2].rstrip(")")]
     if not pd.isna(cpus) and cpus == memory:
-        return f"node {cpus}"
+        return "\n".join([f"node {cpus}", *filter(None, affinity)])
     names = [
         f"{what} {'any' if pd.isna(v) else v}" for what, v in (("CPUs", cpus), ("memory", memory))
     ]
-    return "\n".join(names)
+    return "\n".join([*names, *filter(None, affinity)])
 
 
 def _limit_text(limits: np.ndarray) -> str:
@@ -152,7 +154,7 @@ def _draw_cell(axes: Axes, row: Record, direction: str, at: tuple[int, int], mos
     share = float(row[f"{direction}_share"])
     if not math.isfinite(value):
         return
-    local = row["placement"] == "local"
+    local = is_local(row["placement"])
     box = Rectangle(
         (x - 0.475, y - 0.46), 0.95, 0.92, facecolor=_WHITE_BLUE(value / most),
         edgecolor=style.INK if local else "#eeeeee", linewidth=1.6 if local else 0.6,

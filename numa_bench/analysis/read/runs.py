@@ -18,6 +18,7 @@ experiment_summary.json describes it; and
 - `group`: host, GPU model, environment, profiler, workload; nothing is ever pooled across groups;
 - `setting`: group, device, model and test settings: all but placement and repeat;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
+- `placement`: the record's, with the CPU affinity in brackets unless that is the whole node;
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
 
 A metric that was not measured is NaN; other missing values are None.
@@ -46,7 +47,7 @@ from numa_bench.analysis.read.studies import (
     read_study,
 )
 from numa_bench.errors import StoreError
-from numa_bench.labels import device_label, memory_label, placement_label
+from numa_bench.labels import add_affinity, device_label, memory_label, placement_label
 from numa_bench.marks import format_marks, warning_code
 from numa_bench.metric_registry import METRICS, headline_metric
 from numa_bench.records import (
@@ -54,6 +55,7 @@ from numa_bench.records import (
     PIPELINE,
     REGISTERED,
     VIT_SIZES,
+    WHOLE_NODE,
     JsonDict,
     Record,
 )
@@ -223,6 +225,9 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     model = {**_OLD_MODEL, **record["vit_config"]}
     setting = keys.of(group, device, model, test, *([config] if config else []))
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
+    affinity = (record["cpu_affinity"], record["cpus"])
+    if affinity[0] not in (None, WHOLE_NODE):
+        place += affinity
     nested = (
         "vit_config",
         "workload_config",
@@ -258,7 +263,8 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "headline_value": rate,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
         "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
-        "placement_text": placement_label(record["numa_node"], *memory),
+        "placement": add_affinity(record["placement"], *affinity),
+        "placement_text": placement_label(record["numa_node"], *memory, *affinity),
         "memory_text": memory_label(*memory),
         "group": group,
         "setting": setting,

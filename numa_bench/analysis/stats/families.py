@@ -11,8 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.stats.drift import remove_drift
 from numa_bench.analysis.stats.robust import Array
-
-_HOME = "local"
+from numa_bench.labels import find_base_label
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,14 @@ def list_comparisons(setting: pd.DataFrame) -> list[list[str]]:
     """The cells of one setting as rows: a local cell, followed by those compared to it.
 
     With a GPU there is one local cell per memory policy. Without one every node has its own, and a
-    placement is compared to the local cell of the node its threads run on.
+    placement is compared to the local cell of the node its threads run on. Local cells with another
+    CPU affinity than that of the base (`labels.find_base_label`) are compared to it as well.
     """
     cells = setting.drop_duplicates("cell")
-    local = cells[cells["placement"] == _HOME]
+    home = find_base_label(cells["placement"])
+    local = cells[cells["placement"] == home]
     rows: dict[str, list[str]] = {}
-    for other in cells[cells["placement"] != _HOME].to_dict("records"):
+    for other in cells[cells["placement"] != home].to_dict("records"):
         base = _base(other, local)
         if base is not None:
             rows.setdefault(base, [base]).append(str(other["cell"]))

@@ -22,6 +22,7 @@ from numa_bench.analysis.stats.sentences import (
     format_percent,
 )
 from numa_bench.analysis.stats.tables import TARGET, find_host_bound
+from numa_bench.labels import describe_placement, find_base_label
 from numa_bench.records import JsonDict
 
 EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
@@ -102,7 +103,7 @@ def judge_cells(
 
 
 def _judge(row: Row, several: bool, target: float) -> Verdict:
-    name = f"{row['placement']} ({row['placement_text']})" if several else str(row["placement"])
+    name = _name(row, several)
     needed = _needed(row, target)
     if math.isnan(row["p_holm"]):
         kind, text = NO_VERDICT, describe_too_few(row, name)
@@ -132,10 +133,18 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     )
 
 
+def _name(row: Row, several: bool) -> str:
+    """A placement's label, in brackets what it means where the label needs that, and its nodes."""
+    label = str(row["placement"])
+    more = [describe_placement(label), str(row["placement_text"]) if several else ""]
+    words = "; ".join(filter(None, more))
+    return f"{label} ({words})" if words else label
+
+
 def _unjudged(cells: pd.DataFrame) -> Verdict:
     """A setting without any comparison."""
     labels = sorted(set(cells["placement"]))
-    if "local" not in labels:
+    if find_base_label(labels) is None:
         why = f"no local placement was measured (only {', '.join(labels)})"
     else:
         why = "only one placement was measured"
@@ -254,7 +263,9 @@ def _by_placement(verdicts: list[Verdict]) -> list[str]:
                 low, high = format_percent(min(sizes)), format_percent(max(sizes))
                 by = f"{low} %" if low == high else f"{low} to {high} %"
                 parts.append(f"{word} in {len(sizes)} of {len(members)} by {by}")
-        lines.append(f"{label}: {', '.join(parts) or f'no difference found in {len(members)}'}")
+        words = describe_placement(label)
+        name = f"{label} ({words})" if words else label
+        lines.append(f"{name}: {', '.join(parts) or f'no difference found in {len(members)}'}")
     return lines
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from numa_bench.labels import (
+    add_affinity,
     compile_label,
     device_label,
+    find_base_label,
     memory_label,
     node_label,
     setting_label,
@@ -17,6 +19,7 @@ from numa_bench.labels import (
 from numa_bench.marks import format_marks
 from numa_bench.metric_registry import headline_metric
 from numa_bench.records import DeviceSpec, Record, RunSpec, TestSpec, VitSpec
+from numa_bench.records.cpu_lists import format_cpu_list
 
 _Measured = tuple[DeviceSpec, VitSpec, TestSpec]
 
@@ -58,21 +61,25 @@ def build_rows(
         key: [by_id[run.run_id] for run in repeats if run.run_id in by_id]
         for key, repeats in repeats_of.items()
     }
+    labels: dict[_Measured, set[str]] = {}
+    for cell in cells:
+        labels.setdefault(_measured(cell), set()).add(placement_text(cell))
+    bases = {measured: find_base_label(own) for measured, own in labels.items()}
     local: dict[_Measured, list[float]] = {}
     for cell in cells:
-        if cell.placement.label == "local":
+        if placement_text(cell) == bases[_measured(cell)]:
             local.setdefault(_measured(cell), []).extend(_throughput(found[cell.cell_hash()]))
     table = []
     for key, repeats in repeats_of.items():
         run, values = repeats[0], _throughput(found[key])
         base = local.get(_measured(run))
-        compared = run.placement.label != "local" and base and values
+        compared = placement_text(run) != bases[_measured(run)] and base and values
         table.append(
             Row(
                 *_group(run, varied),
                 cpu_node=node_label(run.placement.numa_node),
                 memory=memory_text(run),
-                placement=run.placement.label,
+                placement=placement_text(run),
                 planned=len(repeats),
                 throughput=values,
                 statuses=tuple(record["status"] for record in found[key]),
@@ -125,6 +132,12 @@ def device_text(run: RunSpec) -> str:
 def memory_text(run: RunSpec) -> str:
     """The memory nodes of a run, with the policy unless it is bind."""
     return memory_label(run.placement.memory_nodes, run.placement.policy)
+
+
+def placement_text(run: RunSpec) -> str:
+    """The label of a run's placement, with the CPU affinity unless that is the whole node."""
+    placement = run.placement
+    return add_affinity(placement.label, placement.affinity, format_cpu_list(placement.cpus))
 
 
 def model_text(run: RunSpec, varied: Sequence[str]) -> str:

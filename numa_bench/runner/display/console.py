@@ -34,6 +34,7 @@ from numa_bench.runner.display.cell_rows import (
     group_by_cell,
     memory_text,
     model_text,
+    placement_text,
     read_headline,
     varied_settings,
 )
@@ -247,7 +248,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
             node_label(run.placement.numa_node),
             memory_text(run),
             run.placement.policy,
-            run.placement.label,
+            placement_text(run),
             model_text(run, varied).replace(f" compiled:{run.test.compile_mode}", ""),
             run.test.compile_mode if run.test.compile_model else "no",
             str(len(repeats)),

@@ -23,6 +23,16 @@ def test_placements_differ_without_colour() -> None:
     assert len({look.hatch for _, look in style.STAGES.values()}) == len(style.STAGES)
 
 
+def test_an_affinity_keeps_the_colour_and_changes_the_rest() -> None:
+    labels = ["remote", "local (core-complex)", "local", "local (socket)", "local (physcpu 0-3)"]
+    looks = [style.get_placement_style(label) for label in labels[1:]]
+
+    assert {look.color for look in looks} == {style.PLACEMENTS["local"].color}
+    assert len({look.marker for look in looks}) == len(looks)
+    assert style.order_placements(labels)[0] == "local"
+    assert style.order_placements(labels)[-1] == "remote"
+
+
 def test_lightness_is_that_of_cie() -> None:
     assert style.color_lightness("#000000") == 0
     assert style.color_lightness("#ffffff") == pytest.approx(100)

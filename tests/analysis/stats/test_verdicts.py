@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats.tables import effect_table
 from numa_bench.analysis.stats.verdicts import judge_studies
 from tests.analysis.stats.made_up import QUIET, judged, runs_of
 from tests.fake_pipeline import Machine, Noise
 from tests.fake_scenarios import experiment, models, numa_study, one_gpu
 from tests.fake_study import Scenario, again, write_study
+from tests.machines import server
 
 
 def test_an_effect_has_its_size_interval_and_n(tmp_path: Path) -> None:
@@ -71,6 +73,32 @@ def test_without_local_or_without_another_placement_there_is_no_verdict(tmp_path
         study = experiment(words, models((32, 0, 0)), numa_nodes=words)
         runs = runs_of(tmp_path, Scenario(Machine(one_gpu()), study))
         assert reason in judged(runs)[0].text
+
+
+def test_memory_apart_from_the_cpus_is_named_in_words(tmp_path: Path) -> None:
+    study = experiment("apart", models((32, 0, 0)), numa_nodes="local", memory_nodes="all")
+    (verdict,) = judged(runs_of(tmp_path, Scenario(Machine(one_gpu()), study)))
+    assert verdict.placement == "local/remote"
+    assert "local/remote (memory on the other socket, CPUs local)" in verdict.text
+
+
+def test_affinities_are_compared_to_the_whole_local_node(tmp_path: Path) -> None:
+    study = experiment("cpus", models((32, 0, 0)), cpu_affinity=["node", "core-complex"])
+    runs = runs_of(tmp_path, Scenario(Machine(replace(server(), gpus=server().gpus[:1])), study))
+    assert [v.placement for v in judged(runs)] == [
+        "local (core-complex)",
+        "remote",
+        "remote (core-complex)",
+    ]
+    effects = effect_table(runs)
+    bases = runs.drop_duplicates("cell").set_index("cell")["placement"]
+    assert set(effects["base_cell"].map(bases)) == {"local"}
+
+
+def test_one_affinity_alone_is_its_own_base(tmp_path: Path) -> None:
+    study = experiment("cpus", models((32, 0, 0)), cpu_affinity="exclusive")
+    runs = runs_of(tmp_path, Scenario(Machine(replace(server(), gpus=server().gpus[:1])), study))
+    assert [v.placement for v in judged(runs)] == ["remote (exclusive)"]
 
 
 def test_local_without_a_valid_run_gives_no_verdict(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_two_models_of_the_same_name_are_not_mixed() -> None:
     assert [row.to_local for row in found] == [None, None, pytest.approx(-0.1), -0.5]
 
 
+def test_local_on_some_cpus_is_compared_to_the_whole_node() -> None:
+    share = replace(LOCAL, affinity="exclusive", cpus=(0,))
+    found = table([(cell(LOCAL), [100.0]), (cell(share), [80.0])])
+    assert [row.placement for row in found] == ["local", "local (exclusive)"]
+    assert [row.to_local for row in found] == [None, pytest.approx(-0.2)]
+
+
 def test_several_local_cells_are_one_base() -> None:
     """Without a GPU every node with its own memory is local."""
     other_local = replace(REMOTE, label="local")
