@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,8 +27,15 @@ OPERATIONS = {
     "write": "write",
     "copy": "copy",
 }
+_KINDS = {
+    "registered_huge": "registered, huge pages",
+    "pageable_huge": "pageable, huge pages",
+    "huge": "pageable, huge pages",
+}
 #: Panels of one figure: devices that get a row of their own.
 _MOST_DEVICES = 2
+#: Sizes that are written below an axis.
+_MOST_TICKS = 5
 _KEYS = ["cell", "operation", "memory", "size_bytes"]
 
 
@@ -98,7 +107,9 @@ def _draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
             )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_size(value)))
+    every = sorted(float(size) for size in table["size_bytes"].unique())
+    ticks = every[:: math.ceil(len(every) / _MOST_TICKS)]
+    axes.set_xticks(ticks, [format_size(size) for size in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.format_tick(value)))
@@ -116,7 +127,7 @@ def _add_legends(figure: Figure, table: pd.DataFrame, kinds: list[str]) -> None:
         look = style.SERIES[index % len(style.SERIES)]
         handles.append(
             Line2D([], [], color=style.QUIET, linestyle=look.line, marker=look.marker,
-                   markersize=5, label=str(kind).replace("_", ", ") + " memory")
+                   markersize=5, label=_KINDS.get(kind, kind))
         )  # fmt: skip
     style.add_legend(figure, handles, columns=7)
 
@@ -153,8 +164,8 @@ QUESTION = Question(
     caption=(
         "Medians over runs, both axes logarithmic. Colours are placements, line styles kinds of "
         "memory; where a placement has several pairs of nodes, the line is their median and the "
-        "shade their range. Copies of pageable memory are timed by the host's clock, because they "
-        "block it; all others by events on the device. Both directions at once are not measured "
-        "from pageable memory."
+        "shade their range. GPU copies of pageable memory are timed by the host's clock, "
+        "because they block it; other GPU copies by events on the device. Both directions at once "
+        "are not measured from pageable memory."
     ),
 )

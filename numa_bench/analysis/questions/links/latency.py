@@ -14,7 +14,7 @@ from numa_bench.analysis.stats.tables import join_cell_marks
 LATENCY_COLUMNS = (
     "group", "cell", "device", "device_text", "gpu_id", "placement", "placement_text", "numa_node",
     "memory_node", "operation", "operation_text", "memory", "size_bytes", "n", "latency_us",
-    "latency_ns", "least_us", "greatest_us", "marks",
+    "latency_ns", "least_us", "greatest_us", "value", "least", "greatest", "unit", "marks",
 )  # fmt: skip
 _TEXTS = {
     "small_copy": "H2D copy of 4 KiB",
@@ -39,6 +39,15 @@ def tabulate_latency(frame: pd.DataFrame) -> pd.DataFrame:
     table = table.join(points.agg(latency_us="median", least_us="min", greatest_us="max", n="size"))
     table["operation_text"] = table["operation"].map(_TEXTS).fillna(table["operation"])
     table["latency_ns"] = (1e3 * table["latency_us"]).where(table["operation"] == "latency")
+    # Loads take nanoseconds, all else microseconds.
+    loads = table["operation"] == "latency"
+    table["unit"] = loads.map({True: "ns", False: "µs"})
+    for name, source in (
+        ("value", "latency_us"),
+        ("least", "least_us"),
+        ("greatest", "greatest_us"),
+    ):
+        table[name] = table[source].where(~loads, 1e3 * table[source])
     table["marks"] = table["cell"].map(join_cell_marks(series.drop_duplicates(["cell", "run_id"])))
     return table.reindex(columns=list(LATENCY_COLUMNS)).reset_index(drop=True)
 
@@ -56,14 +65,12 @@ def plot_latency_matrix(table: pd.DataFrame) -> Figure | None:
             rows = table[(table["device_text"] == device) & (table["operation"] == operation)]
             rows = rows[rows["memory"] == rows["memory"].iloc[0]]
             rows = rows[rows["size_bytes"] == rows["size_bytes"].max()]
-            loads = operation == "latency"
-            values = rows["latency_ns"] if loads else rows["latency_us"]
             matrices.append(
                 Matrix(
-                    title=f"{device}: {_TEXTS[operation]} ({'ns' if loads else 'µs'})",
+                    title=f"{device}: {_TEXTS[operation]} ({rows['unit'].iloc[0]})",
                     rows=[str(value) for value in rows["numa_node"]],
                     columns=[str(value) for value in rows["memory_node"]],
-                    values=[float(value) for value in values],
+                    values=[float(value) for value in rows["value"]],
                     framed=[label == "local" for label in rows["placement"]],
                     notes=[""] * len(rows),
                 )
@@ -84,8 +91,9 @@ QUESTION = Question(
         ColumnSpec("memory", "memory"),
         ColumnSpec("size_bytes", "bytes", "count"),
         ColumnSpec("n", "n", "count"),
-        ColumnSpec("latency_us", "µs", "three_decimals"),
-        ColumnSpec("least_us", "range over runs", "three_decimals", high_key="greatest_us"),
+        ColumnSpec("value", "latency", "two_decimals"),
+        ColumnSpec("least", "range over runs", "two_decimals", high_key="greatest"),
+        ColumnSpec("unit", "unit"),
         MARKS_COLUMN,
     ),
     plot_figure=plot_latency_matrix,
