@@ -27,13 +27,13 @@ MIN_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
-    "batch_size",
     "image_size",
     "channels",
-    "pipeline_depth",
     "memory_size_mb",
     "cpu_threads",
 )
+#: Counts that may be left to the device, with a value for the error text.
+_COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
 
 
@@ -92,7 +92,8 @@ def check_test(key: str, test: TestConfig) -> None:
         value = getattr(test, name)
         if value is not None:
             check_at_least(f"{key}.{name}", value, 1)
-    check_samples(f"{key}.num_samples", test.num_samples)
+    for name, example in _COUNT_OR_AUTO.items():
+        check_count_or_auto(f"{key}.{name}", getattr(test, name), example)
     check_at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
     check_at_least(f"{key}.seed", test.seed, 0)
     check_seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
@@ -103,7 +104,7 @@ def check_test(key: str, test: TestConfig) -> None:
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be greater than 0")
         check_seconds(f"{key}.{name}", getattr(test, name))
-    check_one_of(f"{key}.precision", test.precision, workload.PRECISIONS)
+    check_one_of(f"{key}.precision", test.precision, (*workload.PRECISIONS, workload.AUTO))
     if test.cuda_graph and test.compile_model and test.compile_mode in workload.GRAPH_MODES:
         raise ConfigError(
             f"{key}.cuda_graph",
@@ -114,12 +115,12 @@ def check_test(key: str, test: TestConfig) -> None:
     check_one_of(f"{key}.compile_mode", test.compile_mode, workload.COMPILE_MODES)
 
 
-def check_samples(key: str, value: Any) -> None:
+def check_count_or_auto(key: str, value: Any, example: int) -> None:
     """Raise ConfigError unless `value` is a positive whole number or the word auto."""
-    if value == "auto":
+    if value == workload.AUTO:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(key, value, "expected int or auto, for example 2000")
+        raise ConfigError(key, value, f"expected int or auto, for example {example}")
     check_at_least(key, value, 1)
 
 

@@ -49,7 +49,7 @@ TEST_VALUES: dict[str, tuple[Any, Any]] = {
     "memory_size_mb": (300, 400),
     "warmup_samples": (10, 20),
     "warmup_budget_s": (1.0, 2.0),
-    "precision": ("bf16", "fp16"),
+    "precision": ("fp32", "fp16"),
     "compile_model": (True, False),
     "compile_mode": ("max-autotune", "reduce-overhead"),
     "cpu_threads": (1, 2),
