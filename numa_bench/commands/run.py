@@ -48,7 +48,7 @@ def run(node: DictConfig) -> None:
 
     if plan.dry_run:
         conditions = check_conditions(plan.runs, topology) if here else []
-        print_matrix(plan, [*plan.warnings, *conditions])
+        print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
         return
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)

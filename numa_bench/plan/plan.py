@@ -11,8 +11,10 @@ from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, Tracki
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.blind_spots import find_blind_spots
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.plan.prediction import ModelPrediction, add_expectations, predict_models
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import RunSpec
 
@@ -35,6 +37,8 @@ class Plan:
     resume_from: str | None = None
     topology_root: str | None = None
     warnings: tuple[str, ...] = ()
+    predictions: tuple[ModelPrediction, ...] = ()
+    blind_spots: tuple[str, ...] = ()
 
     @property
     def estimated_s(self) -> float:
@@ -61,6 +65,8 @@ def build_plan(
         touched = frozenset(range(len(experiment.vit_configs)))
     profiler = profiler or Profiler("none", config.profiler)
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
+    cells = add_expectations(cells, topology)
+    predictions = predict_models(cells, topology)
     return Plan(
         study=experiment.name,
         cells=tuple(cells),
@@ -77,6 +83,8 @@ def build_plan(
         resume_from=config.resume_from,
         topology_root=config.topology_root,
         warnings=tuple(dict.fromkeys(warnings)),
+        predictions=predictions,
+        blind_spots=tuple(find_blind_spots(predictions, topology)),
     )
 
 

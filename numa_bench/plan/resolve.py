@@ -22,7 +22,7 @@ GPU_WARMUP_S = 1.0
 AUTO_DEPTH = 2
 #: The input of an automatic batch is at most so large, in bytes. At 224 px in bf16 a batch is then
 #: 256 images or 77 MB: 1.4 ms at the 55 GB/s of a PCIe 5.0 x16 link, where preparing the operations
-#: of a model of depth 6 takes the host 0.8 ms; with a quarter of that batch the host would set the
+#: of a model of depth 6 takes the host 0.8 ms; with half of that batch the host would set the
 #: pace. Link and compute then cross over at about 2.2 GFLOP an image on an H100.
 AUTO_BATCH_BYTES = 80_000_000
 #: Most samples of an automatic batch. On the CPU, where nothing hides the host's cost per batch,

@@ -94,7 +94,10 @@ class Execution:
 
 
 class PlannedValues(TypedDict):
-    """The part of a record that comes from the plan. `memory_node`: null unless there is one."""
+    """The part of a record that comes from the plan. `memory_node`: null unless there is one.
+
+    `predicted_bound`: link, host or compute; null where nothing was predicted.
+    """
 
     schema_version: int
     study: str
@@ -119,6 +122,7 @@ class PlannedValues(TypedDict):
     precision: str
     profiler: str
     profiler_capture: str | None
+    predicted_bound: str | None
 
 
 class Record(PlannedValues, MetricValues):
@@ -153,6 +157,7 @@ class Summary(TypedDict):
 
     Times are UTC in ISO 8601. `machine` is the environment of the last start, `environments` are
     those of all starts by id. `success_rate`: passed runs over recorded ones, null without any.
+    `warnings`: what was noticed while planning, also what the study cannot show.
     """
 
     study: str
@@ -167,6 +172,7 @@ class Summary(TypedDict):
     order_seed: int | None
     run_order: list[str]
     conditions: list[str]
+    warnings: list[str]
     profiler: dict[str, str | None]
     machine: JsonDict
     environments: dict[str, JsonDict]
@@ -229,6 +235,7 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "precision": spec.test.precision,
         "profiler": spec.profile.kind,
         "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
+        "predicted_bound": spec.expected.bound if spec.expected else None,
     }
 
 

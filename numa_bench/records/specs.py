@@ -124,10 +124,20 @@ class ProfileSpec:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """Everything the worker needs to know, and nothing else.
+class Expectation:
+    """What is predicted of a run: what bounds it (link, host or compute), and the seconds that one
+    batch takes."""
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`.
+    bound: str
+    batch_s: float
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything the worker needs to know.
+
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`. `expected` is for the
+    record and for estimates; the worker does not use it.
     """
 
     study: str
@@ -139,6 +149,7 @@ class RunSpec:
     placement: Placement
     profile: ProfileSpec = ProfileSpec()
     workload: str = PIPELINE
+    expected: Expectation | None = None
     schema_version: int = SCHEMA_VERSION
 
     def cell(self) -> JsonDict:
@@ -180,5 +191,6 @@ class RunSpec:
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
+            "expected": Expectation(**data["expected"]) if data.get("expected") else None,
         }
         return cls(**{**data, **parts})

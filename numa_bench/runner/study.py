@@ -157,7 +157,7 @@ def _describe_start(
 
 def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore) -> None:
     others = warn_other_environments(store.records, start.environment["id"])
-    for warning in (*plan.warnings, *start.conditions, *others):
+    for warning in (*plan.warnings, *plan.blind_spots, *start.conditions, *others):
         logger.warning(warning)
     if plan.profiler.note:
         logger.info(plan.profiler.note)

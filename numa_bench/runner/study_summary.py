@@ -66,6 +66,7 @@ def build_summary(
         "order_seed": plan.order_seed,
         "run_order": [run.run_id for run in plan.runs],
         "conditions": list(start.conditions),
+        "warnings": [*plan.warnings, *plan.blind_spots],
         "profiler": {
             "kind": plan.profiler.kind,
             "version": plan.profiler.version,

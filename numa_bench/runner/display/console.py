@@ -35,6 +35,7 @@ from numa_bench.runner.display.cell_rows import (
     model_text,
     varied_settings,
 )
+from numa_bench.runner.display.predictions import make_prediction_tables
 
 logger = logging.getLogger("numa_bench")
 
@@ -246,6 +247,8 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         )
     console = _stdout()
     console.print(table)
+    for predicted in make_prediction_tables(plan.predictions):
+        console.print(predicted)
     console.print(
         f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, about "
         f"{duration_text(plan.estimated_s)}. Nothing was run.",
