@@ -13,6 +13,7 @@ from typing import Any
 from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.durations import parse_duration
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
@@ -43,6 +44,8 @@ def validate_config(config: RunnerConfig) -> None:
     check_profiler(config.profiler)
     check_tracking(config.tracking)
     check_experiment(config.experiment)
+    if config.time_limit != cfg.EXPERIMENTS_OWN:
+        parse_duration("time_limit", config.time_limit)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
             "topology_root", config.topology_root, "needs dry_run=true; add it, or remove this key"
@@ -64,6 +67,7 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     check_seconds("experiment.monitor_interval_s", interval)
     if experiment.max_gpus is not None:
         check_at_least("experiment.max_gpus", experiment.max_gpus, 1)
+    parse_duration("experiment.time_limit", experiment.time_limit)
     check_test("experiment.test", experiment.test)
     hardware = experiment.hardware
     check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)

@@ -16,6 +16,7 @@ from numa_bench.records.run_record import (
     RunResult,
     Status,
     Summary,
+    TimeLimitSummary,
     add_warnings,
     make_record,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Status",
     "Summary",
     "TestSpec",
+    "TimeLimitSummary",
     "VitSpec",
     "add_warnings",
     "make_record",

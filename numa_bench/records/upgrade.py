@@ -68,6 +68,7 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "updated": value("updated", str, None),
         "runs_duration_s": value("runs_duration_s", (int, float), 0.0),
         "interrupted": raw.get("interrupted") is True,
+        "time_limit": value("time_limit", dict, None),
         "order": value("order", str, None),
         "order_seed": value("order_seed", int, None),
         "run_order": [str(item) for item in value("run_order", list, [])],

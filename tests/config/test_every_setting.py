@@ -85,6 +85,7 @@ CHANGES: dict[str, Change] = {
     "experiment.order": change("experiment.order=sequential"),
     "experiment.order_seed": change("experiment.order_seed=1"),
     "experiment.monitor_interval_s": change("experiment.monitor_interval_s=0.5", effect="monitor"),
+    "experiment.time_limit": change("experiment.time_limit=1m"),
     "experiment.max_gpus": change("experiment.max_gpus=2"),
     "output.root": change("output.root=elsewhere", effect="directory"),
     "output.progress": change("output.progress=bar", effect="shown"),
@@ -119,6 +120,7 @@ CHANGES: dict[str, Change] = {
             "max_file_mb": "7",
         }.items()
     },
+    "time_limit": change("time_limit=1m"),
     "dry_run": change("dry_run=true", effect="started"),
     "debug": change("debug=true", effect="directory"),
     "resume_from": change("resume_from={study}", effect="directory"),

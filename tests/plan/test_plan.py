@@ -525,7 +525,7 @@ def test_a_run_knows_its_gpus_name_uuid_and_node() -> None:
 
 def test_the_estimate_counts_what_takes_time() -> None:
     def seconds(**test: Any) -> float:
-        return planned(laptop(), LARGE, repeats=2, test=TestConfig(**test)).estimated_s
+        return planned(laptop(), LARGE, repeats=2, test=TestConfig(**test)).longest_s
 
     base = seconds(time_budget_s=10, warmup_budget_s=5)
     assert seconds(time_budget_s=20, warmup_budget_s=5) == base + 2 * 10
