@@ -39,11 +39,15 @@ def _hides_copies(model: ModelPrediction) -> bool:
 
 
 def _small_batches(predictions: Sequence[ModelPrediction]) -> list[str]:
-    """Host-bound models whose batch is smaller than the device would choose, by setting."""
+    """Host-bound models whose batch is smaller than the device would choose, by setting.
+
+    A model that some other setting of the study frees from the host is left out.
+    """
     groups: dict[tuple[int, str], list[str]] = {}
+    freed = {model.run.vit for model in predictions if model.prediction.bound != "host"}
     for model in predictions:
         run, test = model.run, model.run.test
-        if model.prediction.bound != "host" or run.device.kind != "cuda":
+        if run.vit in freed or run.device.kind != "cuda":
             continue
         settings = TestConfig(**{**asdict(test), "batch_size": AUTO})
         if test.batch_size < choose_batch_size(settings, test.precision, gpu=True):
