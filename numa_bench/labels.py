@@ -1,4 +1,4 @@
-"""How a device, a memory binding and a model are named in tables, plots and trackers. Pure."""
+"""How a device, a memory binding, a model and a duration are written for users. Pure."""
 
 from __future__ import annotations
 
@@ -134,3 +134,11 @@ def compile_label(compile_mode: str | None) -> str:
 def quantity_label(metric: str) -> str:
     """The name of a metric in a title: "throughput", "H2D bandwidth"; others by their own name."""
     return _QUANTITIES.get(metric, metric)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in the largest fitting unit: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

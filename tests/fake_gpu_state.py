@@ -23,6 +23,7 @@ class GpuState:
     reasons: int | None = 0
     link: tuple[int, int] | None = (5, 16)
     max_width: int | None = 16
+    capability: tuple[int, int] | None = (9, 0)
     pids: Sequence[int] = ()
     persistence: int | None = 1
 
@@ -77,6 +78,9 @@ class FakeGpuNvml(FakeNvml):
 
     def nvmlDeviceGetMaxPcieLinkGeneration(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(5)
+
+    def nvmlDeviceGetCudaComputeCapability(self, _: FakeGpu) -> Any:  # noqa: N802
+        return self._answer(self.state.capability)
 
     def nvmlDeviceGetMaxPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(self.state.max_width)

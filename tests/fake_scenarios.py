@@ -57,7 +57,8 @@ def experiment(name: str, vits: list[ViTConfig], repeats: int = 5, **hardware: A
         vit_configs=vits,
         repeats=repeats,
         hardware=HardwareConfig(**hardware),
-        test=TestConfig(num_samples=20_000),
+        # Explicit: the figures of the made-up machines are those of such batches.
+        test=TestConfig(num_samples=20_000, batch_size=8, precision="fp32"),
     )
 
 

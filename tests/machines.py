@@ -63,6 +63,8 @@ def make_gpu(index: int, numa_node: int) -> Gpu:
         numa_node=numa_node,
         name="NVIDIA H100 80GB HBM3",
         uuid=f"GPU-{index}a000000-0000-4000-8000-{index:012d}",
+        compute_capability=(9, 0),
+        link=(5, 16),
     )
 
 

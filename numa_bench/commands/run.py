@@ -50,15 +50,15 @@ def run(node: DictConfig) -> None:
 
     if plan.dry_run:
         conditions = check_conditions(plan.runs, topology) if here else []
-        print_matrix(plan, [*plan.warnings, *conditions])
+        print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
         return
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)
     check_gpus(run.device for run in plan.runs)
     gpu = next((run.device for run in plan.runs if run.device.kind == "cuda"), None)
     if gpu is not None:
-        checked = check_cuda_recording(profiler, gpu_environment(gpu, os.environ))
-        if checked is not profiler:
+        checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
+        if checked is not plan.profiler:
             plan = build_plan(config, topology, visible, find_touched_models(overrides), checked)
     run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 

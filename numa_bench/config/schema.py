@@ -21,6 +21,8 @@ from numa_bench.config.workload_schema import TestConfig, ViTConfig
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 DEVICES = ("auto", "cuda", "cpu")
 AFFINITIES = ("node", "socket", "exclusive", "core-complex")
+#: The runner's time_limit where the experiment's counts.
+EXPERIMENTS_OWN = "auto"
 ORDERS = ("shuffled", "sequential")
 WORKLOADS = ("pipeline", "bandwidth", "contention")
 
@@ -104,6 +106,12 @@ class ExperimentConfig:
         0.2, "Seconds between sensor readings during a run. 0 disables the monitor."
     )
     max_gpus: Optional[int] = documented_field(None, "Maximum number of GPUs to use. null: all.")
+    time_limit: Any = documented_field(
+        None,
+        "Longest duration of the study, such as 1h, 30m or 90 (seconds): repeats that are not "
+        "expected to fit are cut, every cell once at least. null: none.",
+        kind="duration or null",
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -123,6 +131,12 @@ class RunnerConfig:
     )
     resume_from: Optional[str] = documented_field(
         None, "Study directory to complete: runs that passed are kept, the others are run (again)."
+    )
+    time_limit: Any = documented_field(
+        EXPERIMENTS_OWN,
+        "Longest duration of the study, such as 1h, 30m or 90 (seconds), in place of "
+        "experiment.time_limit; null: none. With resume_from, time_limit=null runs what was cut.",
+        kind="duration, null or auto",
     )
     topology_root: Optional[str] = documented_field(
         None, "Plan for the machine in this captured sysfs tree (dry runs only)."

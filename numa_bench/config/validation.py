@@ -14,6 +14,7 @@ from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
 from numa_bench.config.bandwidth_schema import check_bandwidth
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.durations import parse_duration
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
@@ -30,14 +31,14 @@ MIN_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
-    "batch_size",
     "image_size",
     "channels",
-    "pipeline_depth",
     "memory_size_mb",
     "cpu_threads",
     "host_threads",
 )
+#: Counts that may be left to the device, with a value for the error text.
+_COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
 
 
@@ -47,6 +48,8 @@ def validate_config(config: RunnerConfig) -> None:
     check_profiler(config.profiler)
     check_tracking(config.tracking)
     check_experiment(config.experiment)
+    if config.time_limit != cfg.EXPERIMENTS_OWN:
+        parse_duration("time_limit", config.time_limit)
     if config.topology_root is not None and not config.dry_run:
         raise ConfigError(
             "topology_root", config.topology_root, "needs dry_run=true; add it, or remove this key"
@@ -69,6 +72,7 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     check_seconds("experiment.monitor_interval_s", interval)
     if experiment.max_gpus is not None:
         check_at_least("experiment.max_gpus", experiment.max_gpus, 1)
+    parse_duration("experiment.time_limit", experiment.time_limit)
     check_test("experiment.test", experiment.test)
     hardware = experiment.hardware
     check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
@@ -139,7 +143,8 @@ def check_test(key: str, test: TestConfig) -> None:
         value = getattr(test, name)
         if value is not None:
             check_at_least(f"{key}.{name}", value, 1)
-    check_samples(f"{key}.num_samples", test.num_samples)
+    for name, example in _COUNT_OR_AUTO.items():
+        check_count_or_auto(f"{key}.{name}", getattr(test, name), example)
     check_at_least(f"{key}.warmup_samples", test.warmup_samples, 0)
     check_at_least(f"{key}.seed", test.seed, 0)
     check_seconds(f"{key}.warmup_budget_s", test.warmup_budget_s)
@@ -150,7 +155,7 @@ def check_test(key: str, test: TestConfig) -> None:
         if not getattr(test, name) > 0:
             raise ConfigError(f"{key}.{name}", getattr(test, name), "must be greater than 0")
         check_seconds(f"{key}.{name}", getattr(test, name))
-    check_one_of(f"{key}.precision", test.precision, workload.PRECISIONS)
+    check_one_of(f"{key}.precision", test.precision, (*workload.PRECISIONS, workload.AUTO))
     if test.cuda_graph and test.compile_model and test.compile_mode in workload.GRAPH_MODES:
         raise ConfigError(
             f"{key}.cuda_graph",
@@ -186,12 +191,12 @@ def check_host_side(key: str, test: TestConfig) -> None:
         )
 
 
-def check_samples(key: str, value: Any) -> None:
+def check_count_or_auto(key: str, value: Any, example: int) -> None:
     """Raise ConfigError unless `value` is a positive whole number or the word auto."""
-    if value == "auto":
+    if value == workload.AUTO:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(key, value, "expected int or auto, for example 2000")
+        raise ConfigError(key, value, f"expected int or auto, for example {example}")
     check_at_least(key, value, 1)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Optional, get_type_hints
 from numa_bench.config.settings import documented_field
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+#: The device decides; see plan/resolve.py.
+AUTO = "auto"
 ATTENTIONS = ("explicit", "sdpa")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 HOST_WORKS = ("none", "normalize", "decode")
@@ -41,13 +43,20 @@ class TestConfig:
         "Maximum length of the timed window in seconds; a slow machine then measures fewer "
         "samples, and its records say so.",
     )
-    batch_size: int = documented_field(
-        8, "Samples per batch. Each batch is one copy to the device and one back."
+    batch_size: Any = documented_field(
+        "auto",
+        "Samples per batch. Each batch is one copy to the device and one back. auto: the largest "
+        "power of two whose input is at most 80 MB, up to 256 with a GPU (256 images of 224 px in "
+        "bf16) and up to 8 on the CPU.",
+        kind="int or auto",
     )
     image_size: int = documented_field(224, "Side of the square input image in pixels.")
     channels: int = documented_field(3, "Channels of the input image.")
-    pipeline_depth: int = documented_field(
-        2, "Batches in flight: 1 is synchronous, 2 is double buffered. On the CPU nothing overlaps."
+    pipeline_depth: Any = documented_field(
+        "auto",
+        "Batches in flight: 1 is synchronous, 2 is double buffered. On the CPU nothing overlaps. "
+        "auto: 2.",
+        kind="int or auto",
     )
     memory_size_mb: Optional[int] = documented_field(
         None,
@@ -81,7 +90,11 @@ class TestConfig:
     warmup_budget_s: float = documented_field(
         5.0, "Maximum length of the warm-up in seconds, excluding compilation."
     )
-    precision: str = documented_field("fp32", f"One of {', '.join(PRECISIONS)}. tf32 needs a GPU.")
+    precision: str = documented_field(
+        "auto",
+        f"One of {', '.join(PRECISIONS)}, or auto. tf32 needs a GPU. auto: bf16 with a GPU, fp16 "
+        "with one of a compute capability below 8.0, fp32 on the CPU.",
+    )
     attention: str = documented_field(
         "explicit",
         f"Attention of the ViTs: {', '.join(ATTENTIONS)}. explicit: vit-pytorch's matmul and "

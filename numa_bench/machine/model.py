@@ -45,7 +45,8 @@ class NumaNode:
 class Gpu:
     """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown.
 
-    `mig`: it is partitioned into MIG slices.
+    `mig`: it is partitioned into MIG slices. `compute_capability` is (major, minor), `link` the
+    generation and width that GPU and slot can both reach; None: the driver does not say.
     """
 
     index: int
@@ -56,6 +57,18 @@ class Gpu:
     name: str | None = None
     uuid: str | None = None
     mig: bool = False
+    compute_capability: tuple[int, int] | None = None
+    link: tuple[int, int] | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Gpu:
+        """The inverse of `asdict`, also after a trip through JSON. Raises TypeError."""
+        pairs = {
+            name: tuple(data[name])
+            for name in ("compute_capability", "link")
+            if data.get(name) is not None
+        }
+        return cls(**{**data, **pairs})
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,33 @@ def is_mig_enabled(nvml: Any, handle: Any) -> bool:
         return False
 
 
+def read_compute_capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    """A GPU's compute capability as (major, minor), or None if NVML does not answer."""
+    return _read_pair(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+
+
+def read_max_link(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    """Generation and width of the fastest PCIe link that GPU and slot can both reach.
+
+    Not the current generation, which drops while a GPU idles. None if NVML does not answer.
+    """
+    return _read_pair(
+        nvml,
+        lambda: (
+            nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
+            nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
+        ),
+    )
+
+
+def _read_pair(nvml: Any, query: Callable[[], Iterable[int]]) -> tuple[int, int] | None:
+    try:
+        first, second = query()
+    except (nvml.NVMLError, AttributeError):
+        return None
+    return int(first), int(second)
+
+
 def _read_set(nvml: Any, query: Callable[[], Iterable[int]]) -> set[int]:
     """The members of a set that NVML returns as 64-bit words; empty if it does not answer."""
     try:

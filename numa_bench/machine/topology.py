@@ -19,7 +19,12 @@ from typing import Any, TypeVar
 
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Gpu, NumaNode, Topology
-from numa_bench.machine.nvml import find_affinity_node, is_mig_enabled
+from numa_bench.machine.nvml import (
+    find_affinity_node,
+    is_mig_enabled,
+    read_compute_capability,
+    read_max_link,
+)
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
 __all__ = [
@@ -212,6 +217,8 @@ def _query_gpu(nvml: Any, index: int, nodes: Sequence[NumaNode]) -> Gpu:
         _str(name),
         _str(uuid),
         is_mig_enabled(nvml, handle),
+        read_compute_capability(nvml, handle),
+        read_max_link(nvml, handle),
     )
 
 

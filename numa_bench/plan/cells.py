@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numa_bench.config.schema import ExperimentConfig
 from numa_bench.config.validation import merge_test_settings
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.workload_schema import ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.bandwidth import make_bandwidth_cells
@@ -19,6 +19,7 @@ from numa_bench.records import (
     Placement,
     ProfileSpec,
     RunSpec,
+    TestSpec,
     VitSpec,
 )
 
@@ -43,12 +44,12 @@ def make_cells(
                 key = spec.cell_hash()
                 if key not in cells:
                     cells[key] = spec
-                elif _same_model_as_touched(experiment, index, touched):
+                elif _same_model_as_touched(experiment, index, touched, topology, gpu):
                     warnings.append(
                         f"experiment.vit_configs[{index}] equals another entry; measured once"
                     )
                 else:
-                    _refuse_duplicate(experiment, spec)
+                    _refuse_duplicate(experiment, spec, topology, gpu)
     return list(cells.values()), warnings
 
 
@@ -60,14 +61,13 @@ def _cell(
     vit: ViTConfig,
     profile: ProfileSpec,
 ) -> RunSpec:
-    test = merge_test_settings(experiment.test, vit)
-    model = resolve_vit(vit)
+    model, test = _resolve_model(experiment, vit, topology, gpu)
     return RunSpec(
         study=experiment.name,
         run_id="",
         repeat=0,
         vit=model,
-        test=fit_test(resolve_test(test, topology, gpu=gpu is not None), model),
+        test=test,
         device=make_device_spec(gpu),
         placement=placement,
         profile=profile,
@@ -104,23 +104,35 @@ def make_run_id_prefix(spec: RunSpec) -> str:
     return "_".join(parts)
 
 
+def _resolve_model(
+    experiment: ExperimentConfig, vit: ViTConfig, topology: Topology, gpu: Gpu | None
+) -> tuple[VitSpec, TestSpec]:
+    """A model and its settings, with everything filled in for the device."""
+    test = merge_test_settings(experiment.test, vit)
+    capability = gpu.compute_capability if gpu is not None else None
+    model = resolve_vit(vit)
+    resolved = resolve_test(test, topology, gpu=gpu is not None, capability=capability)
+    return model, fit_test(resolved, model)
+
+
 def _same_model_as_touched(
-    experiment: ExperimentConfig, index: int, touched: frozenset[int]
+    experiment: ExperimentConfig,
+    index: int,
+    touched: frozenset[int],
+    topology: Topology,
+    gpu: Gpu | None,
 ) -> bool:
     """Whether this entry, or the earlier one that it equals, was changed on the command line."""
-    model = _resolved_pair(experiment, index)
-    twins = [i for i in range(index) if _resolved_pair(experiment, i) == model]
+    models = [_resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
+    twins = [i for i in range(index) if models[i] == models[index]]
     return bool(twins) and bool(touched & {index, *twins})
 
 
-def _resolved_pair(experiment: ExperimentConfig, index: int) -> tuple[VitSpec, TestConfig]:
-    vit = experiment.vit_configs[index]
-    return resolve_vit(vit), merge_test_settings(experiment.test, vit)
-
-
-def _refuse_duplicate(experiment: ExperimentConfig, spec: RunSpec) -> None:
+def _refuse_duplicate(
+    experiment: ExperimentConfig, spec: RunSpec, topology: Topology, gpu: Gpu | None
+) -> None:
     """Raise ConfigError for the setting, models or nodes, that lists the same thing twice."""
-    pairs = [_resolved_pair(experiment, i) for i in range(len(experiment.vit_configs))]
+    pairs = [_resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
     if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
         raise ConfigError(
             "experiment.vit_configs",

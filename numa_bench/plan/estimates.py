@@ -1,33 +1,89 @@
-"""How long runs take, roughly, for the user to see before they start. Pure."""
+"""How long runs take: what is expected, and at most; for the user, and for time limits. Pure."""
 
 from __future__ import annotations
+
+import math
 
 from numa_bench.plan.bandwidth import estimate_bandwidth_s
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RunSpec
 
-#: Rough costs, used only in the estimate shown to the user: process start with torch, and a cold
-#: torch.compile of a small ViT on two cores (measured: benchmarks/results).
+#: Rough costs: process start with torch and, on a GPU, its context; a cold torch.compile of a small
+#: ViT on two cores (measured: benchmarks/results).
 STARTUP_S = 3.0
 COMPILE_S = 30.0
 #: Starting and ending nsys, or writing a torch trace; rough, as above.
 PROFILE_S = 2.0
+#: Warm-up goes on after its minimum until two blocks agree (worker/pipelines/warmup.py); on a GPU
+#: that takes about half as long again. Assumed.
+WARMUP_FACTOR = 1.5
+#: On a GPU each stage is timed by itself as well: so many times, and this besides (synchronising).
+ALONE_REPEATS = 24
+ALONE_S = 0.3
+#: Fewest batches of a block of warm-up, of which there are two at least.
+_LEAST_BLOCK = 3
 
 
 def estimate_run_s(run: RunSpec) -> float:
-    """Upper estimate of one run in seconds, shown to the user."""
+    """Expected seconds of one run. Batches take as long as predicted (`run.expected`)."""
     if run.bandwidth is not None:
         return min(run.test.timeout_s, STARTUP_S + estimate_bandwidth_s(run))
-    compile_s = COMPILE_S if run.test.compile_model and not run.vit.is_no_op else 0.0
+    expected_s = STARTUP_S + _compile_s(run) + _expect_warmup_s(run)
+    if records_separately(run):
+        # A second process starts, warms up and is recorded.
+        recording_s = expected_s + _profile_s(run)
+        measured_s = expected_s + _expect_timed_s(run) + _expect_alone_s(run)
+        return min(run.test.timeout_s, measured_s) + min(run.test.timeout_s, recording_s)
+    expected_s += _expect_timed_s(run) + _expect_alone_s(run) + _profile_s(run)
+    return min(run.test.timeout_s, expected_s)
+
+
+def bound_run_s(run: RunSpec) -> float:
+    """Upper estimate of one run in seconds: warm-up and windows use up their budgets."""
+    if run.bandwidth is not None:
+        return min(run.test.timeout_s, STARTUP_S + estimate_bandwidth_s(run))
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time
         # The window then ends when its minimum is reached.
         timed_s = min(timed_s, run.test.min_timed_s)
-    window = run.test.warmup_budget_s + timed_s
-    profile_s = PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
+    start_s = STARTUP_S + _compile_s(run)
+    window_s = run.test.warmup_budget_s + timed_s + _expect_alone_s(run)
     if records_separately(run):
         # Two processes, each with a timeout of its own: one measures, one records.
-        apart = STARTUP_S + compile_s + run.test.warmup_budget_s + profile_s
-        measured = STARTUP_S + compile_s + window
-        return min(run.test.timeout_s, measured) + min(run.test.timeout_s, apart)
-    return min(run.test.timeout_s, STARTUP_S + compile_s + window + profile_s)
+        apart_s = start_s + run.test.warmup_budget_s + _profile_s(run)
+        return min(run.test.timeout_s, start_s + window_s) + min(run.test.timeout_s, apart_s)
+    return min(run.test.timeout_s, start_s + window_s + _profile_s(run))
+
+
+def _compile_s(run: RunSpec) -> float:
+    return COMPILE_S if run.test.compile_model and not run.vit.is_no_op else 0.0
+
+
+def _profile_s(run: RunSpec) -> float:
+    return PROFILE_S + run.profile.budget_s if run.profile.kind != "none" else 0.0
+
+
+def _expect_warmup_s(run: RunSpec) -> float:
+    test = run.test
+    if run.expected is None:
+        return test.warmup_budget_s
+    blocks = 2 * max(_LEAST_BLOCK, math.ceil(test.warmup_samples / test.batch_size / 2))
+    needed_s = max(WARMUP_FACTOR * test.min_warmup_s, blocks * run.expected.batch_s)
+    # One batch may overrun the budget.
+    return min(needed_s, max(test.warmup_budget_s, run.expected.batch_s))
+
+
+def _expect_timed_s(run: RunSpec) -> float:
+    test = run.test
+    if run.expected is None:
+        return test.time_budget_s if test.num_samples else test.min_timed_s
+    batches = math.ceil(test.num_samples / test.batch_size)
+    needed_s = max(test.min_timed_s, batches * run.expected.batch_s)
+    return min(needed_s, max(test.time_budget_s, run.expected.batch_s))
+
+
+def _expect_alone_s(run: RunSpec) -> float:
+    if run.device.kind != "cuda":
+        return 0.0
+    batch_s = run.expected.batch_s if run.expected is not None else 0.0
+    return ALONE_S + ALONE_REPEATS * batch_s

@@ -12,22 +12,33 @@ from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, Tracki
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.blind_spots import find_blind_spots
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
-from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.plan.estimates import bound_run_s, estimate_run_s
+from numa_bench.plan.prediction import ModelPrediction, add_expectations, predict_models
+from numa_bench.plan.time_limit import TimeLimit, fit_blocks, read_time_limit, split_runs
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import BANDWIDTH, RunSpec
 
 #: Sizes of a bandwidth study with debug=true that leaves them open, in bytes.
 DEBUG_SIZES = (4 << 10, 1 << 20)
 
+_NO_TIME_TO_RECORD = (
+    "no profile: with it, not every repeat would fit into the time limit (profiler=nsys records "
+    "all the same)"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that is ready to run: its runs in order, and the settings for running them."""
+    """A study that is ready to run: its runs in order, and the settings for running them.
+
+    `cut` are the runs for which the time limit leaves no time; they may run when it is resumed.
+    """
 
     study: str
     cells: tuple[RunSpec, ...]  # ordered by device, placement, model
-    runs: tuple[RunSpec, ...]  # every cell `repeats` times, in the order to run
+    runs: tuple[RunSpec, ...]  # every cell once per block, in the order to run
     output: OutputConfig
     order: str
     order_seed: int
@@ -39,11 +50,25 @@ class Plan:
     resume_from: str | None = None
     topology_root: str | None = None
     warnings: tuple[str, ...] = ()
+    predictions: tuple[ModelPrediction, ...] = ()
+    blind_spots: tuple[str, ...] = ()
+    time_limit: TimeLimit | None = None
+    cut: tuple[RunSpec, ...] = ()
 
     @property
     def estimated_s(self) -> float:
-        """Upper estimate of the whole study in seconds."""
-        return sum(estimate_run_s(run) for run in self.runs)
+        """Expected duration of the whole study in seconds."""
+        return sum(map(estimate_run_s, self.runs))
+
+    @property
+    def longest_s(self) -> float:
+        """Upper estimate of the same: every run uses up its budgets."""
+        return sum(map(bound_run_s, self.runs))
+
+    def cut_after(self, kept: int) -> Plan:
+        """The plan with the first `kept` blocks only; what it loses is added to `cut`."""
+        runs, cut = split_runs(self.runs, kept)
+        return replace(self, runs=runs, cut=(*cut, *self.cut))
 
 
 def build_plan(
@@ -71,7 +96,13 @@ def build_plan(
             "a bandwidth run has no window to profile; use auto or none",
         )
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
-    return Plan(
+    cells = add_expectations(cells, topology)
+    limit = fit_blocks(cells, experiment, read_time_limit(config))
+    if limit is not None and _records_too_long(limit, profiler):
+        without = replace(profiler, kind="none", note=_NO_TIME_TO_RECORD)
+        return build_plan(config, topology, visible, touched, without)
+    predictions = predict_models(cells, topology)
+    plan = Plan(
         study=experiment.name,
         cells=tuple(cells),
         runs=_ordered(cells, experiment),
@@ -87,7 +118,17 @@ def build_plan(
         resume_from=config.resume_from,
         topology_root=config.topology_root,
         warnings=tuple(dict.fromkeys(warnings)),
+        predictions=predictions,
+        blind_spots=tuple(find_blind_spots(predictions, topology)),
+        time_limit=limit,
     )
+    return plan if limit is None else plan.cut_after(limit.kept)
+
+
+def _records_too_long(limit: TimeLimit, profiler: Profiler) -> bool:
+    """Whether repeats would be cut for profiles that nobody asked for by name."""
+    unasked = profiler.kind != "none" and profiler.config.kind == "auto"
+    return unasked and (limit.kept < limit.repeats or limit.is_exceeded)
 
 
 def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from numa_bench.config.model_validation import is_custom
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.workload_schema import AUTO, TestConfig, ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import TestSpec, VitSpec
+from numa_bench.workload import ELEMENT_BYTES
 
 #: Floor of the sample pool, used alone where no cache size is reported. A choice: eight times the
 #: last-level cache of a desktop CPU (32 MB).
@@ -22,6 +23,17 @@ GPU_TIMED_S = 2.0
 GPU_WARMUP_S = 1.0
 #: Most characters of a name that is made of a model's arguments.
 _NAME_LENGTH = 60
+AUTO_DEPTH = 2
+#: The input of an automatic batch is at most so large, in bytes. At 224 px in bf16 a batch is then
+#: 256 images or 77 MB: 1.4 ms at the 55 GB/s of a PCIe 5.0 x16 link, where preparing the operations
+#: of a model of depth 6 takes the host 0.8 ms; with half of that batch the host would set the
+#: pace. Link and compute then cross over at about 2.2 GFLOP an image on an H100.
+AUTO_BATCH_BYTES = 80_000_000
+#: Most samples of an automatic batch. On the CPU, where nothing hides the host's cost per batch,
+#: eight keep a batch in the tens of milliseconds.
+GPU_MAX_BATCH, CPU_MAX_BATCH = 256, 8
+#: The first compute capability with bf16 in its tensor cores (Ampere).
+BF16_CAPABILITY = (8, 0)
 
 
 def resolve_vit(vit: ViTConfig) -> VitSpec:
@@ -78,27 +90,57 @@ def _derive_name(vit: ViTConfig) -> str:
     return plain[:_NAME_LENGTH].rstrip("_.-") or "model"
 
 
-def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec:
+def resolve_test(
+    test: TestConfig,
+    topology: Topology,
+    *,
+    gpu: bool,
+    capability: tuple[int, int] | None = None,
+) -> TestSpec:
     """Fill in what the configuration leaves open for the device.
 
     The pool is larger than any node's last-level cache, so that copies read memory. A GPU is warmed
     up and timed by time: its clocks ramp up, and its sensors need readings inside the window.
+    `capability` is the GPU's compute capability (None: not known).
     """
     pool = test.memory_size_mb
     if pool is None:
         largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
         # Twice the cache: of a ring that just exceeds it some would still be found there.
         pool = max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
+    precision = test.precision
+    if precision == AUTO:
+        precision = choose_precision(gpu=gpu, capability=capability)
     resolved = {
         "memory_size_mb": pool,
-        "num_samples": (0 if gpu else CPU_SAMPLES)
-        if test.num_samples == "auto"
-        else test.num_samples,
-        "min_timed_s": (GPU_TIMED_S if gpu else 0.0)
-        if test.min_timed_s is None
-        else test.min_timed_s,
-        "min_warmup_s": (GPU_WARMUP_S if gpu else 0.0)
-        if test.min_warmup_s is None
-        else test.min_warmup_s,
+        "precision": precision,
+        "batch_size": _unless_auto(test.batch_size, choose_batch_size(test, precision, gpu=gpu)),
+        "pipeline_depth": _unless_auto(test.pipeline_depth, AUTO_DEPTH),
+        "num_samples": _unless_auto(test.num_samples, 0 if gpu else CPU_SAMPLES),
+        "min_timed_s": _unless_null(test.min_timed_s, GPU_TIMED_S if gpu else 0.0),
+        "min_warmup_s": _unless_null(test.min_warmup_s, GPU_WARMUP_S if gpu else 0.0),
     }
     return TestSpec(**{**asdict(test), **resolved})
+
+
+def choose_precision(*, gpu: bool, capability: tuple[int, int] | None = None) -> str:
+    """What precision=auto means: the half precision that the GPU computes fast, fp32 on the CPU."""
+    if not gpu:
+        return "fp32"
+    return "fp16" if capability is not None and capability < BF16_CAPABILITY else "bf16"
+
+
+def choose_batch_size(test: TestConfig, precision: str, *, gpu: bool) -> int:
+    """What batch_size=auto means: the largest power of two within AUTO_BATCH_BYTES and the most
+    samples for the device; at least 1."""
+    sample_bytes = ELEMENT_BYTES[precision] * test.channels * test.image_size**2
+    most = min(GPU_MAX_BATCH if gpu else CPU_MAX_BATCH, AUTO_BATCH_BYTES // sample_bytes)
+    return 1 << max(0, most.bit_length() - 1)
+
+
+def _unless_auto(value: Any, chosen: int) -> int:
+    return chosen if value == AUTO else int(value)
+
+
+def _unless_null(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -103,7 +103,8 @@ class PlannedValues(TypedDict):
 
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
-    such as a `BandwidthSpec`.
+    such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
+    predicted.
     """
 
     schema_version: int
@@ -133,6 +134,7 @@ class PlannedValues(TypedDict):
     precision: str
     profiler: str
     profiler_capture: str | None
+    predicted_bound: str | None
 
 
 class Record(PlannedValues, MetricValues):
@@ -162,11 +164,23 @@ class Record(PlannedValues, MetricValues):
     torch_trace: str | None
 
 
+class TimeLimitSummary(TypedDict):
+    """What a time limit left of a study, in seconds and in repeats of every cell."""
+
+    limit_s: float
+    repeats: int
+    kept_repeats: int
+    cut_runs: int
+    expected_s: float
+
+
 class Summary(TypedDict):
     """experiment_summary.json: progress of a study, its order, and the machine.
 
     Times are UTC in ISO 8601. `machine` is the environment of the last start, `environments` are
     those of all starts by id. `success_rate`: passed runs over recorded ones, null without any.
+    `planned` leaves out runs that the time limit cut; null `time_limit`: there was none.
+    `warnings`: what was noticed while planning, also what the study cannot show.
     """
 
     study: str
@@ -177,10 +191,12 @@ class Summary(TypedDict):
     updated: str | None
     runs_duration_s: float
     interrupted: bool
+    time_limit: TimeLimitSummary | None
     order: str | None
     order_seed: int | None
     run_order: list[str]
     conditions: list[str]
+    warnings: list[str]
     profiler: dict[str, str | None]
     machine: JsonDict
     environments: dict[str, JsonDict]
@@ -247,6 +263,7 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "precision": spec.test.precision,
         "profiler": spec.profile.kind,
         "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
+        "predicted_bound": spec.expected.bound if spec.expected else None,
     }
 
 

@@ -203,10 +203,20 @@ class BandwidthSpec:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """Everything the worker needs to know, and nothing else.
+class Expectation:
+    """What is predicted of a run: what bounds it (link, host or compute), and the seconds that one
+    batch takes."""
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`.
+    bound: str
+    batch_s: float
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything the worker needs to know.
+
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`. `expected` is for the
+    record and for estimates; the worker does not use it.
     """
 
     study: str
@@ -219,6 +229,7 @@ class RunSpec:
     profile: ProfileSpec = ProfileSpec()
     workload: str = PIPELINE
     bandwidth: BandwidthSpec | None = None
+    expected: Expectation | None = None
     schema_version: int = SCHEMA_VERSION
 
     def cell(self) -> JsonDict:
@@ -276,6 +287,7 @@ class RunSpec:
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
+            "expected": Expectation(**data["expected"]) if data.get("expected") else None,
         }
         return cls(**{**data, **parts})
 

@@ -27,7 +27,7 @@ _INTEGERS = ("repeat", "attempt")
 #: Keys that may be missing, with the value that a missing key, or a null one but `monitor`, gets.
 _NULLS = (
     *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node", "cpus"),
-    *("compile_mode", "profiler_capture", "exit_code", "error", "environment"),
+    *("compile_mode", "profiler_capture", "predicted_bound", "exit_code", "error", "environment"),
     *("nsys_report", "nsys_sqlite", "torch_trace"),
 )
 #: Labels of placements with CPUs and memory apart, as they were called at first.
@@ -70,10 +70,12 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "updated": value("updated", str, None),
         "runs_duration_s": value("runs_duration_s", (int, float), 0.0),
         "interrupted": raw.get("interrupted") is True,
+        "time_limit": value("time_limit", dict, None),
         "order": value("order", str, None),
         "order_seed": value("order_seed", int, None),
         "run_order": [str(item) for item in value("run_order", list, [])],
         "conditions": [str(item) for item in value("conditions", list, [])],
+        "warnings": [str(item) for item in value("warnings", list, [])],
         "profiler": value("profiler", dict, {}),
         "machine": value("machine", dict, {}),
         "environments": {k: v for k, v in environments.items() if isinstance(v, dict)},

@@ -28,12 +28,13 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
             "or choose another directory"
         )
     # These settings change where results go, not what is measured.
-    given = [o for o in overrides if not o.startswith(("resume_from=", "output.", "dry_run="))]
+    harmless = ("resume_from=", "output.", "dry_run=", "time_limit=")
+    given = [o for o in overrides if not o.startswith(harmless)]
     try:
         recorded = {record["run_id"] for record in read_records(results)}
     except StoreError:
         return  # opening the store raises the same error, with what to do about it
-    unplanned = recorded - {run.run_id for run in plan.runs}
+    unplanned = recorded - {run.run_id for run in (*plan.runs, *plan.cut)}
     if given and unplanned:
         raise StoreError(
             f"{' '.join(given)} changes what {directory} has measured ({len(unplanned)} recorded "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,14 @@ from numa_bench.errors import StudyFailed
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
+from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
+from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.study_summary import (
     StudyStart,
@@ -58,12 +61,13 @@ def run_study(
             # results.json is there before the first run: a study killed in it can be resumed.
             store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
-            tracked = _run_plan(plan, topology, store, interrupts, reporter)
+            plan, clock, tracked = _run_plan(plan, topology, store, interrupts, reporter)
             saved = store.save_somewhere()
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
-        rows = build_rows(plan.cells, plan.runs, store.records)
-        print_results(rows, plan, closing_lines(plan, store, saved, tracked))
+        rows = build_rows(plan.cells, (*plan.runs, *plan.cut), store.records)
+        lines = closing_lines(plan, store, saved, tracked, clock.elapsed_s)
+        print_results(rows, plan, lines)
     # Everything is stored and shown by now.
     if interrupted:
         raise KeyboardInterrupt
@@ -82,11 +86,17 @@ def _run_plan(
     store: StudyStore,
     interrupts: Interrupts,
     reporter: Reporter,
-) -> list[str]:
-    """Run everything that is pending, and feed trackers; returns a line for each tracker."""
+) -> tuple[Plan, StudyClock, list[str]]:
+    """Run everything that is pending, and feed trackers.
+
+    Returns the plan without the blocks for which there was no time, the study's clock, and a line
+    for each tracker.
+    """
     # Resuming is nothing else: the order of the plan, without the runs that need not run again.
     done = store.finished_runs()
     pending = [run for run in plan.runs if run.run_id not in done]
+    limit_s = plan.time_limit.limit_s if plan.time_limit is not None else None
+    clock = StudyClock(limit_s, len(plan.cells), store.records, time.monotonic)
     start = _describe_start(topology, store, pending)
     _log_warnings(plan, start, store)
     # Before the first run too: a study that is killed still says where it ran.
@@ -107,41 +117,52 @@ def _run_plan(
         host=Host(socket.gethostname(), start.environment["id"]),
         interrupts=interrupts,
     )
-    _run_pending(pending, plan, measure, store, interrupts, reporter, feeder)
+    cut_from = _run_pending(pending, plan, clock, measure, store, interrupts, reporter, feeder)
+    if cut_from is not None:
+        plan = plan.cut_after(cut_from)
     _write_summary(plan, start, store, interrupts)
     tracked = feeder.finish_feeding()
     (store.root / BUSY_LOCK).unlink(missing_ok=True)
-    return tracked
+    return plan, clock, tracked
 
 
 def _run_pending(
     pending: Sequence[RunSpec],
     plan: Plan,
+    clock: StudyClock,
     measure: Callable[[RunSpec], Record],
     store: StudyStore,
     interrupts: Interrupts,
     reporter: Reporter,
     feeder: Feeder,
-) -> None:
+) -> int | None:
     """Measure one spec after the other; stop after the run that is interrupted.
 
+    Returns the number of the block before which the time limit ended the study, else None.
     Exports and trackers work while the next worker starts; it waits for them before it measures.
     """
     exporter = _make_exporter(plan, store, interrupts)
-    for spec in pending:
-        if interrupts.count:
+    cut_from = None
+    for repeat, block in split_blocks(pending):
+        if not interrupts.count and not clock.allows(len(block)):
+            cut_from = repeat
             break
-        reporter.show_run_start(spec)
-        record = measure(spec)
-        store.add_record(record)
-        # Rarely waits: the worker did not measure before the previous export had ended.
-        exporter.collect_export()
-        reporter.show_run_end(record)
-        feeder.feed_stored()
-        if record["nsys_report"] and plan.profiler.config.export:
-            paths = store.run_paths(spec.run_id)
-            exporter.start_export(spec.run_id, paths.report, paths.sqlite)
+        for spec in block:
+            if interrupts.count:
+                break
+            reporter.show_run_start(spec)
+            record = measure(spec)
+            store.add_record(record)
+            clock.count_run()
+            # Rarely waits: the worker did not measure before the previous export had ended.
+            exporter.collect_export()
+            reporter.show_run_end(record)
+            feeder.feed_stored()
+            if record["nsys_report"] and plan.profiler.config.export:
+                paths = store.run_paths(spec.run_id)
+                exporter.start_export(spec.run_id, paths.report, paths.sqlite)
     exporter.collect_export()
+    return cut_from
 
 
 def _describe_start(
@@ -157,7 +178,8 @@ def _describe_start(
 
 def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore) -> None:
     others = warn_other_environments(store.records, start.environment["id"])
-    for warning in (*plan.warnings, *start.conditions, *others):
+    limited = [f"time limit: {line}" for line in describe_limit(plan)]
+    for warning in (*plan.warnings, *plan.blind_spots, *limited, *start.conditions, *others):
         logger.warning(warning)
     if plan.profiler.note:
         logger.info(plan.profiler.note)

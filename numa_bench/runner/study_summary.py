@@ -12,7 +12,8 @@ from pathlib import Path
 from numa_bench.invocation import command_text
 from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
-from numa_bench.records import JsonDict, Record, Status, Summary
+from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
+from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.resume import resume_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import LOGS, PROFILES, RUNS
@@ -62,10 +63,12 @@ def build_summary(
         "updated": updated,
         "runs_duration_s": sum(record["duration_s"] for record in records),
         "interrupted": interrupted,
+        "time_limit": describe_time_limit(plan),
         "order": plan.order,
         "order_seed": plan.order_seed,
         "run_order": [run.run_id for run in plan.runs],
         "conditions": list(start.conditions),
+        "warnings": [*plan.warnings, *plan.blind_spots],
         "profiler": {
             "kind": plan.profiler.kind,
             "version": plan.profiler.version,
@@ -77,15 +80,32 @@ def build_summary(
     }
 
 
+def describe_time_limit(plan: Plan) -> TimeLimitSummary | None:
+    """What the time limit left of a study; None without a limit."""
+    limit = plan.time_limit
+    if limit is None:
+        return None
+    return {
+        "limit_s": limit.limit_s,
+        "repeats": limit.repeats,
+        "kept_repeats": len({run.repeat for run in plan.runs}),
+        "cut_runs": len(plan.cut),
+        "expected_s": plan.estimated_s,
+    }
+
+
 def format_counts(store: StudyStore) -> str:
     """How many runs ended in which way: "3 passed, 1 failed"; empty without any."""
     return ", ".join(f"{n} {status}" for status, n in store.count_statuses().items() if n)
 
 
-def closing_lines(plan: Plan, store: StudyStore, saved: Path, tracked: Sequence[str]) -> list[str]:
+def closing_lines(
+    plan: Plan, store: StudyStore, saved: Path, tracked: Sequence[str], took_s: float
+) -> list[str]:
     """The lines below the closing table: legend, counts, where the files are, what is left to do.
 
-    `saved` is the file that holds the records, `tracked` one line for each tracker.
+    `saved` is the file that holds the records, `tracked` one line for each tracker, `took_s` the
+    seconds that the study took.
     """
     root = shown_path(store.root)
     missing = len({run.run_id for run in plan.runs} - store.finished_runs())
@@ -100,6 +120,10 @@ def closing_lines(plan: Plan, store: StudyStore, saved: Path, tracked: Sequence[
     ]
     if missing:
         lines.append(f"{missing} not done; to run them: {resume_command(root)}")
+    limited = describe_limit(plan, took_s)
+    lines += limited
+    if limited and not missing:
+        lines.append(f"to run the others: {resume_command(root)} time_limit=null")
     return lines
 
 

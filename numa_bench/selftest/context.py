@@ -100,7 +100,12 @@ class Context:
             run_id="selftest",
             repeat=0,
             vit=resolve_vit(vit),
-            test=resolve_test(test, self.topology, gpu=gpu is not None),
+            test=resolve_test(
+                test,
+                self.topology,
+                gpu=gpu is not None,
+                capability=gpu.compute_capability if gpu else None,
+            ),
             device=make_device_spec(gpu),
             placement=self.placement,
         )

@@ -52,7 +52,7 @@ class Session:
         placement = dict(data["placement"])
         for name in ("memory_nodes", "cpus"):
             placement[name] = tuple(placement[name])
-        visible = tuple(Gpu(**gpu) for gpu in data["visible"])
+        visible = tuple(Gpu.from_dict(gpu) for gpu in data["visible"])
         return cls(**{**data, "placement": Placement(**placement), "visible": visible})
 
 

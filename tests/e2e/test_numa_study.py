@@ -27,6 +27,8 @@ LINK = {
     "duplex_gb_per_s": 0.8,
     "tflop_per_s": 5.0,
 }
+#: Small batches, as every run touches its memory for real; all repeats, as no time passes.
+SETTINGS = "experiment.test.batch_size=8 experiment.test.precision=fp32 time_limit=null"
 BOUND_BY_COPIES = ("vit32x0", "vit32x2x128", "vit32x4x256", "vit32x6x512")
 BOUND_BY_ARITHMETIC = ("vit16x8x768", "vit16x12x1024")
 #: Larger forward passes are only timed; no-op and the smallest model are really computed.
@@ -47,7 +49,7 @@ def test_the_verdict_is_what_was_planted_and_nothing_else(
     simulate: Callable[[SimulatedMachine], None], line: Line, tmp_path: Path
 ) -> None:
     simulate(plant())
-    code, _, stderr = line("python hydra_experiment_runner.py")
+    code, _, stderr = line(f"python hydra_experiment_runner.py {SETTINGS}")
     assert code == 0, stderr[-2000:]
     (results,) = tmp_path.rglob("results.json")
     records = read_json(results)

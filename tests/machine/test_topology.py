@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from numa_bench.machine.topology import (
 )
 from tests import machines
 from tests.conftest import PROJECT
+from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import (
     GIB_KB,
     FakeGpu,
@@ -728,3 +730,17 @@ def test_import_loads_neither_nvml_nor_rich() -> None:
     )
 
     assert done.stdout.strip() == "set()"
+
+
+def test_what_the_driver_says_of_link_and_capability_is_kept(tmp_path: Path) -> None:
+    build_tree(tmp_path, [FakeNode(0, "0")], [FakeGpu("0000:3b:00.0")])
+    said = FakeGpuNvml(GpuState(capability=(7, 5), max_width=8))
+    silent = FakeGpuNvml(GpuState(capability=None, max_width=None))
+
+    (gpu,) = discover_topology(tmp_path, said).gpus
+    assert (gpu.compute_capability, gpu.link) == ((7, 5), (5, 8))
+    assert Gpu.from_dict(json.loads(json.dumps(asdict(gpu)))) == gpu
+
+    (gpu,) = discover_topology(tmp_path, silent).gpus
+    assert (gpu.compute_capability, gpu.link) == (None, None)
+    assert Gpu.from_dict(json.loads(json.dumps(asdict(gpu)))) == gpu

@@ -542,7 +542,7 @@ def test_a_run_knows_its_gpus_name_uuid_and_node() -> None:
 
 def test_the_estimate_counts_what_takes_time() -> None:
     def seconds(**test: Any) -> float:
-        return planned(laptop(), LARGE, repeats=2, test=TestConfig(**test)).estimated_s
+        return planned(laptop(), LARGE, repeats=2, test=TestConfig(**test)).longest_s
 
     base = seconds(time_budget_s=10, warmup_budget_s=5)
     assert seconds(time_budget_s=20, warmup_budget_s=5) == base + 2 * 10
@@ -586,3 +586,58 @@ def test_a_gpu_is_timed_by_time_and_the_cpu_by_samples(
 ) -> None:
     test = resolve_test(TestConfig(**given), server(), gpu=gpu)
     assert (test.num_samples, test.min_timed_s, test.min_warmup_s) == resolved
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "resolved"),
+    [
+        (True, {}, (256, "bf16", 2)),
+        (True, {"precision": "fp32"}, (128, "fp32", 2)),
+        (True, {"image_size": 256}, (128, "bf16", 2)),
+        (True, {"image_size": 1024}, (8, "bf16", 2)),
+        (True, {"image_size": 2048, "precision": "tf32"}, (1, "tf32", 2)),
+        (True, {"image_size": 8192}, (1, "bf16", 2)),
+        (True, {"image_size": 32}, (256, "bf16", 2)),
+        (True, {"batch_size": 5, "pipeline_depth": 3, "precision": "fp16"}, (5, "fp16", 3)),
+        (False, {}, (8, "fp32", 2)),
+        (False, {"image_size": 2048}, (1, "fp32", 2)),
+        (False, {"precision": "bf16"}, (8, "bf16", 2)),
+    ],
+)
+def test_what_a_device_decides_by_itself(
+    gpu: bool, given: dict[str, Any], resolved: tuple[int, str, int]
+) -> None:
+    test = resolve_test(TestConfig(**given), server(), gpu=gpu, capability=(9, 0))
+
+    assert (test.batch_size, test.precision, test.pipeline_depth) == resolved
+
+
+@pytest.mark.parametrize(
+    ("capability", "wanted"),
+    [(None, "bf16"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((12, 0), "bf16")],
+)
+def test_a_gpu_without_bf16_gets_fp16(capability: tuple[int, int] | None, wanted: str) -> None:
+    machine = server()
+    gpus = tuple(replace(gpu, compute_capability=capability) for gpu in machine.gpus)
+
+    plan = planned(replace(machine, gpus=gpus), gpu_ids=[0])
+
+    assert {run.test.precision for run in plan.runs} == {wanted}
+
+
+def test_a_model_may_leave_to_the_device_what_the_study_sets() -> None:
+    given = TestConfig(batch_size=4, precision="fp32", pipeline_depth=1)
+    own = replace(SMALL, **overridden(batch_size="auto", precision="auto", pipeline_depth="auto"))
+
+    plan = planned(server(), SMALL, own, gpu_ids=[0], numa_nodes=[0], test=given, repeats=1)
+
+    found = [(c.test.batch_size, c.test.precision, c.test.pipeline_depth) for c in plan.cells]
+    assert found == [(4, "fp32", 1), (256, "bf16", 2)]
+
+
+def test_auto_and_the_value_it_stands_for_are_the_same_model() -> None:
+    twice = [SMALL, replace(SMALL, **overridden(batch_size=256))]
+
+    with pytest.raises(ConfigError, match=r"^experiment.vit_configs=vit32x2x128: is listed twice"):
+        planned(server(), *twice)
+    assert len(planned(laptop(), *twice).cells) == 2  # a batch is 8 there

@@ -80,7 +80,8 @@ def test_the_closing_lines_say_where_everything_is_and_what_is_missing(
     )
     saved = tmp_path / "study" / "results.json"
 
-    legend, *lines = closing_lines(make_plan(["m0"], repeats=3), store, saved, ["tracking  there"])
+    plan = make_plan(["m0"], repeats=3)
+    legend, *lines = closing_lines(plan, store, saved, ["tracking  there"], 4.0)
 
     assert legend.startswith("F: ")
     assert lines == [
@@ -96,7 +97,7 @@ def test_the_closing_lines_say_where_everything_is_and_what_is_missing(
 
 
 def test_a_study_that_is_complete_names_nothing_to_resume(tmp_path: Path) -> None:
-    lines = closing_lines(make_plan([]), store_of(tmp_path), tmp_path / "results.json", [])
+    lines = closing_lines(make_plan([]), store_of(tmp_path), tmp_path / "results.json", [], 0.0)
 
     assert lines[0] == "no run of 0 planned"
     assert not any("not done" in line for line in lines)

@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 2,
     "image_size": 64,
     "memory_size_mb": 1,
+    "precision": "fp32",
 }
 
 

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.labels import node_label, quantity_label
+from numa_bench.labels import duration_text, node_label, quantity_label
 from numa_bench.metric_registry import METRICS, headline_metric
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
@@ -38,6 +38,8 @@ from numa_bench.runner.display.cell_rows import (
     read_headline,
     varied_settings,
 )
+from numa_bench.runner.display.predictions import make_prediction_tables
+from numa_bench.runner.display.time_limits import describe_limit
 
 logger = logging.getLogger("numa_bench")
 
@@ -185,14 +187,6 @@ def result_line(record: Record) -> str:
     return "  ".join(parts)
 
 
-def duration_text(seconds: float) -> str:
-    """Seconds in the largest fitting unit: 40 s, 12 min, 3 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None:
     """Print the closing table on stdout: model x placement, throughput, difference to local.
 
@@ -256,11 +250,17 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         )
     console = _stdout()
     console.print(table)
+    for predicted in make_prediction_tables(plan.predictions):
+        console.print(predicted)
     console.print(
         f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, about "
-        f"{duration_text(plan.estimated_s)}. Nothing was run.",
+        f"{duration_text(plan.estimated_s)}, at most {duration_text(plan.longest_s)}. Nothing was "
+        "run.",
         highlight=False,
+        soft_wrap=True,
     )
+    for line in describe_limit(plan):
+        console.print(f"time limit: {line}", highlight=False, soft_wrap=True)
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
 

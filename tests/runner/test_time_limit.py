@@ -1,0 +1,124 @@
+"""A study with a time limit: what runs, what is said about the rest, and how it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numa_bench.jsonio import read_json
+from numa_bench.plan.plan import Plan
+from numa_bench.plan.time_limit import StudyClock, TimeLimit
+from numa_bench.records import Execution, Record, RunSpec, Status, make_record
+from numa_bench.runner.display.time_limits import describe_limit
+from numa_bench.runner.resume import check_directory
+from numa_bench.runner.study import run_study
+from tests.fake_worker import TOPOLOGY, make_plan
+
+
+class Runs:
+    """In place of real runs: each takes so many seconds of a clock of its own."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.now = 0.0
+        self.ids: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def attempt(self, spec: RunSpec, **_: Any) -> Record:
+        self.now += self.seconds
+        self.ids.append(spec.run_id)
+        ended = Execution(Status.PASSED, 0, None, "2026-01-31", self.seconds, 1, "out", "err")
+        return make_record(spec, None, ended, "host")
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Runs of ten seconds."""
+    made = Runs(10.0)
+    monkeypatch.setattr("numa_bench.runner.study.attempt_run", made.attempt)
+    monkeypatch.setattr(
+        "numa_bench.runner.study.StudyClock",
+        lambda limit, size, earlier, _: StudyClock(limit, size, earlier, made.clock),
+    )
+    return made
+
+
+def limited(limit_s: float | None, repeats: int = 5, kept: int | None = None) -> Plan:
+    """Blocks of two runs that are expected to take 16 s."""
+    plan = make_plan(["m0", "m1"], repeats=repeats)
+    if limit_s is None:
+        return plan
+    kept = repeats if kept is None else kept
+    return replace(plan, time_limit=TimeLimit(limit_s, repeats, kept, 16.0)).cut_after(kept)
+
+
+study = partial(run_study, topology=TOPOLOGY)
+
+
+def test_blocks_that_do_not_fit_are_cut_and_are_no_failures(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = limited(50.0)
+
+    study(plan, directory=tmp_path)
+
+    assert runs.ids == [run.run_id for run in plan.runs[:4]]
+    summary = read_json(tmp_path / "experiment_summary.json")
+    assert summary["planned"] == 4
+    assert summary["success_rate"] == 1.0
+    cut = {name: summary["time_limit"][name] for name in ("limit_s", "kept_repeats", "cut_runs")}
+    assert cut == {"limit_s": 50.0, "kept_repeats": 2, "cut_runs": 6}
+    shown = capsys.readouterr().out
+    assert "4 passed of 4 planned" in shown
+    assert "2 of 5 repeats fit into 50 s: took 40 s" in shown
+    assert f"resume_from={tmp_path} time_limit=null" in shown
+
+
+def test_the_first_block_runs_whole(runs: Runs, tmp_path: Path) -> None:
+    study(limited(5.0), directory=tmp_path)
+
+    assert len(runs.ids) == 2
+
+
+def test_without_a_limit_everything_runs(runs: Runs, tmp_path: Path) -> None:
+    study(limited(None), directory=tmp_path)
+
+    assert len(runs.ids) == 10
+    assert read_json(tmp_path / "experiment_summary.json")["time_limit"] is None
+
+
+def test_a_resumed_study_without_limit_runs_what_was_cut(runs: Runs, tmp_path: Path) -> None:
+    study(limited(50.0), directory=tmp_path)
+    study(limited(50.0), directory=tmp_path)
+    assert len(runs.ids) == 4  # the limit is that of all starts together
+
+    study(limited(None), directory=tmp_path)
+
+    assert runs.ids == [run.run_id for run in limited(None).runs]
+
+
+def test_a_shorter_limit_does_not_disown_what_was_measured(runs: Runs, tmp_path: Path) -> None:
+    study(limited(None), directory=tmp_path)
+    shorter = replace(limited(20.0, kept=1), resume_from=str(tmp_path))
+
+    check_directory(tmp_path, shorter, ["experiment.repeats=5", "time_limit=20"])
+    study(shorter, directory=tmp_path)
+
+    assert len(runs.ids) == 10
+
+
+def test_what_is_planned_is_said_before_it_runs() -> None:
+    assert describe_limit(limited(None)) == []
+    assert describe_limit(limited(80.0)) == []
+    (line,) = describe_limit(limited(40.0, kept=2))
+    assert line.startswith("2 of 5 repeats fit into 40 s: about ")
+    fits, weak, exceeded = describe_limit(limited(15.0, kept=1))
+    assert fits.startswith("1 of 5 repeats fits into 15 s: about ")
+    assert "no confidence interval" in weak
+    assert exceeded == "one repeat takes about 16 s, longer than time_limit=15s; it runs whole"
