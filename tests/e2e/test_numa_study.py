@@ -27,7 +27,7 @@ LINK = {
     "duplex_gb_per_s": 0.8,
     "tflop_per_s": 5.0,
 }
-#: Small batches, because every run touches its memory for real; all repeats, because no time passes.
+#: Small batches, because every run touches its memory for real; all repeats: time is virtual.
 SETTINGS = "experiment.test.batch_size=8 experiment.test.precision=fp32 time_limit=null"
 BOUND_BY_COPIES = ("vit32x0", "vit32x2x128", "vit32x4x256", "vit32x6x512")
 BOUND_BY_ARITHMETIC = ("vit16x8x768", "vit16x12x1024")
