@@ -131,6 +131,12 @@ QUESTION = Question(
             "bound by",
             tooltip="transfer: the link; compute: the model; host: the GPU waited for the host",
         ),
+        ColumnSpec(
+            "predicted_bound",
+            "predicted",
+            absent="not predicted",
+            tooltip="what was predicted to bound it before the study ran",
+        ),
         HOST_COLUMN,
         ColumnSpec(
             "busiest_stage_fraction",

@@ -14,6 +14,7 @@ from numa_bench.analysis.questions.bandwidth import tabulate_bandwidth
 from numa_bench.analysis.questions.batch import tabulate_batch_sizes
 from numa_bench.analysis.questions.compilation import compute_break_even, tabulate_compilation
 from numa_bench.analysis.questions.pipeline import tabulate_pipeline_depths
+from numa_bench.analysis.questions.points import tabulate_points
 from numa_bench.analysis.questions.resolution import tabulate_resolutions
 from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
@@ -158,3 +159,13 @@ def test_bandwidth_is_a_matrix_of_gpus_and_nodes_against_the_link(tmp_path: Path
     assert table["h2d_share"].between(0.5, 0.9).all()
     unknown = runs.drop(columns=[c for c in runs if str(c).startswith("monitor_pcie")])
     assert tabulate_bandwidth(unknown)["link_gb_per_s"].isna().all()
+
+
+def test_what_was_predicted_is_beside_what_was_measured(tmp_path: Path) -> None:
+    study = experiment("predicted", models((32, 0, 64), (16, 8, 768)))
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+
+    table = tabulate_points(load_runs([path]))
+
+    found = table.groupby("vit_name")["predicted_bound"].unique().str.join(",").to_dict()
+    assert found == {"vit32x0": "transfer", "vit16x8x768": "compute"}
