@@ -39,6 +39,8 @@ from tests.simulation import model_cost, numactl_shim
 
 #: Pool of samples in MB where a study leaves it open; on a simulated link no cache needs defeating.
 POOL_MB = 1
+#: Most bytes of a batch where a study leaves its size open; every run touches them for real.
+BATCH_BYTES = 5_000_000
 #: Bytes of random samples that are made; repeated with an odd period, so that batches differ.
 RANDOM_BYTES = 1_000_004
 
@@ -91,6 +93,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = functools.cache(package_versions)
     monkeypatch.setattr(worker, "package_versions", versions)
     monkeypatch.setattr("numa_bench.plan.resolve.MIN_POOL_MB", POOL_MB)
+    monkeypatch.setattr("numa_bench.plan.resolve.AUTO_BATCH_BYTES", BATCH_BYTES)
     monkeypatch.setattr("numa_bench.worker.buffers._RANDOM_BYTES", RANDOM_BYTES)
     monkeypatch.setattr("numa_bench.runner.study.make_trackers", lambda *_: [])
     # Threads that spin while they wait for one another take the other tests' CPUs.

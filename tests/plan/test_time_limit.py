@@ -29,7 +29,7 @@ def planned(limit: Any, own: Any = None, repeats: int = 5, profiler: str = "none
     study = ExperimentConfig(
         name="study",
         vit_configs=[ViTConfig(depth=2, dim=128)],
-        hardware=HardwareConfig(gpu_ids=[0]),
+        hardware=HardwareConfig(gpu_ids=[0], numa_nodes="all"),
         repeats=repeats,
         time_limit=own,
     )

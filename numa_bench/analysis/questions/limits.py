@@ -136,6 +136,12 @@ QUESTION = Question(
             tooltip="transfer: the link; compute: the model; host work: what host threads do "
             "for a batch; host: the GPU waited for the host to submit",
         ),
+        ColumnSpec(
+            "predicted_bound",
+            "predicted",
+            absent="not predicted",
+            tooltip="what was predicted to bound it before the study ran",
+        ),
         HOST_COLUMN,
         ColumnSpec(
             "host_wait_fraction",

@@ -35,7 +35,7 @@ POINT_COLUMNS = (
     *SHARED_COLUMNS, "variant", "variant_text", "model_text", "depth", "dim", "patch_size",
     "batch_size",
     "image_size", "pipeline_depth", "n", "median_samples_per_s", "low", "high", *_MEDIANS,
-    "gflop_per_sample", "tflop_per_s", "copy_share", "bound", "marks",
+    "gflop_per_sample", "tflop_per_s", "copy_share", "bound", "predicted_bound", "marks",
 )  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     `tflop_per_s` is the model's FLOP, as the worker counted them or, of a ViT, by
     `workload.vit_flop`, at this throughput; `copy_share` the copies' share of a batch's copies and
     forward pass; `bound` what limits: "transfer", "compute", "host work" (all three: the longest
-    stage) or, where half of the runs or more are marked so, "host".
+    stage) or, where half of the runs or more are marked so, "host"; `predicted_bound` the same as
+    planned.
     """
     runs = select_usable_runs(frame, THROUGHPUT)
     if runs.empty:
@@ -74,6 +75,10 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
     # Last: while the GPU waits for the host, its stage times do not say what limits.
     table.loc[table["host_bound"], "bound"] = "host"
+    # The plan says link for what is called transfer here.
+    table["predicted_bound"] = (
+        first["predicted_bound"].map({"link": "transfer"}).fillna(first["predicted_bound"])
+    )
     # make_series fills them in for the questions that need them.
     table["variant"], table["variant_text"] = "", table["vit_name"]
     return table.reset_index().reindex(columns=list(POINT_COLUMNS))

@@ -19,6 +19,7 @@ from numa_bench.analysis.questions.batch import tabulate_batch_sizes
 from numa_bench.analysis.questions.compilation import compute_break_even, tabulate_compilation
 from numa_bench.analysis.questions.limits import tabulate_limits
 from numa_bench.analysis.questions.pipeline import tabulate_pipeline_depths
+from numa_bench.analysis.questions.points import tabulate_points
 from numa_bench.analysis.questions.resolution import tabulate_resolutions
 from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
@@ -217,3 +218,13 @@ def test_studies_of_before_host_work_are_studies_without(tmp_path: Path) -> None
     results.write_text(json.dumps(records))
 
     assert set(load_runs([path])["test_host_work"]) == {"none"}
+
+
+def test_what_was_predicted_is_beside_what_was_measured(tmp_path: Path) -> None:
+    study = experiment("predicted", models((32, 0, 64), (16, 8, 768)))
+    path = write_study(tmp_path, Scenario(Machine(one_gpu()), study, raw=0))
+
+    table = tabulate_points(load_runs([path]))
+
+    found = table.groupby("vit_name")["predicted_bound"].unique().str.join(",").to_dict()
+    assert found == {"vit32x0": "transfer", "vit16x8x768": "compute"}
