@@ -56,6 +56,15 @@ METRICS: dict[str, Metric] = {
     "profiler_overhead": Metric(
         "1", "time per sample in the profiled window over that in the timed one, minus 1", None
     ),
+    "stream_gb_per_s": Metric(
+        "GB/s", "bytes that all measured workers of a set streamed, per second", True
+    ),
+    "fairness": Metric(
+        "1", "Jain's index of the workers' throughput: 1 is equal, 1/n is one worker alone", True
+    ),
+    "slowest_worker_share": Metric(
+        "1", "throughput of the slowest worker of a set over the mean of all", True
+    ),
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
@@ -86,6 +95,9 @@ class MetricValues(TypedDict):
     placement_fraction: float | None
     profiled_throughput_samples_per_s: float | None
     profiler_overhead: float | None
+    stream_gb_per_s: float | None
+    fairness: float | None
+    slowest_worker_share: float | None
     measured_samples: float | None
     measured_s: float | None
 

@@ -68,6 +68,28 @@ class RunResult:
         return result
 
 
+class WorkerValues(TypedDict):
+    """One worker of a set, in the record of the set.
+
+    `throughput_samples_per_s` and `gb_per_s` (of memory streams) are those of the common window;
+    `window_s` is the worker's own, in seconds of the host's clock. `status` is that of a run, or
+    "stopped": ended by the runner because another worker ended early. What is not known is null.
+    """
+
+    name: str
+    role: str
+    gpu_id: int | None
+    numa_node: int | None
+    memory_node: int | None
+    placement: str
+    status: str
+    error: str | None
+    throughput_samples_per_s: float | None
+    gb_per_s: float | None
+    placement_fraction: float | None
+    window_s: list[float] | None
+
+
 @dataclass(frozen=True)
 class Execution:
     """What was observed of one run from outside. Paths are relative to the study directory.
@@ -75,6 +97,7 @@ class Execution:
     `nsys_report`, `nsys_sqlite` and `torch_trace` are the files of a profiler, if there are any.
     `environment` is the id of the machine and software; `monitor` holds min, median and max of
     every sensor inside the timed window: None without a reading in it, empty without a monitor.
+    `workers` are those of a set.
     """
 
     status: Status
@@ -91,10 +114,14 @@ class Execution:
     warnings: tuple[str, ...] = ()
     environment: str | None = None
     monitor: dict[str, dict[str, float]] | None = field(default_factory=dict)
+    workers: tuple[WorkerValues, ...] = ()
 
 
 class PlannedValues(TypedDict):
-    """The part of a record that comes from the plan. `memory_node`: null unless there is one."""
+    """The part of a record that comes from the plan. `memory_node`: null unless there is one.
+
+    `scenario` and `background` are null, but in the record of a set of workers.
+    """
 
     schema_version: int
     study: str
@@ -119,6 +146,8 @@ class PlannedValues(TypedDict):
     precision: str
     profiler: str
     profiler_capture: str | None
+    scenario: str | None
+    background: str | None
 
 
 class Record(PlannedValues, MetricValues):
@@ -140,6 +169,7 @@ class Record(PlannedValues, MetricValues):
     versions: dict[str, str]
     environment: str | None
     monitor: dict[str, dict[str, float]] | None
+    workers: list[WorkerValues]
     warnings: list[str]
     stdout_log: str
     stderr_log: str
@@ -194,6 +224,7 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
         "versions": result.versions if result is not None else {},
         "environment": execution.environment,
         "monitor": execution.monitor,
+        "workers": list(execution.workers),
         "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
         "stdout_log": execution.stdout_log,
         "stderr_log": execution.stderr_log,
@@ -229,6 +260,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "precision": spec.test.precision,
         "profiler": spec.profile.kind,
         "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
+        "scenario": spec.scenario,
+        "background": spec.background,
     }
 
 

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 #: What each version introduced. `upgrade.upgrade_record` reads every version listed here.
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
-    "torch_trace were added to its records later",
+    "torch_trace were added to its records later, then those of sets of workers",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -29,6 +29,10 @@ STAGES = ("H2D", "compute", "D2H")
 
 #: The workload of most studies: batches through copies and a model.
 PIPELINE = "pipeline"
+#: Passes over host memory, and a set of workers that start together.
+STREAM, CONTENTION = "stream", "contention"
+#: What a member of a set is there for: its throughput counts, or it only loads the machine.
+MEASURED, BACKGROUND = "measured", "background"
 
 JsonDict = dict[str, Any]
 
@@ -124,10 +128,31 @@ class ProfileSpec:
 
 
 @dataclass(frozen=True)
+class StreamSpec:
+    """Passes over host memory: `operation` is read, write or copy, `buffer_mb` the size of each
+    array, `threads` how many share a pass."""
+
+    operation: str
+    buffer_mb: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker of a set. `role` is MEASURED or BACKGROUND; `name` is unique in its set."""
+
+    name: str
+    role: str
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything the worker needs to know, and nothing else.
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`.
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, or CONTENTION for a set
+    of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
+    the load beside it ("none", "memory", "socket_link"); both are null without a set.
     """
 
     study: str
@@ -139,7 +164,16 @@ class RunSpec:
     placement: Placement
     profile: ProfileSpec = ProfileSpec()
     workload: str = PIPELINE
+    stream: StreamSpec | None = None
+    scenario: str | None = None
+    background: str | None = None
+    members: tuple[Member, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def measured(self) -> tuple[Member, ...]:
+        """The members of a set whose throughput counts."""
+        return tuple(member for member in self.members if member.role == MEASURED)
 
     def cell(self) -> JsonDict:
         """The canonical spec of what is measured: the same for all repeats, and in any study.
@@ -150,6 +184,14 @@ class RunSpec:
         cell: JsonDict = {part: asdict(getattr(self, part)) for part in parts}
         if self.workload != PIPELINE:
             cell["workload"] = self.workload
+        if self.stream is not None:
+            cell["stream"] = asdict(self.stream)
+        if self.members:
+            cell["set"] = {
+                "scenario": self.scenario,
+                "background": self.background,
+                "members": [[m.name, m.role, m.spec.cell()] for m in self.members],
+            }
         return cell
 
     def cell_hash(self) -> str:
@@ -180,5 +222,10 @@ class RunSpec:
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
+            "stream": StreamSpec(**data["stream"]) if data.get("stream") else None,
+            "members": tuple(
+                Member(m["name"], m["role"], cls.from_dict(m["spec"]))
+                for m in data.get("members", ())
+            ),
         }
         return cls(**{**data, **parts})

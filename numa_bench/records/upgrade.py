@@ -28,7 +28,7 @@ _INTEGERS = ("repeat", "attempt")
 _NULLS = (
     *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node"),
     *("compile_mode", "profiler_capture", "exit_code", "error", "environment"),
-    *("nsys_report", "nsys_sqlite", "torch_trace"),
+    *("nsys_report", "nsys_sqlite", "torch_trace", "scenario", "background"),
 )
 _EMPTY_OBJECTS = ("warmup", "observed", "versions", "monitor")
 
@@ -135,6 +135,7 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "compile_model": bool(record["test_config"].get("compile_model")),
         "profiler": "none",
         "success": record["status"] == Status.PASSED.value,
+        "workers": [],
         "warnings": [],
     }
     # A null `monitor` is not missing: no sensor was read inside the timed window.
