@@ -13,6 +13,7 @@ from typing import Any, List, Optional
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from numa_bench.config.contention_schema import ContentionConfig
 from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.config.settings import documented_field
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
@@ -20,6 +21,7 @@ from numa_bench.config.workload_schema import TestConfig, ViTConfig
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 DEVICES = ("auto", "cuda", "cpu")
 ORDERS = ("shuffled", "sequential")
+WORKLOADS = ("pipeline", "bandwidth", "contention")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,12 +59,16 @@ class ExperimentConfig:
     name: str = documented_field(
         MISSING, "Name of the study, and of its directory under the output root."
     )
+    workload: str = documented_field("pipeline", f"What runs do: {', '.join(WORKLOADS)}.")
     vit_configs: List[ViTConfig] = documented_field([], "The models to run.")
     test: TestConfig = field(
         default_factory=TestConfig, metadata={"help": "Measurement settings of all models."}
     )
     hardware: HardwareConfig = field(
         default_factory=HardwareConfig, metadata={"help": "Devices and placements."}
+    )
+    contention: ContentionConfig = field(
+        default_factory=ContentionConfig, metadata={"help": "Sets of workers."}
     )
     repeats: int = documented_field(
         3, "Runs per cell, each a fresh process. One repeat gives no confidence interval."

@@ -13,6 +13,7 @@ from typing import Any
 from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.contention_schema import check_contention
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
@@ -52,6 +53,7 @@ def validate_config(config: RunnerConfig) -> None:
 def check_experiment(experiment: ExperimentConfig) -> None:
     """Raise ConfigError if the experiment cannot run on any machine."""
     check_name("experiment.name", experiment.name)
+    check_one_of("experiment.workload", experiment.workload, cfg.WORKLOADS)
     check_at_least("experiment.repeats", experiment.repeats, 1)
     check_one_of("experiment.order", experiment.order, cfg.ORDERS)
     interval = experiment.monitor_interval_s
@@ -76,6 +78,8 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     for index, vit in enumerate(experiment.vit_configs):
         key = f"experiment.vit_configs[{index}]"
         check_vit(key, vit, merge_test_settings(experiment.test, vit))
+    if experiment.workload == "contention":
+        check_contention(experiment)
 
 
 def merge_test_settings(test: TestConfig, vit: ViTConfig) -> TestConfig:

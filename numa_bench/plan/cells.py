@@ -7,6 +7,7 @@ from numa_bench.config.validation import merge_test_settings
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.contention import make_set_prefix, make_sets
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, resolve_placements
 from numa_bench.plan.resolve import resolve_test, resolve_vit
@@ -21,22 +22,37 @@ def make_cells(
     profile: ProfileSpec,
 ) -> tuple[list[RunSpec], list[str]]:
     """Every distinct cell in the order of tables, and a warning for each duplicate left out."""
+    if experiment.workload == "contention":
+        specs, warnings = make_sets(experiment, topology, visible)
+        if profile.kind != "none":
+            warnings.append(f"sets of workers are not profiled: profiler.kind={profile.kind}")
+    else:
+        specs, warnings = _pipeline_specs(experiment, topology, visible, profile), []
     cells: dict[str, RunSpec] = {}
-    warnings: list[str] = []
-    for gpu in resolve_devices(experiment, topology, visible):
-        for placement in resolve_placements(experiment.hardware, topology, gpu):
-            for index, vit in enumerate(experiment.vit_configs):
-                spec = _cell(experiment, topology, gpu, placement, vit, profile)
-                key = spec.cell_hash()
-                if key not in cells:
-                    cells[key] = spec
-                elif _same_model_as_touched(experiment, index, touched):
-                    warnings.append(
-                        f"experiment.vit_configs[{index}] equals another entry; measured once"
-                    )
-                else:
-                    _refuse_duplicate(experiment, spec)
+    for index, spec in specs:
+        key = spec.cell_hash()
+        if key not in cells:
+            cells[key] = spec
+        elif _same_model_as_touched(experiment, index, touched):
+            warnings.append(f"experiment.vit_configs[{index}] equals another entry; measured once")
+        else:
+            _refuse_duplicate(experiment, spec)
     return list(cells.values()), warnings
+
+
+def _pipeline_specs(
+    experiment: ExperimentConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    profile: ProfileSpec,
+) -> list[tuple[int, RunSpec]]:
+    """Every pipeline cell with the entry of vit_configs that it is for."""
+    return [
+        (index, _cell(experiment, topology, gpu, placement, vit, profile))
+        for gpu in resolve_devices(experiment, topology, visible)
+        for placement in resolve_placements(experiment.hardware, topology, gpu)
+        for index, vit in enumerate(experiment.vit_configs)
+    ]
 
 
 def _cell(
@@ -62,6 +78,8 @@ def _cell(
 
 def make_run_id_prefix(spec: RunSpec) -> str:
     """The readable part of a run id, without the repeat and the hash."""
+    if spec.members:
+        return make_set_prefix(spec)
     placement = spec.placement
     node = placement.numa_node
     parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numa_bench.profiling.recording import records_separately
-from numa_bench.records import RunSpec
+from numa_bench.records import REHEARSAL_S, RunSpec
 
 #: Rough costs, used only in the estimate shown to the user: process start with torch, and a cold
 #: torch.compile of a small ViT on two cores (measured: benchmarks/results).
@@ -15,6 +15,9 @@ PROFILE_S = 2.0
 
 def estimate_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds, shown to the user."""
+    if run.members:
+        # They run at the same time; the rehearsal is of the same length for all.
+        return REHEARSAL_S + max(estimate_run_s(member.spec) for member in run.members)
     compile_s = COMPILE_S if run.test.compile_model and run.vit.depth else 0.0
     timed_s = run.test.time_budget_s
     if run.test.num_samples == 0:  # by time

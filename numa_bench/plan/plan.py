@@ -93,7 +93,9 @@ def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
     # A model's own values would win over the small ones.
     own: dict[str, Any] = dict.fromkeys(small)
     vits = [replace(vit, **own) for vit in experiment.vit_configs]
-    return replace(experiment, repeats=1, vit_configs=vits, test=replace(experiment.test, **small))
+    sets = replace(experiment.contention, window_s=min(experiment.contention.window_s, 0.2))
+    test = replace(experiment.test, **small)
+    return replace(experiment, repeats=1, vit_configs=vits, test=test, contention=sets)
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:
@@ -107,7 +109,7 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
             shuffle.shuffle(block)
         for cell in block:
             run_id = f"{make_run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
-            runs.append(replace(cell, run_id=run_id, repeat=repeat))
+            runs.append(cell.with_id(run_id, repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         raise ConfigError(

@@ -43,6 +43,13 @@ def resolve_vit(vit: ViTConfig) -> VitSpec:
     )
 
 
+def default_pool_mb(topology: Topology) -> int:
+    """MB of host memory that no node's last-level cache holds, at least MIN_POOL_MB."""
+    largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
+    # Twice the cache: of a ring that just exceeds it some would still be found there.
+    return max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
+
+
 def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec:
     """Fill in what the configuration leaves open for the device.
 
@@ -51,9 +58,7 @@ def resolve_test(test: TestConfig, topology: Topology, *, gpu: bool) -> TestSpec
     """
     pool = test.memory_size_mb
     if pool is None:
-        largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
-        # Twice the cache: of a ring that just exceeds it some would still be found there.
-        pool = max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
+        pool = default_pool_mb(topology)
     resolved = {
         "memory_size_mb": pool,
         "num_samples": (0 if gpu else CPU_SAMPLES)

@@ -26,6 +26,7 @@ from numa_bench.records.specs import (
     MEASURED,
     PIPELINE,
     PROFILED_WINDOW,
+    REHEARSAL_S,
     RUN_TOKEN,
     SCHEMA_HISTORY,
     SCHEMA_VERSION,
@@ -42,6 +43,7 @@ from numa_bench.records.specs import (
     StreamSpec,
     TestSpec,
     VitSpec,
+    list_processes,
 )
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "METRICS",
     "PIPELINE",
     "PROFILED_WINDOW",
+    "REHEARSAL_S",
     "RUN_TOKEN",
     "SCHEMA_HISTORY",
     "SCHEMA_VERSION",
@@ -77,5 +80,6 @@ __all__ = [
     "VitSpec",
     "WorkerValues",
     "add_warnings",
+    "list_processes",
     "make_record",
 ]  # fmt: skip

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
@@ -31,6 +32,9 @@ STAGES = ("H2D", "compute", "D2H")
 PIPELINE = "pipeline"
 #: Passes over host memory, and a set of workers that start together.
 STREAM, CONTENTION = "stream", "contention"
+#: Seconds that the workers of a set run together before the timed window; long enough for a few
+#: hundred batches of a light model, after a warm-up that each did by itself.
+REHEARSAL_S = 0.5
 #: What a member of a set is there for: its throughput counts, or it only loads the machine.
 MEASURED, BACKGROUND = "measured", "background"
 
@@ -175,6 +179,13 @@ class RunSpec:
         """The members of a set whose throughput counts."""
         return tuple(member for member in self.members if member.role == MEASURED)
 
+    def with_id(self, run_id: str, repeat: int) -> RunSpec:
+        """One of the repeats of this cell; the members of a set get ids of their own."""
+        members = tuple(
+            replace(m, spec=m.spec.with_id(f"{run_id}.{m.name}", repeat)) for m in self.members
+        )
+        return replace(self, run_id=run_id, repeat=repeat, members=members)
+
     def cell(self) -> JsonDict:
         """The canonical spec of what is measured: the same for all repeats, and in any study.
 
@@ -229,3 +240,10 @@ class RunSpec:
             ),
         }
         return cls(**{**data, **parts})
+
+
+def list_processes(runs: Iterable[RunSpec]) -> list[RunSpec]:
+    """The specs of all worker processes of these runs: those of its members for a set."""
+    return [
+        spec for run in runs for spec in ([m.spec for m in run.members] if run.members else [run])
+    ]
