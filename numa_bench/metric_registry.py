@@ -65,6 +65,14 @@ METRICS: dict[str, Metric] = {
     "slowest_worker_share": Metric(
         "1", "throughput of the slowest worker of a set over the mean of all", True
     ),
+    "read_gb_per_s": Metric(
+        "GB/s", "sequential read of the host's memory, largest size of a bandwidth run", True
+    ),
+    "write_gb_per_s": Metric("GB/s", "the same for sequential writes, bytes stored", True),
+    "copy_gb_per_s": Metric("GB/s", "the same for a copy, bytes read and bytes written", True),
+    "load_latency_ns": Metric(
+        "ns", "one load that depends on the one before it, largest size of a bandwidth run", False
+    ),
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
@@ -98,6 +106,10 @@ class MetricValues(TypedDict):
     stream_gb_per_s: float | None
     fairness: float | None
     slowest_worker_share: float | None
+    read_gb_per_s: float | None
+    write_gb_per_s: float | None
+    copy_gb_per_s: float | None
+    load_latency_ns: float | None
     measured_samples: float | None
     measured_s: float | None
 

@@ -22,6 +22,7 @@ from numa_bench.records.run_record import (
 )
 from numa_bench.records.specs import (
     BACKGROUND,
+    BANDWIDTH,
     CONTENTION,
     MEASURED,
     PIPELINE,
@@ -34,6 +35,7 @@ from numa_bench.records.specs import (
     STREAM,
     TIMED_WINDOW,
     WARMUP,
+    BandwidthSpec,
     DeviceSpec,
     JsonDict,
     Member,
@@ -49,6 +51,7 @@ from numa_bench.records.specs import (
 __all__ = [
     "BACKGROUND",
     "BAD",
+    "BANDWIDTH",
     "CONTENTION",
     "DONE",
     "MEASURED",
@@ -63,6 +66,7 @@ __all__ = [
     "STREAM",
     "TIMED_WINDOW",
     "WARMUP",
+    "BandwidthSpec",
     "DeviceSpec",
     "Execution",
     "JsonDict",

@@ -37,7 +37,8 @@ class RunResult:
 
     `samples` holds one list per stage, one value per batch, in milliseconds (`start_ms` counts
     from the start of the window); `warmup_samples` likewise, never mixed in. `observed`: on
-    which CPUs the process ran and on which nodes its memory was.
+    which CPUs the process ran and on which nodes its memory was. `series`: the points of a
+    bandwidth run (`worker.bandwidth`), each with its raw samples.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class RunResult:
     observed: JsonDict = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    series: list[JsonDict] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> JsonDict:
@@ -65,6 +67,8 @@ class RunResult:
         for name in ("metrics", "samples", "warmup_samples", "warmup", "observed", "versions"):
             if not isinstance(getattr(result, name), dict):
                 raise TypeError(f"{name} is not an object")
+        if not isinstance(result.series, list):
+            raise TypeError("series is not a list")
         return result
 
 

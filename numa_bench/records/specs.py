@@ -37,6 +37,8 @@ STREAM, CONTENTION = "stream", "contention"
 REHEARSAL_S = 0.5
 #: What a member of a set is there for: its throughput counts, or it only loads the machine.
 MEASURED, BACKGROUND = "measured", "background"
+#: Copies, or the host's memory, by size: no model.
+BANDWIDTH = "bandwidth"
 
 JsonDict = dict[str, Any]
 
@@ -151,6 +153,22 @@ class Member:
 
 
 @dataclass(frozen=True)
+class BandwidthSpec:
+    """What a bandwidth run measures: every direction at every size in every kind of memory.
+
+    `sizes_bytes`: bytes of each array, multiples of 64. `directions` of a run on the CPU: read,
+    write, copy, latency; `memory` there: pageable, huge. `rounds` samples of each point are taken,
+    fewer if they take longer than `budget_s`.
+    """
+
+    sizes_bytes: tuple[int, ...]
+    directions: tuple[str, ...]
+    memory: tuple[str, ...]
+    rounds: int
+    budget_s: float
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything the worker needs to know, and nothing else.
 
@@ -172,6 +190,7 @@ class RunSpec:
     scenario: str | None = None
     background: str | None = None
     members: tuple[Member, ...] = ()
+    bandwidth: BandwidthSpec | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -203,6 +222,8 @@ class RunSpec:
                 "background": self.background,
                 "members": [[m.name, m.role, m.spec.cell()] for m in self.members],
             }
+        if self.bandwidth is not None:
+            cell["bandwidth"] = asdict(self.bandwidth)
         return cell
 
     def cell_hash(self) -> str:
@@ -238,6 +259,7 @@ class RunSpec:
                 Member(m["name"], m["role"], cls.from_dict(m["spec"]))
                 for m in data.get("members", ())
             ),
+            "bandwidth": _read_bandwidth(data.get("bandwidth")),
         }
         return cls(**{**data, **parts})
 
@@ -247,3 +269,11 @@ def list_processes(runs: Iterable[RunSpec]) -> list[RunSpec]:
     return [
         spec for run in runs for spec in ([m.spec for m in run.members] if run.members else [run])
     ]
+
+
+def _read_bandwidth(data: JsonDict | None) -> BandwidthSpec | None:
+    """A BandwidthSpec after a trip through JSON, which has lists only."""
+    if data is None:
+        return None
+    lists = {name: tuple(data[name]) for name in ("sizes_bytes", "directions", "memory")}
+    return BandwidthSpec(**{**data, **lists})

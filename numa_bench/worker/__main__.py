@@ -120,6 +120,7 @@ def build_result(
         observed=_merge_observed(parts),
         versions=_versions(),
         warnings=[warning for part in parts for warning in part.warnings],
+        series=[point for part in parts for point in part.series],
     )
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 
-from numa_bench.machine import page_placement
 from numa_bench.records import TIMED_WINDOW, WARMUP, RunSpec
 from numa_bench.worker.buffers import BatchRing, SamplePool
-from numa_bench.worker.devices import Device, Waived, prepare_device
+from numa_bench.worker.devices import Device, prepare_device
 from numa_bench.worker.lifeline import wait_for_lock
 from numa_bench.worker.models import (
     DTYPES,
@@ -35,6 +34,7 @@ from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
 from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
 from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits, Model, Pipeline
 from numa_bench.worker.pipelines.warmup import warm_up
+from numa_bench.worker.placement_checks import check_placement, require_page_locations
 from numa_bench.worker.recorder import Recorder, make_recorder
 from numa_bench.workload import copy_bytes, input_shape, output_shape
 
@@ -63,7 +63,9 @@ def measure_run(
         compiled, compile_warnings = compile_model(spec, model)
         yield Part(warnings=(*warnings, *compile_warnings))
         pipeline = make_pipeline(spec, compiled, device)
-        _require_page_locations(spec, pipeline)  # before a measurement that could not count
+        require_page_locations(
+            spec.placement, pipeline.host_buffers
+        )  # before a measurement that could not count
         if wait_for is not None:
             yield Part(observed={"waited_s": wait_for_lock(wait_for)})
         yield from _run_first(spec, pipeline)
@@ -74,7 +76,8 @@ def measure_run(
             yield part
         yield _check(spec, model, device, pipeline)
         yield Part(warnings=find_skipped_graphs(spec))
-        yield _observe(spec, pipeline)  # last: the kernel may have moved pages while batches ran
+        # Last: the kernel may have moved pages while batches ran.
+        yield check_placement(spec.placement, pipeline.host_buffers, torch.get_num_threads())
         if spec.profile.kind != "none":
             yield Part(checkpoint=True)
             yield _profile(spec, pipeline, recorder, throughput)
@@ -224,38 +227,6 @@ def _memory_metrics(device: Device) -> dict[str, float | None]:
     if device.runtime is not None:
         metrics["peak_device_memory_mb"] = device.runtime.peak_memory_bytes() / 1e6
     return metrics
-
-
-def _require_page_locations(spec: RunSpec, pipeline: Pipeline) -> None:
-    """Raise Waived where memory is bound and the kernel does not say where pages are."""
-    if not spec.placement.memory_nodes:
-        return
-    smallest = min(pipeline.host_buffers, key=lambda buffer: buffer.nbytes)
-    seen = page_placement.observe_placement([(smallest.address, smallest.nbytes)])
-    if not seen["pages"] and not seen["pages_missing"]:
-        raise Waived(
-            "where memory is cannot be verified: this kernel or container refuses move_pages and "
-            "/proc/self/numa_maps; in a container add --cap-add SYS_NICE, or measure without "
-            "binding: experiment.hardware.numa_nodes=unbound"
-        )
-
-
-def _observe(spec: RunSpec, pipeline: Pipeline) -> Part:
-    """Where it all really was; a run that was not where it was bound is invalid."""
-    buffers = [(b.address, b.nbytes) for b in pipeline.host_buffers]
-    observed = page_placement.observe_placement(buffers)
-    fraction, problem = page_placement.judge_placement(spec.placement, observed)
-    warnings: tuple[str, ...] = ()
-    if spec.placement.policy == "preferred" and fraction is not None and fraction < 1:
-        warnings = (
-            f"preferred: memory spilled, only {fraction:.1%} of buffer pages are on the node",
-        )
-    return Part(
-        observed={**observed, "cpu_threads": torch.get_num_threads()},
-        metrics={"placement_fraction": fraction},
-        warnings=warnings,
-        problem=problem,
-    )
 
 
 def _profile(

@@ -18,5 +18,6 @@ class Part:
     warmup_samples: dict[str, list[float]] = field(default_factory=dict)
     warmup: JsonDict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    series: tuple[JsonDict, ...] = ()
     problem: str | None = None
     checkpoint: bool = False
