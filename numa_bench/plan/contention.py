@@ -194,7 +194,9 @@ class _SetMaker:
         contention = self.experiment.contention
         bare = self._resolve(None, load.cpu_node, load.memory_node)
         placement = replace(bare, cpus=load.cpus, by_cpu=True)
-        stream = StreamSpec(contention.background_operation, self.buffer_mb, len(load.cpus))
+        stream = StreamSpec(
+            contention.background_operation, self.buffer_mb, len(load.cpus), until_stopped=True
+        )
         name = f"load-node{load.cpu_node}-memory{load.memory_node}"
         return Member(name, BACKGROUND, self._stream(work, placement, stream))
 

@@ -136,11 +136,13 @@ class ProfileSpec:
 @dataclass(frozen=True)
 class StreamSpec:
     """Passes over host memory: `operation` is read, write or copy, `buffer_mb` the size of each
-    array, `threads` how many share a pass."""
+    array, `threads` how many share a pass. `until_stopped`: it goes on until the other workers of
+    its set are done."""
 
     operation: str
     buffer_mb: int
     threads: int
+    until_stopped: bool = False
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,9 @@ class OrderingRuntime:
         """A microsecond for each operation that ran."""
         return self._steps * 1e-6
 
+    def wait_until(self, moment: float) -> None:
+        """See `CudaRuntime.wait_until`. Nothing here waits for other processes."""
+
     def add_wait(self, stream: OrderedStream, event: OrderedEvent) -> None:
         """What the next operation on a stream waits for."""
         capture = self._capture

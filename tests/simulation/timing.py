@@ -182,6 +182,10 @@ class TimingRuntime:
         """Seconds of the virtual clock: submissions and waits, no work of Python itself."""
         return self._now
 
+    def wait_until(self, moment: float) -> None:
+        """See `CudaRuntime.wait_until`."""
+        self._now = max(self._now, moment)
+
     def record_event(self, event: TimedEvent, stream: TimedStream | None) -> None:
         """Submit an event to a stream (None: the current one)."""
         self._do(self._record, event, stream or self._current[-1])

@@ -119,7 +119,13 @@ class CudaPipeline:
             marks.close_window()
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
-        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
+        window = Window(
+            wall_s=wall_s,
+            batches=batches,
+            stride=stride,
+            submit_s=submitted - begin,
+            begin_s=begin,
+        )
         first = timed[0].h2d_start
         for e in timed:
             window.add_batch(

@@ -44,7 +44,8 @@ class Window:
     the start of a batch's H2D to the end of its D2H, waiting included. Batches of a CUDA graph are
     not timed singly: `replay` has one value for each replay. `wall_s` is host time from
     before the first batch was submitted until all were finished; `submit_s` the part of it in which
-    the host was submitting (None on the CPU, where it does the work itself).
+    the host was submitting (None on the CPU, where it does the work itself). `begin_s` is the
+    host's clock at the start of `wall_s`.
     """
 
     start: list[float] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Window:
     batches: int = 0
     stride: int = 1
     submit_s: float | None = None
+    begin_s: float = 0.0
 
     def add_batch(
         self, start: float, h2d: float, compute: float, d2h: float, latency: float
@@ -177,7 +179,7 @@ class CpuPipeline:
                 break
         end = clock()
         marks.close_window()
-        window = Window(wall_s=(end - begin) / 1e9, batches=len(times))
+        window = Window(wall_s=(end - begin) / 1e9, batches=len(times), begin_s=begin / 1e9)
         for t0, t1, t2, t3 in times:
             window.add_batch(
                 *((b - a) / 1e6 for a, b in ((begin, t0), (t0, t1), (t1, t2), (t2, t3), (t0, t3)))
