@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from numa_bench.errors import StudyFailed
 from numa_bench.machine.environment import describe_environment
@@ -19,6 +20,7 @@ from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.sets.attempt_set import attempt_set
 from numa_bench.runner.study_summary import (
     StudyStart,
     build_summary,
@@ -98,7 +100,7 @@ def _run_plan(
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
     measure = partial(
-        attempt_run,
+        _attempt,
         settings=AttemptSettings(
             plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
         ),
@@ -112,6 +114,11 @@ def _run_plan(
     tracked = feeder.finish_feeding()
     (store.root / BUSY_LOCK).unlink(missing_ok=True)
     return tracked
+
+
+def _attempt(spec: RunSpec, **context: Any) -> Record:
+    """One attempt at a run, or at a set of workers."""
+    return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 
 def _run_pending(

@@ -89,8 +89,9 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
 
         if only == "measurement":
             spec = replace(spec, profile=ProfileSpec())
-        run: Callable[..., Iterator[Part]]
-        run = record_run if only == "recording" else load_workload(spec.workload)
+        run: Callable[..., Iterator[Part]] = load_workload(spec.workload)
+        if only == "recording":
+            run = record_run
         if files.rendezvous is not None:
             from numa_bench.worker.sets.rendezvous import Rendezvous
 

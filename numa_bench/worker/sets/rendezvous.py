@@ -2,8 +2,8 @@
 
 A worker sends "ready TIME" and waits; when all have, the runner answers "go TIME" with the moment
 to start at. After its window a worker sends "done". A background worker runs from its only "go"
-until "stop". Times are seconds of the host's clock. The kernel closes the socket with its process, so
-neither side can wait for one that has died.
+until "stop". Times are seconds of the host's clock. The kernel closes the socket with its process,
+so neither side can wait for one that has died.
 """
 
 from __future__ import annotations
