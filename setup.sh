@@ -76,4 +76,6 @@ else
     [ "$torch" = default ] || index=(--extra-index-url "$cuda12_index")
     pip "${index[@]}" -r "$requirements"
 fi
+# Without a C compiler this prints one line: bandwidth of the host's memory is then not measured.
+.venv/bin/python -m numa_bench.worker.memory_kernels.build || true
 echo "setup.sh: ready; use .venv/bin/python"

@@ -93,9 +93,12 @@ def test_the_wheel_has_one_import_name_with_every_module_and_setting(
     modules = {str(path.relative_to(PROJECT)) for path in PROJECT.glob("numa_bench/**/*.py")}
     settings = {f"numa_bench/{p.relative_to(PROJECT)}" for p in PROJECT.glob("conf/**/*.yaml")}
     templates = PROJECT.glob("numa_bench/analysis/report/templates/*")
+    sources = {"numa_bench/worker/memory_kernels/kernels.c"}
 
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"numa_bench"}
-    assert names >= modules | settings | {str(path.relative_to(PROJECT)) for path in templates}
+    assert names >= modules | settings | sources | {
+        str(path.relative_to(PROJECT)) for path in templates
+    }
 
 
 def test_the_sdist_has_what_the_tests_need(distributions: tuple[Path, Path]) -> None:

@@ -34,6 +34,10 @@ REAL = [
 FAKE_PYTHON = """#!/bin/bash
 # A Python 3.10 or later whose environments hold a fake pip; $FAKE_TORCH is its torch, if any.
 case "$*" in
+    *memory_kernels.build*)
+        echo "$@" >>build.log
+        exit "${FAKE_BUILD:-0}"
+        ;;
     *"import ensurepip"* | *Python.h*) ;;
     *"import torch"*) [ -n "${FAKE_TORCH:-}" ] && echo "$FAKE_TORCH" ;;
     *sys.base_prefix*) exit "${FAKE_IN_VENV:-0}" ;;
@@ -225,6 +229,15 @@ def test_by_default_everything_is_as_pinned(rows: list[str], host: Host) -> None
     assert "index-url" not in line
     assert host.read("pip.constraints") == (PROJECT / "constraints.txt").read_text().splitlines()
     assert host.read(".venv/pyvenv.cfg") == ["include-system-site-packages = false"]
+
+
+def test_memory_kernels_are_built_but_not_needed(host: Host) -> None:
+    host.environment["FAKE_BUILD"] = "1"
+
+    done = host.setup()
+
+    assert done.returncode == 0, done.stderr
+    assert host.read("build.log") == ["-m numa_bench.worker.memory_kernels.build"]
 
 
 def test_an_older_driver_gets_torch_from_an_older_index(host: Host) -> None:

@@ -70,4 +70,6 @@ else
     # A newer kit may have the same version.
     "${pip[@]}" --force-reinstall numa-bench
 fi
+# Without a C compiler this prints one line: bandwidth of the host's memory is then not measured.
+"$venv/bin/python" -m numa_bench.worker.memory_kernels.build || true
 echo "$me: ready${without:+, without $without}; use $venv/bin/python"

@@ -36,6 +36,12 @@ class Device:
         return lambda batch: runtime.to_host(runtime.call_model(model, runtime.to_device(batch)))
 
 
+def find_simulation_warnings() -> tuple[str, ...]:
+    """A warning for the record where the figures are not those of real hardware."""
+    simulated = current_backend().simulated
+    return (f"simulated: {simulated}",) if simulated else ()
+
+
 def prepare_device(spec: RunSpec) -> Device:
     """Set the number of threads and find the device of a run.
 
@@ -49,9 +55,7 @@ def prepare_device(spec: RunSpec) -> Device:
     # "high" permits TF32 in fp32 matrix products, "highest" forbids it.
     torch.set_float32_matmul_precision("high" if spec.test.precision == "tf32" else "highest")
     backend = current_backend()
-    warnings: tuple[str, ...] = ()
-    if backend.simulated:
-        warnings += (f"simulated: {backend.simulated}",)
+    warnings = find_simulation_warnings()
     if threads > allowed:
         warnings += (f"threads: {threads} on {allowed} CPUs, they take turns",)
     if spec.device.kind == "cpu":

@@ -1,0 +1,1 @@
+"""Bandwidth runs: points over directions, sizes and kinds of memory in one process."""

@@ -1,0 +1,35 @@
+"""The memory kernels, compiled here and not for this checkout."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from numa_bench.worker.memory_kernels import build
+from numa_bench.worker.memory_kernels.kernels import LibraryKernels, load_library
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibraryKernels]:
+    """The kernels of kernels.c."""
+    if not any(map(shutil.which, build.COMPILERS)):
+        pytest.skip("no C compiler")
+    directory = tmp_path_factory.mktemp("kernels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "_directories", lambda: (directory,))
+        build.build_library()
+        yield load_library()
+
+
+@pytest.fixture
+def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A package folder with a copy of kernels.c, and a cache directory."""
+    package, cache = tmp_path / "package", tmp_path / "cache"
+    package.mkdir()
+    source = shutil.copy(build.SOURCE, package)
+    monkeypatch.setattr(build, "SOURCE", Path(source))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return package, cache / "numa_bench"
