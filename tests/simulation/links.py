@@ -15,9 +15,9 @@ class LinkModel:
     `remote_link`: bandwidth of a copy whose memory is on the other socket, of that on its own;
     `remote_host`: host cost of a submission from a CPU of the other socket, of that from its own.
     `duplex_gb_per_s` bounds both directions of one GPU together, `socket_gb_per_s` all that one
-    process moves between the sockets, and in a set all that its workers move there together;
-    `memory_gb_per_s` what the workers of a set move to and from the memory of one node.
-    `stream_gb_per_s` is what one thread of a memory stream moves by itself. `noise` is the standard deviation of an operation's time,
+    process moves between the sockets, or all workers of a set together. `memory_gb_per_s` bounds
+    what the workers of a set move to and from the memory of one node, `stream_gb_per_s` what one
+    thread of a memory stream does. `noise` is the standard deviation of an operation's time,
     `run_noise` that of a whole process, both relative.
     """
 

@@ -64,7 +64,7 @@ def own_share(machine: SimulatedMachine) -> float | None:
     path = os.environ.get(SET_VARIABLE)
     if path is None:
         return None
-    members = RunSpec.from_dict(read_json(path)).members
+    members = RunSpec.from_dict(read_json(Path(path))).members
     flows = [_flow(machine, member.spec) for member in members]
     rates = share_fairly(flows, _capacities(machine))
     # A worker's folder is named after it.
@@ -130,18 +130,14 @@ class SharedKernels(PlantedKernels):
         """See `Clock.wait_until`."""
         self._now = max(self._now, moment)
 
-    def read(self, address: int, nbytes: int, *, passes: int = 1, gate: Gate | None = None) -> Span:
-        return Span(*self._move("read", nbytes, passes, gate))
+    def read(self, *where: int, passes: int = 1, gate: Gate | None = None) -> Span:
+        return Span(*self._move("read", where[1], passes, gate))
 
-    def write(
-        self, address: int, nbytes: int, word: int, *, passes: int = 1, gate: Gate | None = None
-    ) -> Span:
-        return Span(*self._move("write", nbytes, passes, gate))
+    def write(self, *where: int, passes: int = 1, gate: Gate | None = None) -> Span:
+        return Span(*self._move("write", where[1], passes, gate))
 
-    def copy(
-        self, target: int, source: int, nbytes: int, *, passes: int = 1, gate: Gate | None = None
-    ) -> Span:
-        return Span(*self._move("copy", nbytes, passes, gate))
+    def copy(self, *where: int, passes: int = 1, gate: Gate | None = None) -> Span:
+        return Span(*self._move("copy", where[2], passes, gate))
 
 
 _kernels: list[SharedKernels] = []
