@@ -28,10 +28,21 @@ class Change:
 
     overrides: tuple[str, ...]
     effect: str = "runs"
+    base: tuple[str, ...] = ()
 
 
-def change(*overrides: str, effect: str = "runs") -> Change:
-    return Change(overrides, effect)
+def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) -> Change:
+    return Change((*base, *overrides), effect, base)
+
+
+def in_sets(setting: str, *more: str) -> Change:
+    """A change of a contention study; `more` are settings of both studies."""
+    base = ("experiment.workload=contention", *more)
+    return change(f"experiment.contention.{setting}", base=base)
+
+
+CPU = "experiment.hardware.device=cpu"
+LOADED = "experiment.contention.background=[memory]"
 
 
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
@@ -81,6 +92,15 @@ CHANGES: dict[str, Change] = {
     "experiment.hardware.numa_nodes": change("experiment.hardware.numa_nodes=local"),
     "experiment.hardware.memory_nodes": change("experiment.hardware.memory_nodes=remote"),
     "experiment.hardware.memory_policy": change("experiment.hardware.memory_policy=preferred"),
+    "experiment.workload": change("experiment.workload=contention"),
+    "experiment.contention.scenarios": in_sets("scenarios=[alone]"),
+    "experiment.contention.background": in_sets("background=[memory]"),
+    "experiment.contention.background_threads": in_sets("background_threads=3", LOADED),
+    "experiment.contention.background_operation": in_sets("background_operation=read", LOADED),
+    "experiment.contention.workers_per_node": in_sets("workers_per_node=3", CPU),
+    "experiment.contention.operation": in_sets("operation=write", CPU),
+    "experiment.contention.buffer_mb": in_sets("buffer_mb=64", CPU),
+    "experiment.contention.window_s": in_sets("window_s=1.5"),
     "experiment.repeats": change("experiment.repeats=3"),
     "experiment.order": change("experiment.order=sequential"),
     "experiment.order_seed": change("experiment.order_seed=1"),
@@ -157,7 +177,7 @@ def test_every_setting_changes_what_it_is_there_for(observe: Observer, key: str)
     """A key that nothing reads would leave everything as it was."""
     wanted = CHANGES[key]
 
-    assert observe(wanted.overrides, wanted.effect) != observe((), wanted.effect)
+    assert observe(wanted.overrides, wanted.effect) != observe(wanted.base, wanted.effect)
 
 
 @pytest.mark.parametrize(

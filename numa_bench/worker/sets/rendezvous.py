@@ -19,6 +19,9 @@ from numa_bench.worker.pipelines.pipeline import Limits, Pipeline
 
 #: The rehearsal is cut into windows of this length, so that all workers end it at the same time.
 REHEARSED_AT_ONCE_S = 0.1
+#: It holds so many batches at least, if REHEARSAL_S permits: the first one and the last one overlap
+#: less than the others, so few batches do not say how long one more takes.
+REHEARSED_BATCHES = 8
 
 
 class Clock(Protocol):
@@ -98,5 +101,5 @@ def rehearse(pipeline: Pipeline, clock: Clock, rendezvous: Rendezvous) -> None:
     """
     end = rendezvous.start_together(clock) + REHEARSAL_S
     while clock.host_time() < end:
-        pipeline.run(Limits(1, REHEARSAL_S, REHEARSED_AT_ONCE_S))
+        pipeline.run(Limits(REHEARSED_BATCHES, REHEARSAL_S, REHEARSED_AT_ONCE_S))
     rendezvous.start_together(clock)
