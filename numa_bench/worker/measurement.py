@@ -42,7 +42,8 @@ from numa_bench.worker.pipelines.pipeline import (
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.placement_checks import check_placement, require_page_locations
 from numa_bench.worker.recorder import Recorder, make_recorder
-from numa_bench.worker.sets.rendezvous import Rendezvous, host_clock, rehearse
+from numa_bench.worker.sets.rehearsal import rehearse
+from numa_bench.worker.sets.rendezvous import Rendezvous, host_clock
 from numa_bench.workload import copy_bytes, input_shape, output_shape
 
 #: Batches before a profiled window: first use under a profiler costs extra.

@@ -37,10 +37,11 @@ def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) ->
 
 def in_sets(setting: str, *more: str) -> Change:
     """A change of a contention study; `more` are settings of both studies."""
-    base = ("experiment.workload=contention", *more)
+    base = (*SETS, *more)
     return change(f"experiment.contention.{setting}", base=base)
 
 
+SETS = ("experiment.workload=contention", "experiment.test.min_timed_s=null")
 CPU = "experiment.hardware.device=cpu"
 LOADED = "experiment.contention.background=[memory]"
 
@@ -92,7 +93,7 @@ CHANGES: dict[str, Change] = {
     "experiment.hardware.numa_nodes": change("experiment.hardware.numa_nodes=local"),
     "experiment.hardware.memory_nodes": change("experiment.hardware.memory_nodes=remote"),
     "experiment.hardware.memory_policy": change("experiment.hardware.memory_policy=preferred"),
-    "experiment.workload": change("experiment.workload=contention"),
+    "experiment.workload": change(SETS[0], base=SETS[1:]),
     "experiment.contention.scenarios": in_sets("scenarios=[alone]"),
     "experiment.contention.background": in_sets("background=[memory]"),
     "experiment.contention.background_threads": in_sets("background_threads=3", LOADED),
