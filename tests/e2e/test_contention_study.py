@@ -76,11 +76,11 @@ def run_study(
     return records
 
 
-def check_rates(records: list[Record]) -> set[tuple[str | None, str | None]]:
+def check_rates(records: list[Record]) -> set[tuple[str, str]]:
     """Compare each worker and the total with RATES; returns the scenarios that were there."""
     seen = set()
     for record in records:
-        key = (record["scenario"], record["background"])
+        key = (record["scenario"] or "", record["background"] or "")
         measured = [w for w in record["workers"] if w["role"] == "measured"]
         # The no-op copies each sample to the device and back.
         wanted = RATES[key] / 2 / SAMPLE_GB

@@ -14,6 +14,7 @@ experiment_summary.json describes it; and
   shared the link meanwhile;
 - `group`: host, GPU model, environment and profiler; nothing is ever pooled across groups;
 - `setting`: group, device, model and test settings: all but placement and repeat;
+- `workers`: those of a set; sets of different workers or loads are different settings;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
 
@@ -33,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.read.model_texts import model_texts
+from numa_bench.analysis.read.sets import describe_set
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
@@ -191,13 +193,16 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
-    setting = keys.of(group, device, record["vit_config"], test)
+    together = describe_set(record)
+    setting = keys.of(group, device, record["vit_config"], test, *together.setting)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
+    place += together.placement
     nested = ("vit_config", "test_config", "monitor", "warmup", "observed", "versions")
+    device_text = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
     memory = (record["memory_nodes"], record["memory_policy"])
     monitor = record.get("monitor") or {}
     warnings = [str(w) for w in record.get("warnings") or ()]
-    rate = record.get("throughput_samples_per_s")
+    rate = record.get("throughput_samples_per_s") or record.get("stream_gb_per_s")
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
     for prefix, part in (("vit_", record["vit_config"]), ("test_", test)):
         # Interned, or every row would hold its own copy of each name.
@@ -216,8 +221,8 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "host_bound": "host_bound" in map(warning_code, warnings),
         "stages_alone": _has_stages_alone(record),
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
-        "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
-        "placement_text": placement_label(record["numa_node"], *memory),
+        "device_text": together.device_text or device_text,
+        "placement_text": together.placement_text or placement_label(record["numa_node"], *memory),
         "memory_text": memory_label(*memory),
         "group": group,
         "setting": setting,
