@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from numa_bench.jsonio import read_json
 from numa_bench.records import Record
 from tests.e2e.conftest import Line
+from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -104,6 +106,39 @@ def test_what_was_planted_comes_back_in_every_scenario(
     rates = [worker["throughput_samples_per_s"] for r in heavy for worker in r["workers"]]
     # Arithmetic hides the copies, wherever they go.
     assert rates == [pytest.approx(8 / 0.064, rel=0.03)] * len(rates)
+
+
+def test_the_analysis_says_what_is_lost(
+    simulate: Callable[[SimulatedMachine], None], line: Line, tmp_path: Path
+) -> None:
+    run_study(
+        simulate,
+        line,
+        tmp_path,
+        "experiment.vit_configs=[{name:light,depth:0}] experiment.repeats=3 "
+        "experiment.contention.scenarios=[alone,all_local,all_remote,crossed]",
+    )
+    code, _, stderr = line("python analysis/analyze.py experiment_name=contention_study")
+    assert code == 0, stderr[-2000:]
+    (path,) = tmp_path.rglob("contention.csv")
+    table = pd.read_csv(path).set_index("scenario")
+    for scenario in ("all_local", "all_remote", "crossed"):
+        loss = 1 - RATES[scenario, "none"] / RATES["alone", "none"]
+        row = table.loc[scenario]
+        assert row["workers"] == 8
+        assert row["loss"] == pytest.approx(loss, abs=0.01)
+        assert row["loss_low"] < row["loss"] < row["loss_high"]
+        assert row["fairness"] == pytest.approx(1.0, abs=1e-3)
+    assert "all remote, 8 GPUs: lose 74.9" in table.loc["all_remote", "words"]
+    (page,) = tmp_path.rglob("report.html")
+    assert "What do workers lose together?" in page.read_text()
+    # Sets are compared with sets of the same workers.
+    found = {(d, p): c for (_, d, p), c in claims(read_verdict(tmp_path)).items()}
+    remote = RATES["all_remote", "none"] / RATES["all_local", "none"] - 1
+    assert found == {
+        ("8 GPUs", "all remote"): pytest.approx(remote, abs=0.01),
+        ("8 GPUs", "crossed"): pytest.approx(remote, abs=0.01),
+    }
 
 
 def test_background_load_takes_its_share(
