@@ -129,7 +129,7 @@ def test_the_analysis_says_what_is_lost(
         assert row["loss"] == pytest.approx(loss, abs=0.01)
         assert row["loss_low"] < row["loss"] < row["loss_high"]
         assert row["fairness"] == pytest.approx(1.0, abs=1e-3)
-    assert "all remote, 8 GPUs: lose 74.9" in table.loc["all_remote", "words"]
+    assert "all remote, 8 GPUs: lose 74.9" in str(table.loc["all_remote", "words"])
     (page,) = tmp_path.rglob("report.html")
     assert "What do workers lose together?" in page.read_text()
     # Sets are compared with sets of the same workers.

@@ -24,6 +24,7 @@ from numa_bench.runner.sets import attempt_set as module
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RunPaths
+from numa_bench.worker.memory_kernels.kernels import KernelsUnavailable, load_kernels
 from tests.fake_worker import TOPOLOGY, carriers, wait_until
 from tests.runner.fake_set import BATCH_MS, READY
 from tests.specs import make_spec
@@ -93,6 +94,45 @@ def test_a_set_leaves_one_record_with_a_line_for_each_worker(attempt: Any, tmp_p
         assert read_json(files / "spec.json")["run_id"] == f"set_r0-000000.{name}"
         assert (files / "result.json").is_file()
         assert (tmp_path / "logs" / f"set_r0-000000.{name}.stderr").is_file()
+
+
+def test_two_real_workers_stream_at_the_same_time(tmp_path: Path) -> None:
+    """On this machine: threads that read memory, unbound, with one more in the background."""
+    try:
+        load_kernels()
+    except KernelsUnavailable as reason:
+        pytest.skip(str(reason))
+    spec = replace(make_spec(min_timed_s=0.2), study="sets", workload="stream")
+    measured = replace(spec, stream=StreamSpec("read", 8, 1))
+    load = replace(spec, stream=StreamSpec("copy", 8, 1, until_stopped=True))
+    members = (
+        *(Member(name, "measured", measured) for name in ("a", "b")),
+        Member("load", "background", load),
+    )
+    whole = replace(
+        spec, workload=CONTENTION, scenario="socket", background="memory", members=members
+    )
+    with StudyStore(tmp_path) as store, Interrupts() as interrupts:
+        record = module.attempt_set(
+            whole.with_id("real_r0-000000", 0),
+            SETTINGS,
+            store,
+            TOPOLOGY,
+            Host("here", "environment"),
+            interrupts,
+        )
+
+    # Three threads on fewer CPUs may take turns so unevenly that too little is left in common.
+    assert record["status"] in ("passed", "invalid"), record["error"]
+    assert [w["status"] for w in record["workers"]] == ["passed"] * 3
+    first, second, beside = (w["window_s"] or [] for w in record["workers"])
+    begin, end = max(first[0], second[0]), min(first[1], second[1])
+    assert begin < end
+    assert beside[0] < begin
+    assert beside[1] > end
+    assert all(w["gb_per_s"] for w in record["workers"])
+    total = sum(w["gb_per_s"] or 0 for w in record["workers"][:2])
+    assert record["stream_gb_per_s"] == pytest.approx(total)
 
 
 def test_without_the_common_start_a_set_is_invalid(attempt: Any) -> None:

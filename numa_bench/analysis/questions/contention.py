@@ -172,10 +172,19 @@ def _draw(axes: Axes, table: pd.DataFrame, labels: Sequence[str]) -> None:
         look = style.get_placement_style(label)
         mine = table[(table["placement"] == label) & (table["background"] == _NO_LOAD)]
         # Beside each other, so that equal ones do not hide one another.
-        shift = 0.12 * (index - (len(labels) - 1) / 2)
+        shift = 0.06 * (index - (len(labels) - 1) / 2)
         middle = mine.groupby("workers")["remaining"].median()
         x = [places[count] + shift for count in middle.index]
-        axes.plot(x, 100 * middle, color=look.color, marker=look.marker, linestyle=look.line)
+        axes.plot(
+            x,
+            100 * middle,
+            color=look.color,
+            marker=look.marker,
+            linestyle=look.line,
+            markersize=7,
+            markeredgecolor=style.INK,
+            markeredgewidth=0.6,
+        )
         for row in mine.to_dict("records"):
             if math.isfinite(row["loss_low"]):
                 ends = [100 * (1 - row["loss_high"]), 100 * (1 - row["loss_low"])]

@@ -23,12 +23,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.labels import node_label
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.display.cell_rows import (
     Row,
+    cpu_text,
     device_text,
     group_by_cell,
     memory_text,
@@ -175,6 +175,8 @@ def result_line(record: Record) -> str:
     throughput = record["throughput_samples_per_s"]
     if throughput is not None:
         parts.append(f"{throughput:,.1f} samples/s")
+    elif record["stream_gb_per_s"] is not None:
+        parts.append(f"{record['stream_gb_per_s']:,.1f} GB/s")
     parts.append(f"{record['duration_s']:.1f} s")
     if record["error"]:
         parts.append(record["error"].splitlines()[0])
@@ -194,7 +196,9 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
     table = Table(title=f"{plan.study}: throughput", title_justify="left")
     for name in ("device", "model", "CPU node", "memory", "placement"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "samples/s", "range", "to local"):
+    streams = all(run.measured and run.measured[0].spec.stream for run in plan.cells)
+    rate = "GB/s" if plan.cells and streams else "samples/s"
+    for name in ("runs", rate, "range", "to local"):
         table.add_column(name, justify="right")
     table.add_column("marks")
     grouped = len({(row.device, row.model) for row in rows}) < len(rows)
@@ -235,7 +239,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         table.add_row(
             run.run_id.replace(f"_r{run.repeat}-", "_r*-"),
             device_text(run),
-            node_label(run.placement.numa_node),
+            cpu_text(run),
             memory_text(run),
             run.placement.policy,
             run.placement.label,
