@@ -71,6 +71,15 @@ METRICS: dict[str, Metric] = {
     "flop_per_sample": Metric(
         "FLOP", "arithmetic of one sample: of a ViT computed, of any other model counted", None
     ),
+    "stream_gb_per_s": Metric(
+        "GB/s", "bytes that all measured workers of a set streamed, per second", True
+    ),
+    "fairness": Metric(
+        "1", "Jain's index of the workers' throughput: 1 is equal, 1/n is one worker alone", True
+    ),
+    "slowest_worker_share": Metric(
+        "1", "throughput of the slowest worker of a set over the mean of all", True
+    ),
     "read_gb_per_s": Metric(
         "GB/s", "sequential read of the host's memory, largest size of a bandwidth run", True
     ),
@@ -87,6 +96,7 @@ METRICS: dict[str, Metric] = {
 HEADLINES: dict[tuple[str, str], str] = {
     ("bandwidth", "cuda"): "h2d_gb_per_s",
     ("bandwidth", "cpu"): "read_gb_per_s",
+    ("contention", "cpu"): "stream_gb_per_s",
 }
 
 
@@ -127,6 +137,9 @@ class MetricValues(TypedDict):
     profiled_throughput_samples_per_s: float | None
     profiler_overhead: float | None
     flop_per_sample: float | None
+    stream_gb_per_s: float | None
+    fairness: float | None
+    slowest_worker_share: float | None
     read_gb_per_s: float | None
     write_gb_per_s: float | None
     copy_gb_per_s: float | None

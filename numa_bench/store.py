@@ -75,9 +75,9 @@ class StudyStore:
             else:
                 path.unlink(missing_ok=True)
 
-    def run_paths(self, run_id: str) -> RunPaths:
-        """Where the files of a run are."""
-        return run_paths(self.root, run_id)
+    def run_paths(self, run_id: str, member: str | None = None) -> RunPaths:
+        """Where the files of a run are, or those of one worker of a set."""
+        return run_paths(self.root, run_id, member)
 
     def relative_path(self, path: Path) -> str:
         """A path as records hold it: relative to the study, which may be moved."""
@@ -95,21 +95,11 @@ class StudyStore:
         """Write the run's spec; files of an earlier attempt are kept below runs/<run_id>/."""
         paths = self.run_paths(spec.run_id)
         earlier = self.count_attempts(spec.run_id)
-        if earlier:
-            keep = paths.spec.parent / f"attempt{earlier}"
-            keep.mkdir(parents=True, exist_ok=True)
-            files = (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr)
-            nsys = (paths.nsys_result, paths.nsys_stdout, paths.nsys_stderr)
-            for path in (*files, *nsys, paths.report, paths.sqlite, paths.trace):
-                if path.is_file():
-                    path.replace(keep / path.name)
-        paths.result.unlink(missing_ok=True)
-        paths.started.unlink(missing_ok=True)
-        paths.spare_result.unlink(missing_ok=True)
-        paths.stdout.parent.mkdir(parents=True, exist_ok=True)
-        if spec.profile.kind == "nsys":  # nsys does not create it
-            paths.report.parent.mkdir(parents=True, exist_ok=True)
-        write_json(paths.spec, spec.to_dict())
+        keep = paths.spec.parent / f"attempt{earlier}" if earlier else None
+        _prepare_files(spec, paths, keep)
+        for member in spec.members:
+            own = keep / member.name if keep is not None else None
+            _prepare_files(member.spec, self.run_paths(spec.run_id, member.name), own)
         return paths
 
     def add_record(self, record: Record) -> None:
@@ -188,3 +178,21 @@ class StudyStore:
             return read_records(self.root / RESULTS)
         except StoreError as error:
             raise StoreError(f"{error}; move it away to start anew") from error
+
+
+def _prepare_files(spec: RunSpec, paths: RunPaths, keep: Path | None) -> None:
+    """Write a spec, and move files of an earlier attempt to `keep`."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        files = (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr)
+        nsys = (paths.nsys_result, paths.nsys_stdout, paths.nsys_stderr)
+        for path in (*files, *nsys, paths.report, paths.sqlite, paths.trace):
+            if path.is_file():
+                path.replace(keep / path.name)
+    paths.result.unlink(missing_ok=True)
+    paths.started.unlink(missing_ok=True)
+    paths.spare_result.unlink(missing_ok=True)
+    paths.stdout.parent.mkdir(parents=True, exist_ok=True)
+    if spec.profile.kind == "nsys":  # nsys does not create it
+        paths.report.parent.mkdir(parents=True, exist_ok=True)
+    write_json(paths.spec, spec.to_dict())

@@ -91,9 +91,15 @@ class ParsedRecords:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def run_paths(study: Path, run_id: str) -> RunPaths:
-    """The paths of a run's files; none of them need exist."""
+def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
+    """The paths of a run's files; none of them need exist.
+
+    With `member` those of one worker of a set: its files are in runs/<run_id>/<member>/, and its
+    logs are logs/<run_id>.<member>.stdout and .stderr.
+    """
     run, logs, reports = study / RUNS / run_id, study / LOGS, study / NSYS_REPORTS
+    if member is not None:
+        run, run_id = run / member, f"{run_id}.{member}"
     # The temporary directory is shared with other users and other studies, hence the hash.
     owner = hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
     return RunPaths(

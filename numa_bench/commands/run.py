@@ -17,6 +17,7 @@ from numa_bench.config.overrides import find_touched_models, rewrite_command_lin
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import build_plan
 from numa_bench.profiling.launch import check_cuda_recording, find_profiler
+from numa_bench.records import list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
@@ -42,7 +43,7 @@ def run(node: DictConfig) -> None:
     plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
     if here:
         check_importable(config.experiment.vit_configs)
-        check_binding(run.placement for run in plan.runs)
+        check_binding(run.placement for run in list_processes(plan.runs))
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
     from numa_bench.runner.display.console import print_matrix
@@ -54,8 +55,9 @@ def run(node: DictConfig) -> None:
         return
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)
-    check_gpus(run.device for run in plan.runs)
-    gpu = next((run.device for run in plan.runs if run.device.kind == "cuda"), None)
+    check_gpus(run.device for run in list_processes(plan.runs))
+    recorded = (run for run in plan.runs if not run.members)  # sets are not profiled
+    gpu = next((run.device for run in recorded if run.device.kind == "cuda"), None)
     if gpu is not None:
         checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
         if checked is not plan.profiler:

@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from numa_bench.config.bandwidth_schema import BandwidthConfig
+from numa_bench.config.contention_schema import ContentionConfig
 from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.config.settings import documented_field
 from numa_bench.config.workload_schema import TestConfig, ViTConfig
@@ -79,10 +80,7 @@ class ExperimentConfig:
     name: str = documented_field(
         MISSING, "Name of the study, and of its directory under the output root."
     )
-    workload: str = documented_field(
-        "pipeline",
-        f"What a run does: {', '.join(WORKLOADS)}.",
-    )
+    workload: str = documented_field("pipeline", f"What runs do: {', '.join(WORKLOADS)}.")
     vit_configs: List[ViTConfig] = documented_field([], "The models to run.")
     test: TestConfig = field(
         default_factory=TestConfig, metadata={"help": "Measurement settings of all models."}
@@ -93,6 +91,9 @@ class ExperimentConfig:
     )
     hardware: HardwareConfig = field(
         default_factory=HardwareConfig, metadata={"help": "Devices and placements."}
+    )
+    contention: ContentionConfig = field(
+        default_factory=ContentionConfig, metadata={"help": "Sets of workers."}
     )
     repeats: int = documented_field(
         3, "Runs per cell, each a fresh process. One repeat gives no confidence interval."

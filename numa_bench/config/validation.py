@@ -14,6 +14,7 @@ from numa_bench.config import schema as cfg
 from numa_bench.config import workload_schema as workload
 from numa_bench.config.bandwidth_schema import check_bandwidth
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.contention_schema import check_contention
 from numa_bench.config.durations import parse_duration
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
@@ -92,6 +93,8 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     for index, vit in enumerate(experiment.vit_configs):
         key = f"experiment.vit_configs[{index}]"
         check_vit(key, vit, merge_test_settings(experiment.test, vit))
+    if experiment.workload == "contention":
+        check_contention(experiment)
 
 
 def check_hardware(hardware: HardwareConfig) -> None:

@@ -26,6 +26,7 @@ class Backend:
     `root` is where /sys and /proc are read. `nvml` is a module in place of pynvml.
     `cuda_runtime` makes the worker's `CudaRuntime` (see worker/cuda_runtime.py).
     `memory_kernels` makes the `MemoryKernels` of worker/memory_kernels/kernels.py.
+    `host_clock` makes the `Clock` of worker/sets/rendezvous.py.
     `locate_pages` maps buffers, as (address, bytes), to page counts by node.
     `simulated` is recorded as the reason why the figures are not a measurement.
     """
@@ -36,6 +37,7 @@ class Backend:
     locate_pages: Callable[[Sequence[tuple[int, int]]], Counter[int]] | None = None
     simulated: str | None = None
     memory_kernels: Callable[[], Any] | None = None
+    host_clock: Callable[[], Any] | None = None
 
 
 @functools.cache

@@ -38,14 +38,15 @@ class SystemSensors:
     """CPU, memory and swap. `cpus` are the CPUs under measurement (empty: all).
 
     `cpu_foreign` is the fraction of those CPUs' time since the last reading that was used by
-    processes other than `pid`. The first reading therefore contains no rates.
+    processes other than `pids`. The first reading therefore contains no rates.
     """
 
-    def __init__(self, cpus: Sequence[int], pid: int) -> None:
+    def __init__(self, cpus: Sequence[int], *pids: int) -> None:
         self._cpus = tuple(cpus)
-        self._worker = None
-        with contextlib.suppress(psutil.Error):
-            self._worker = psutil.Process(pid)
+        self._workers: list[psutil.Process] = []
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                self._workers.append(psutil.Process(pid))
         self._before: tuple[float, float, float, float, float] | None = None
         self._clock_due = 0.0
 
@@ -83,7 +84,7 @@ class SystemSensors:
             each = psutil.cpu_times(percpu=True)
             times = [each[cpu] for cpu in self._cpus if cpu < len(each)] or each
             # User and system; psutil's other fields are of ended children, and iowait.
-            own = sum(self._worker.cpu_times()[:2]) if self._worker else 0.0
+            own = sum(sum(worker.cpu_times()[:2]) for worker in self._workers)
         except (psutil.Error, OSError, RuntimeError):
             return
         # A CPU in iowait runs nothing, so it is free.

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from numa_bench.config.schema import ExperimentConfig
-from numa_bench.config.validation import merge_test_settings
 from numa_bench.config.workload_schema import ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.bandwidth import make_bandwidth_cells
+from numa_bench.plan.contention import make_set_prefix, make_sets
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
-from numa_bench.plan.resolve import fit_test, resolve_test, resolve_vit
+from numa_bench.plan.resolve import resolve_model
 from numa_bench.records import (
     BANDWIDTH,
+    CONTENTION,
     NO_HOST_WORK,
     REGISTERED,
     WHOLE_NODE,
     Placement,
     ProfileSpec,
     RunSpec,
-    TestSpec,
-    VitSpec,
 )
 
 
@@ -34,23 +33,40 @@ def make_cells(
     """Every distinct cell in the order of tables, and warnings, as for each duplicate left out."""
     if experiment.workload == BANDWIDTH:
         return make_bandwidth_cells(experiment, topology, visible)
+    if experiment.workload == CONTENTION:
+        specs, warnings = make_sets(experiment, topology, visible)
+        if profile.kind != "none":
+            warnings.append(f"sets of workers are not profiled: profiler.kind={profile.kind}")
+    else:
+        specs, warnings = _pipeline_specs(experiment, topology, visible, profile)
     cells: dict[str, RunSpec] = {}
+    for index, gpu, spec in specs:
+        key = spec.cell_hash()
+        if key not in cells:
+            cells[key] = spec
+        elif _same_model_as_touched(experiment, index, touched, topology, gpu):
+            warnings.append(f"experiment.vit_configs[{index}] equals another entry; measured once")
+        else:
+            _refuse_duplicate(experiment, spec, topology, gpu)
+    return list(cells.values()), warnings
+
+
+def _pipeline_specs(
+    experiment: ExperimentConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    profile: ProfileSpec,
+) -> tuple[list[tuple[int, Gpu | None, RunSpec]], list[str]]:
+    """Every pipeline cell with the entry of vit_configs and the GPU that it is for; warnings."""
+    specs: list[tuple[int, Gpu | None, RunSpec]] = []
     warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
         warnings += list_placement_warnings(experiment.hardware, topology, gpu)
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             for index, vit in enumerate(experiment.vit_configs):
-                spec = _cell(experiment, topology, gpu, placement, vit, profile)
-                key = spec.cell_hash()
-                if key not in cells:
-                    cells[key] = spec
-                elif _same_model_as_touched(experiment, index, touched, topology, gpu):
-                    warnings.append(
-                        f"experiment.vit_configs[{index}] equals another entry; measured once"
-                    )
-                else:
-                    _refuse_duplicate(experiment, spec, topology, gpu)
-    return list(cells.values()), warnings
+                cell = _cell(experiment, topology, gpu, placement, vit, profile)
+                specs.append((index, gpu, cell))
+    return specs, warnings
 
 
 def _cell(
@@ -61,7 +77,7 @@ def _cell(
     vit: ViTConfig,
     profile: ProfileSpec,
 ) -> RunSpec:
-    model, test = _resolve_model(experiment, vit, topology, gpu)
+    model, test = resolve_model(experiment, vit, topology, gpu)
     return RunSpec(
         study=experiment.name,
         run_id="",
@@ -76,6 +92,8 @@ def _cell(
 
 def make_run_id_prefix(spec: RunSpec) -> str:
     """The readable part of a run id, without the repeat and the hash."""
+    if spec.members:
+        return make_set_prefix(spec)
     placement = spec.placement
     node = placement.numa_node
     parts = [
@@ -104,17 +122,6 @@ def make_run_id_prefix(spec: RunSpec) -> str:
     return "_".join(parts)
 
 
-def _resolve_model(
-    experiment: ExperimentConfig, vit: ViTConfig, topology: Topology, gpu: Gpu | None
-) -> tuple[VitSpec, TestSpec]:
-    """A model and its settings, with everything filled in for the device."""
-    test = merge_test_settings(experiment.test, vit)
-    capability = gpu.compute_capability if gpu is not None else None
-    model = resolve_vit(vit)
-    resolved = resolve_test(test, topology, gpu=gpu is not None, capability=capability)
-    return model, fit_test(resolved, model)
-
-
 def _same_model_as_touched(
     experiment: ExperimentConfig,
     index: int,
@@ -123,7 +130,7 @@ def _same_model_as_touched(
     gpu: Gpu | None,
 ) -> bool:
     """Whether this entry, or the earlier one that it equals, was changed on the command line."""
-    models = [_resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
+    models = [resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
     twins = [i for i in range(index) if models[i] == models[index]]
     return bool(twins) and bool(touched & {index, *twins})
 
@@ -132,7 +139,7 @@ def _refuse_duplicate(
     experiment: ExperimentConfig, spec: RunSpec, topology: Topology, gpu: Gpu | None
 ) -> None:
     """Raise ConfigError for the setting, models or nodes, that lists the same thing twice."""
-    pairs = [_resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
+    pairs = [resolve_model(experiment, vit, topology, gpu) for vit in experiment.vit_configs]
     if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
         raise ConfigError(
             "experiment.vit_configs",

@@ -6,7 +6,7 @@ import math
 
 from numa_bench.plan.bandwidth import estimate_bandwidth_s
 from numa_bench.profiling.recording import records_separately
-from numa_bench.records import RunSpec
+from numa_bench.records import REHEARSAL_S, RunSpec
 
 #: Rough costs: process start with torch and, on a GPU, its context; a cold torch.compile of a small
 #: ViT on two cores (measured: benchmarks/results).
@@ -26,6 +26,9 @@ _LEAST_BLOCK = 3
 
 def estimate_run_s(run: RunSpec) -> float:
     """Expected seconds of one run. Batches take as long as predicted (`run.expected`)."""
+    if run.members:
+        # They run at the same time; the rehearsal is of the same length for all.
+        return REHEARSAL_S + max(estimate_run_s(member.spec) for member in run.members)
     if run.bandwidth is not None:
         return min(run.test.timeout_s, STARTUP_S + estimate_bandwidth_s(run))
     expected_s = STARTUP_S + _compile_s(run) + _expect_warmup_s(run)
@@ -40,6 +43,8 @@ def estimate_run_s(run: RunSpec) -> float:
 
 def bound_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds: warm-up and windows use up their budgets."""
+    if run.members:
+        return REHEARSAL_S + max(bound_run_s(member.spec) for member in run.members)
     if run.bandwidth is not None:
         return min(run.test.timeout_s, STARTUP_S + estimate_bandwidth_s(run))
     timed_s = run.test.time_budget_s

@@ -147,8 +147,16 @@ def shrink_for_debug(experiment: ExperimentConfig) -> ExperimentConfig:
     bandwidth = replace(experiment.bandwidth, rounds=1, budget_s=1.0)
     if bandwidth.sizes == AUTO:
         bandwidth.sizes = list(DEBUG_SIZES)
-    test = replace(experiment.test, **small)
-    return replace(experiment, repeats=1, vit_configs=vits, test=test, bandwidth=bandwidth)
+    return replace(
+        experiment,
+        repeats=1,
+        vit_configs=vits,
+        test=replace(experiment.test, **small),
+        bandwidth=bandwidth,
+        contention=replace(
+            experiment.contention, window_s=min(experiment.contention.window_s, 0.2)
+        ),
+    )
 
 
 def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpec, ...]:
@@ -162,7 +170,7 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
             shuffle.shuffle(block)
         for cell in block:
             run_id = f"{make_run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
-            runs.append(replace(cell, run_id=run_id, repeat=repeat))
+            runs.append(cell.with_id(run_id, repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         raise ConfigError(

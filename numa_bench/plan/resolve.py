@@ -8,8 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from numa_bench.config.model_validation import is_custom
+from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.validation import merge_test_settings
 from numa_bench.config.workload_schema import AUTO, TestConfig, ViTConfig
-from numa_bench.machine.model import Topology
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.records import TestSpec, VitSpec
 from numa_bench.workload import ELEMENT_BYTES
 
@@ -34,6 +36,17 @@ AUTO_BATCH_BYTES = 80_000_000
 GPU_MAX_BATCH, CPU_MAX_BATCH = 256, 8
 #: The first compute capability with bf16 in its tensor cores (Ampere).
 BF16_CAPABILITY = (8, 0)
+
+
+def resolve_model(
+    experiment: ExperimentConfig, vit: ViTConfig, topology: Topology, gpu: Gpu | None
+) -> tuple[VitSpec, TestSpec]:
+    """A model and its settings, with everything filled in for the device."""
+    test = merge_test_settings(experiment.test, vit)
+    capability = gpu.compute_capability if gpu is not None else None
+    model = resolve_vit(vit)
+    resolved = resolve_test(test, topology, gpu=gpu is not None, capability=capability)
+    return model, fit_test(resolved, model)
 
 
 def resolve_vit(vit: ViTConfig) -> VitSpec:
@@ -90,6 +103,13 @@ def _derive_name(vit: ViTConfig) -> str:
     return plain[:_NAME_LENGTH].rstrip("_.-") or "model"
 
 
+def default_pool_mb(topology: Topology) -> int:
+    """MB of host memory that no node's last-level cache holds, at least MIN_POOL_MB."""
+    largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
+    # Twice the cache: of a ring that just exceeds it some would still be found there.
+    return max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
+
+
 def resolve_test(
     test: TestConfig,
     topology: Topology,
@@ -105,9 +125,7 @@ def resolve_test(
     """
     pool = test.memory_size_mb
     if pool is None:
-        largest = max((node.llc_bytes or 0 for node in topology.nodes), default=0)
-        # Twice the cache: of a ring that just exceeds it some would still be found there.
-        pool = max(MIN_POOL_MB, math.ceil(2 * largest / 1e6))
+        pool = default_pool_mb(topology)
     precision = test.precision
     if precision == AUTO:
         precision = choose_precision(gpu=gpu, capability=capability)

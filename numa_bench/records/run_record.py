@@ -73,6 +73,28 @@ class RunResult:
         return result
 
 
+class WorkerValues(TypedDict):
+    """One worker of a set, in the record of the set.
+
+    `throughput_samples_per_s` and `gb_per_s` (of memory streams) are those of the common window;
+    `window_s` is the worker's own, in seconds of the host's clock. `status` is that of a run, or
+    "stopped": ended by the runner because another worker ended early. What is not known is null.
+    """
+
+    name: str
+    role: str
+    gpu_id: int | None
+    numa_node: int | None
+    memory_node: int | None
+    placement: str
+    status: str
+    error: str | None
+    throughput_samples_per_s: float | None
+    gb_per_s: float | None
+    placement_fraction: float | None
+    window_s: list[float] | None
+
+
 @dataclass(frozen=True)
 class Execution:
     """What was observed of one run from outside. Paths are relative to the study directory.
@@ -80,6 +102,7 @@ class Execution:
     `nsys_report`, `nsys_sqlite` and `torch_trace` are the files of a profiler, if there are any.
     `environment` is the id of the machine and software; `monitor` holds min, median and max of
     every sensor inside the timed window: None without a reading in it, empty without a monitor.
+    `workers` are those of a set.
     """
 
     status: Status
@@ -96,6 +119,7 @@ class Execution:
     warnings: tuple[str, ...] = ()
     environment: str | None = None
     monitor: dict[str, dict[str, float]] | None = field(default_factory=dict)
+    workers: tuple[WorkerValues, ...] = ()
 
 
 class PlannedValues(TypedDict):
@@ -104,7 +128,7 @@ class PlannedValues(TypedDict):
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
     such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
-    predicted.
+    predicted. `scenario` and `background` are null, but in the record of a set of workers.
     """
 
     schema_version: int
@@ -135,6 +159,8 @@ class PlannedValues(TypedDict):
     profiler: str
     profiler_capture: str | None
     predicted_bound: str | None
+    scenario: str | None
+    background: str | None
 
 
 class Record(PlannedValues, MetricValues):
@@ -156,6 +182,7 @@ class Record(PlannedValues, MetricValues):
     versions: dict[str, str]
     environment: str | None
     monitor: dict[str, dict[str, float]] | None
+    workers: list[WorkerValues]
     warnings: list[str]
     stdout_log: str
     stderr_log: str
@@ -224,6 +251,7 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
         "versions": result.versions if result is not None else {},
         "environment": execution.environment,
         "monitor": execution.monitor,
+        "workers": list(execution.workers),
         "warnings": [*(result.warnings if result is not None else []), *execution.warnings],
         "stdout_log": execution.stdout_log,
         "stderr_log": execution.stderr_log,
@@ -264,6 +292,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "profiler": spec.profile.kind,
         "profiler_capture": spec.profile.capture if spec.profile.kind != "none" else None,
         "predicted_bound": spec.expected.bound if spec.expected else None,
+        "scenario": spec.scenario,
+        "background": spec.background,
     }
 
 

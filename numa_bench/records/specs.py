@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
@@ -17,7 +18,8 @@ SCHEMA_VERSION = 1
 #: What each version introduced. `upgrade.upgrade_record` reads every version listed here.
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
-    "torch_trace, cpu_affinity and cpus were added to its records later",
+    "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
+    "workers",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -34,6 +36,13 @@ NO_HOST_WORK, REGISTERED = "none", "registered"
 
 #: The workload of most studies: batches through copies and a model.
 PIPELINE = "pipeline"
+#: Passes over host memory, and a set of workers that start together.
+STREAM, CONTENTION = "stream", "contention"
+#: Seconds that the workers of a set run together before the timed window; long enough for a few
+#: hundred batches of a light model, after a warm-up that each did by itself.
+REHEARSAL_S = 0.5
+#: What a member of a set is there for: its throughput counts, or it only loads the machine.
+MEASURED, BACKGROUND = "measured", "background"
 #: Copies, or the host's memory, by size: no model.
 BANDWIDTH = "bandwidth"
 
@@ -181,6 +190,27 @@ class ProfileSpec:
 
 
 @dataclass(frozen=True)
+class StreamSpec:
+    """Passes over host memory: `operation` is read, write or copy, `buffer_mb` the size of each
+    array, `threads` how many share a pass. `until_stopped`: it goes on until the other workers of
+    its set are done."""
+
+    operation: str
+    buffer_mb: int
+    threads: int
+    until_stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker of a set. `role` is MEASURED or BACKGROUND; `name` is unique in its set."""
+
+    name: str
+    role: str
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
 class BandwidthSpec:
     """What a bandwidth run measures: every direction at every size in every kind of memory.
 
@@ -215,8 +245,10 @@ class Expectation:
 class RunSpec:
     """Everything the worker needs to know.
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`. `expected` is for the
-    record and for estimates; the worker does not use it.
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, or CONTENTION for a set
+    of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
+    the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
+    for the record and for estimates; the worker does not use it.
     """
 
     study: str
@@ -228,9 +260,25 @@ class RunSpec:
     placement: Placement
     profile: ProfileSpec = ProfileSpec()
     workload: str = PIPELINE
+    stream: StreamSpec | None = None
+    scenario: str | None = None
+    background: str | None = None
+    members: tuple[Member, ...] = ()
     bandwidth: BandwidthSpec | None = None
     expected: Expectation | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def measured(self) -> tuple[Member, ...]:
+        """The members of a set whose throughput counts."""
+        return tuple(member for member in self.members if member.role == MEASURED)
+
+    def with_id(self, run_id: str, repeat: int) -> RunSpec:
+        """One of the repeats of this cell; the members of a set get ids of their own."""
+        members = tuple(
+            replace(m, spec=m.spec.with_id(f"{run_id}.{m.name}", repeat)) for m in self.members
+        )
+        return replace(self, run_id=run_id, repeat=repeat, members=members)
 
     def cell(self) -> JsonDict:
         """The canonical spec of what is measured: the same for all repeats, and in any study.
@@ -251,6 +299,14 @@ class RunSpec:
             del cell["placement"]["affinity"]
         if self.workload != PIPELINE:
             cell["workload"] = self.workload
+        if self.stream is not None:
+            cell["stream"] = asdict(self.stream)
+        if self.members:
+            cell["set"] = {
+                "scenario": self.scenario,
+                "background": self.background,
+                "members": [[m.name, m.role, m.spec.cell()] for m in self.members],
+            }
         if self.bandwidth is not None:
             cell["bandwidth"] = asdict(self.bandwidth)
         return cell
@@ -286,10 +342,22 @@ class RunSpec:
             "device": DeviceSpec(**data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
+            "stream": StreamSpec(**data["stream"]) if data.get("stream") else None,
+            "members": tuple(
+                Member(m["name"], m["role"], cls.from_dict(m["spec"]))
+                for m in data.get("members", ())
+            ),
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
             "expected": Expectation(**data["expected"]) if data.get("expected") else None,
         }
         return cls(**{**data, **parts})
+
+
+def list_processes(runs: Iterable[RunSpec]) -> list[RunSpec]:
+    """The specs of all worker processes of these runs: those of its members for a set."""
+    return [
+        spec for run in runs for spec in ([m.spec for m in run.members] if run.members else [run])
+    ]
 
 
 def _read_bandwidth(data: JsonDict | None) -> BandwidthSpec | None:

@@ -28,7 +28,7 @@ _INTEGERS = ("repeat", "attempt")
 _NULLS = (
     *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node", "cpus"),
     *("compile_mode", "profiler_capture", "predicted_bound", "exit_code", "error", "environment"),
-    *("nsys_report", "nsys_sqlite", "torch_trace"),
+    *("nsys_report", "nsys_sqlite", "torch_trace", "scenario", "background"),
 )
 #: Labels of placements with CPUs and memory apart, as they were called at first.
 _OLD_LABELS = {"remote_cpu": "remote/local", "remote_memory": "local/remote"}
@@ -141,6 +141,7 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "profiler": "none",
         "workload": PIPELINE,
         "success": record["status"] == Status.PASSED.value,
+        "workers": [],
         "warnings": [],
     }
     # A null `monitor` is not missing: no sensor was read inside the timed window.

@@ -17,7 +17,7 @@ import psutil
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
-from numa_bench.records import RunSpec
+from numa_bench.records import RunSpec, list_processes
 from numa_bench.workload import ELEMENT_BYTES, copy_bytes, input_shape
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
@@ -45,7 +45,8 @@ def check_conditions(
         found.insert(0, f"nothing here is a measurement: {backend.simulated}")
     else:
         found += [*_swap(), *_load()]
-    uuids = dict.fromkeys(run.device.gpu_uuid for run in runs if run.device.gpu_uuid)
+    devices = [run.device for run in list_processes(runs)]
+    uuids = dict.fromkeys(device.gpu_uuid for device in devices if device.gpu_uuid)
     if uuids:
         found += _gpus([uuid for uuid in uuids if uuid], nvml)
     return found
@@ -57,6 +58,9 @@ def needed_mb(run: RunSpec) -> float:
 
     A lower bound: activations are not included, nor weights and outputs of a model that is no ViT.
     """
+    if run.stream is not None:
+        arrays = 2 if run.stream.operation == "copy" else 1
+        return float(arrays * run.stream.buffer_mb + WORKER_MB["cpu"])
     test, vit = run.test, run.vit
     if vit.is_custom:  # its output and its weights are not known
         in_bytes, out_bytes = ELEMENT_BYTES[test.precision] * math.prod(input_shape(run)), 0
@@ -77,12 +81,9 @@ def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:
     """Nodes with less free memory than a run bound there needs."""
     most: dict[int, float] = {}
     for run in runs:
-        nodes = run.placement.memory_nodes
-        # `preferred` is left out: it uses other nodes when its own is full.
-        if run.placement.policy in ("bind", "local", "interleave"):
-            for node_id in nodes:
-                # Interleaved pages are spread evenly over the nodes.
-                most[node_id] = max(most.get(node_id, 0.0), needed_mb(run) / len(nodes))
+        # The workers of a set need their memory at the same time.
+        for node_id, need in _needs_by_node(list_processes([run])).items():
+            most[node_id] = max(most.get(node_id, 0.0), need)
     found = []
     for node_id, need in sorted(most.items()):
         node = topology.node(node_id)
@@ -96,6 +97,19 @@ def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:
                 "or lower experiment.test.memory_size_mb"
             )
     return found
+
+
+def _needs_by_node(runs: Sequence[RunSpec]) -> dict[int, float]:
+    """MB that these runs need together on each node that they are bound to."""
+    needs: dict[int, float] = {}
+    for run in runs:
+        nodes = run.placement.memory_nodes
+        # `preferred` is left out: it uses other nodes when its own is full.
+        if run.placement.policy in ("bind", "local", "interleave"):
+            for node_id in nodes:
+                # Interleaved pages are spread evenly over the nodes.
+                needs[node_id] = needs.get(node_id, 0.0) + needed_mb(run) / len(nodes)
+    return needs
 
 
 def _cpu_clock(root: Path) -> list[str]:

@@ -14,7 +14,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,9 +25,10 @@ from numa_bench.jsonio import read_json, write_json
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.nvml import open_nvml
 from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
-from numa_bench.records import SCHEMA_VERSION, JsonDict, RunSpec
+from numa_bench.records import SCHEMA_VERSION, DeviceSpec, JsonDict, RunSpec
 
 logger = logging.getLogger("numa_bench")
+Source = Callable[[], Reading]
 #: Longest wait for the last reading when a run has ended: a query may hang in the driver.
 STOP_WAIT_S = 5.0
 #: Interval of looking for `pid_file`. The worker writes it before it measures anything.
@@ -131,21 +132,28 @@ class Monitor:
         # Only after pinning: what follows reads files and starts NVML.
         pid = self._worker_pid(pid)
         begin = time.thread_time()
-        # A simulated machine has no CPUs or memory to watch; those here only simulate it.
-        simulated = current_backend().simulated is not None
-        system = None if simulated else SystemSensors(self._spec.placement.cpus, pid)
-        with _gpu_sensors(self._spec, self._nvml, pid) as gpu:
+        with contextlib.ExitStack() as stack:
+            sources = self._open_sources(stack, pid)
             while not self._stop.is_set():
                 # Intervals are counted from start to start, as a reading may take 50 ms.
                 due = time.monotonic() + self._interval_s
-                reading = {} if system is None else system.read()
-                if gpu is not None:
-                    reading.update(gpu.read())
+                reading: Reading = {}
+                for read in sources:
+                    reading.update(read())
                 self.times.append(time.monotonic())
                 self.readings.append(reading)
                 # Updated with each reading: a thread that hangs in the driver never gets further.
                 self._cpu_s = time.thread_time() - begin
                 self._stop.wait(max(0.0, due - time.monotonic()))
+
+    def _open_sources(self, stack: contextlib.ExitStack, pid: int) -> list[Source]:
+        """What is read each time; `stack` closes it."""
+        sources: list[Source] = []
+        # A simulated machine has no CPUs or memory to watch; those here only simulate it.
+        if current_backend().simulated is None:
+            sources.append(SystemSensors(self._spec.placement.cpus, pid).read)
+        gpu = stack.enter_context(open_gpu_sensors(self._spec.device, self._nvml, pid))
+        return sources if gpu is None else [*sources, gpu.read]
 
     def _worker_pid(self, pid: int) -> int:
         """The worker's process number; waits for `pid_file` if there is one."""
@@ -167,10 +175,11 @@ def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float
             "median": statistics.median(values),
             "max": max(values),
         }
-    if "throttle_reasons" in found:
-        # A bit mask: every reason seen in any reading counts.
-        masks = (int(r["throttle_reasons"]) for r in readings if "throttle_reasons" in r)
-        found["throttle_reasons"]["max"] = float(functools.reduce(operator.or_, masks))
+    for name in names:
+        if name.endswith("throttle_reasons"):  # with several GPUs, after the worker's name
+            # A bit mask: every reason seen in any reading counts.
+            masks = (int(r[name]) for r in readings if name in r)
+            found[name]["max"] = float(functools.reduce(operator.or_, masks))
     return found
 
 
@@ -183,9 +192,11 @@ def _move_away(measured: Sequence[int]) -> None:
 
 
 @contextlib.contextmanager
-def _gpu_sensors(spec: RunSpec, module: Any | None, pid: int) -> Iterator[GpuSensors | None]:
-    """Sensors of the run's GPU; None without a GPU, or if NVML does not answer."""
-    uuid = spec.device.gpu_uuid
+def open_gpu_sensors(
+    device: DeviceSpec, module: Any | None, pid: int
+) -> Iterator[GpuSensors | None]:
+    """Sensors of a worker's GPU; None without a GPU, or if NVML does not answer."""
+    uuid = device.gpu_uuid
     with contextlib.ExitStack() as stack:
         sensors = None
         if uuid is not None:

@@ -30,7 +30,7 @@ KILL_WAIT_S = 60.0
 #: The same for descendants; the run is over by then.
 LEFTOVER_WAIT_S = 5.0
 #: Polling interval if the kernel or this Python has no pidfd_open.
-_POLL_S = 0.2
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def run_process(
     `started` is called with the process's number as soon as there is one.
     """
     # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
-    oom_before = _oom_kills()
+    oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
         with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -99,23 +99,23 @@ def run_process(
             started(process.pid)
         if not _wait(process, timeout_s, interrupts, seen=0):
             reason = "interrupted" if interrupts.count else "timeout"
-            _ask_to_end(process.pid, command)
+            ask_to_end(process.pid, command)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
-        if command.nsys and _has_ended(process.pid):
+        if command.nsys and has_ended(process.pid):
             _wait_gone(list(_marked(command.token)))  # its daemon ends a little later
     finally:
         # Also after an exception: nothing may go on beside the next measurement.
-        returncode, leftovers = _end(process, command.token)
+        returncode, leftovers = end_process(process, command.token)
     return Ended(
         returncode=returncode,
         reason=reason,
         duration_s=time.monotonic() - begin,
         leftovers=tuple(leftovers),
-        oom_kills=max(0, _oom_kills() - oom_before),
+        oom_kills=max(0, count_oom_kills() - oom_before),
     )
 
 
-def _ask_to_end(pid: int, command: Command) -> None:
+def ask_to_end(pid: int, command: Command) -> None:
     """SIGTERM to the group, but to nsys alone. `pid` is not reaped, so it still is the process."""
     if command.nsys:
         os.kill(pid, signal.SIGTERM)
@@ -132,11 +132,11 @@ def _wait(
     it measures. Does not reap the process.
     """
     deadline = time.monotonic() + timeout_s
-    with _pidfd(process.pid) as pidfd:
+    with open_pidfd(process.pid) as pidfd:
         # select() refuses to sleep for more than a few weeks.
         # Without a pidfd the process must be polled.
-        watched, longest = ([], _POLL_S) if pidfd is None else ([pidfd], 86400.0)
-        while not _has_ended(process.pid):
+        watched, longest = ([], POLL_S) if pidfd is None else ([pidfd], 86400.0)
+        while not has_ended(process.pid):
             left = deadline - time.monotonic()
             if left <= 0 or interrupts.count > seen:
                 return False
@@ -146,7 +146,7 @@ def _wait(
 
 
 @contextlib.contextmanager
-def _pidfd(pid: int) -> Iterator[int | None]:
+def open_pidfd(pid: int) -> Iterator[int | None]:
     """A descriptor that is readable when the process has ended.
 
     None before Linux 5.3, in sandboxes that forbid it, and in a Python built for older kernels.
@@ -162,12 +162,12 @@ def _pidfd(pid: int) -> Iterator[int | None]:
         os.close(pidfd)
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     # WNOWAIT leaves the zombie there, so that its number stays taken (waitid(2)).
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _end(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list[str]]:
+def end_process(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list[str]]:
     """End what is left of a run and reap it; returns its return code and the leftovers' names."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(process.pid, signal.SIGKILL)  # no effect if the process has ended
@@ -230,7 +230,7 @@ def _wait_gone(processes: list[psutil.Process]) -> None:
                 time.sleep(0.01)
 
 
-def _oom_kills() -> int:
+def count_oom_kills() -> int:
     """Processes killed for lack of memory since boot (/proc/vmstat); 0 if not counted."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()

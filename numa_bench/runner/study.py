@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from numa_bench.errors import StudyFailed
 from numa_bench.machine.environment import describe_environment
@@ -22,6 +23,7 @@ from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.sets.attempt_set import attempt_set
 from numa_bench.runner.study_summary import (
     StudyStart,
     build_summary,
@@ -108,7 +110,7 @@ def _run_plan(
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
     measure = partial(
-        attempt_run,
+        _attempt,
         settings=AttemptSettings(
             plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
         ),
@@ -124,6 +126,11 @@ def _run_plan(
     tracked = feeder.finish_feeding()
     (store.root / BUSY_LOCK).unlink(missing_ok=True)
     return plan, clock, tracked
+
+
+def _attempt(spec: RunSpec, **context: Any) -> Record:
+    """One attempt at a run, or at a set of workers."""
+    return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 
 def _run_pending(

@@ -24,6 +24,8 @@ logger = logging.getLogger("numa_bench")
 #: Read from the end of a log for its last lines; far more than `output.error_lines` of text.
 _TAIL_BYTES = 16_384
 _STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
+#: The samples of a memory stream.
+_PASSES = ("start_ms", "pass_ms")
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ def read_result(paths: RunPaths) -> tuple[RunResult | None, str]:
     try:
         result = RunResult.from_dict(read_json(path))
         stages = (*_STAGES, *(name for name in ("host_ms",) if name in result.samples))
-        if result.samples and len({len(result.samples[name]) for name in stages}) > 1:
+        names = _PASSES if "pass_ms" in result.samples else stages
+        if result.samples and len({len(result.samples[name]) for name in names}) > 1:
             raise ValueError("its stages have different numbers of batches")
     except (OSError, ValueError, TypeError, KeyError) as error:
         return None, f"and its result cannot be read: {error}"

@@ -13,8 +13,9 @@ import contextlib
 import platform
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,17 @@ PACKAGES = ("torch", "vit-pytorch", "einops", "numpy")
 
 @dataclass(frozen=True)
 class Files:
-    """Where a worker writes, and the lock it waits for."""
+    """Where a worker writes, and the lock it waits for.
+
+    `rendezvous` is the descriptor of a socket over which the worker starts with the others of its
+    set.
+    """
 
     result: Path
     spare_result: Path | None = None
     wait_for: Path | None = None
     trace: Path | None = None
+    rendezvous: int | None = None
 
     def write_result(self, result: RunResult) -> None:
         """Write the result by atomic rename. Fall back to `spare_result` if `result` is not
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, KeyError) as error:
         print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
         return 2
-    files = Files(args.result, args.spare_result, args.wait_for, args.trace)
+    files = Files(args.result, args.spare_result, args.wait_for, args.trace, args.rendezvous)
     if args.started is not None:
         with contextlib.suppress(OSError):  # a full disk; the result has a spare path
             write_started(args.started)
@@ -83,7 +89,13 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
 
         if only == "measurement":
             spec = replace(spec, profile=ProfileSpec())
-        run = record_run if only == "recording" else load_workload(spec.workload)
+        run: Callable[..., Iterator[Part]] = load_workload(spec.workload)
+        if only == "recording":
+            run = record_run
+        if files.rendezvous is not None:
+            from numa_bench.worker.sets.rendezvous import Rendezvous
+
+            run = partial(run, rendezvous=Rendezvous(files.rendezvous))
         try:
             for part in run(spec, wait_for=files.wait_for, trace=files.trace):
                 parts.append(part)
@@ -140,6 +152,9 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--started", type=Path, help="write the process number here (nsys hides it otherwise)"
     )
     parser.add_argument("--wait-for", type=Path, help="wait until this file is not locked")
+    parser.add_argument(
+        "--rendezvous", type=int, help="descriptor of the socket to the runner of a set"
+    )
     parser.add_argument("--trace", type=Path, help="where torch.profiler's trace goes")
     parser.add_argument(
         "--only",

@@ -153,6 +153,10 @@ class CudaRuntime(Protocol):
         """Seconds of the host's clock, which waits of this runtime advance."""
         ...
 
+    def wait_until(self, moment: float) -> None:
+        """Sleep until the host's clock is at `moment`."""
+        ...
+
 
 class TorchCuda:
     """`CudaRuntime` on device 0 of what this process may see. Raises RuntimeError without CUDA."""
@@ -302,5 +306,9 @@ class TorchCuda:
         torch.cuda.profiler.stop()
 
     def host_time(self) -> float:
-        """See `CudaRuntime.host_time`."""
-        return time.perf_counter()
+        """See `CudaRuntime.host_time`. The same clock in all processes of a host."""
+        return time.monotonic()
+
+    def wait_until(self, moment: float) -> None:
+        """See `CudaRuntime.wait_until`."""
+        time.sleep(max(0.0, moment - self.host_time()))

@@ -29,10 +29,12 @@ from numa_bench.worker.output_checks import check_output
 from numa_bench.worker.part import Part
 from numa_bench.worker.pipelines.factory import count_host_threads, make_pipeline
 from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
-from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline
+from numa_bench.worker.pipelines.pipeline import Limits, Model, Pipeline, quiet_collector
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.placement_checks import check_placement, require_page_locations
 from numa_bench.worker.recorder import Recorder, make_recorder
+from numa_bench.worker.sets.rehearsal import rehearse
+from numa_bench.worker.sets.rendezvous import Rendezvous, host_clock
 
 #: Batches before a profiled window: first use under a profiler costs extra.
 FIRST_USE_BATCHES = 4
@@ -41,12 +43,17 @@ PROFILED_S = 0.2
 
 
 def measure_run(
-    spec: RunSpec, *, wait_for: Path | None = None, trace: Path | None = None
+    spec: RunSpec,
+    *,
+    wait_for: Path | None = None,
+    trace: Path | None = None,
+    rendezvous: Rendezvous | None = None,
 ) -> Iterator[Part]:
     """Measure one run; yields parts of its result in the order in which they are known.
 
     `wait_for` is a file that must not be locked while the run is measured, `trace` where
-    torch.profiler's trace goes. Raises Waived, and whatever goes wrong.
+    torch.profiler's trace goes, `rendezvous` where it waits for the other workers of its set.
+    Raises Waived, and whatever goes wrong.
     """
     device = prepare_device(spec)
     yield Part(
@@ -70,7 +77,7 @@ def measure_run(
         yield from _run_first(spec, pipeline)
         yield _check(spec, model, device, pipeline)
         throughput = None
-        for part in _measure_windows(spec, pipeline, recorder, device):
+        for part in _measure_windows(spec, pipeline, recorder, device, rendezvous):
             throughput = part.metrics.get("throughput_samples_per_s", throughput)
             yield part
         yield _check(spec, model, device, pipeline)
@@ -138,20 +145,33 @@ def _check(spec: RunSpec, model: Model, device: Device, pipeline: Pipeline) -> P
 
 
 def _measure_windows(
-    spec: RunSpec, pipeline: Pipeline, recorder: Recorder, device: Device
+    spec: RunSpec,
+    pipeline: Pipeline,
+    recorder: Recorder,
+    device: Device,
+    rendezvous: Rendezvous | None,
 ) -> Iterator[Part]:
-    """Warm-up, the timed window, and the stages by themselves."""
+    """Warm-up, the timed window, and the stages by themselves.
+
+    In a set there is no such window for the stages: other workers would still disturb it.
+    """
     test = spec.test
     if device.runtime is not None:
         device.runtime.reset_peak_memory()  # the check's plain forward is not the pipeline's
     yield _warm_up(spec, pipeline, recorder)
     limits = Limits(-(-test.num_samples // test.batch_size), test.time_budget_s, test.min_timed_s)
-    begin = time.monotonic()  # the monitor's clock, by which its readings are selected
-    with recorder.mark_range(TIMED_WINDOW):
-        window = pipeline.run(limits, recorder.marks)
-    end = time.monotonic()
+    # No collection between the common start and the first batch.
+    with quiet_collector():
+        if rendezvous is not None:
+            rehearse(pipeline, device.runtime or host_clock(), rendezvous)
+        begin = time.monotonic()  # the monitor's clock, by which its readings are selected
+        with recorder.mark_range(TIMED_WINDOW):
+            window = pipeline.run(limits, recorder.marks)
+        end = time.monotonic()
+    if rendezvous is not None:
+        rendezvous.report_done()
     memory = _memory_metrics(device)
-    alone = pipeline.time_stages()
+    alone = None if rendezvous is not None else pipeline.time_stages()
     in_bytes, out_bytes = pipeline.pool.first_batch().nbytes, pipeline.last_output().nbytes
     metrics = window_metrics(window, test.batch_size, in_bytes, out_bytes, alone)
     yield Part(
@@ -159,6 +179,7 @@ def _measure_windows(
         metrics={**metrics, **memory},
         observed={
             "window_monotonic_s": [begin, end],
+            "window_host_s": [window.begin_s, window.begin_s + window.wall_s],
             "timed_stride": window.stride,
             "host_bound": is_host_bound(metrics),
         },

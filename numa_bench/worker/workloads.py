@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from numa_bench.records import BANDWIDTH, PIPELINE
+from numa_bench.records import BANDWIDTH, PIPELINE, STREAM
 
 if TYPE_CHECKING:
     from numa_bench.worker.part import Part
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: `measurement.measure_run`), yields parts of the result, and raises whatever goes wrong.
 WORKLOADS: dict[str, str] = {
     PIPELINE: "numa_bench.worker.measurement:measure_run",
+    STREAM: "numa_bench.worker.sets.stream:measure_stream",
     BANDWIDTH: "numa_bench.worker.bandwidth.run:measure_bandwidth_run",
 }
 

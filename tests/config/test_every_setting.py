@@ -42,6 +42,16 @@ def change(*overrides: str, effect: str = "runs", base: tuple[str, ...] = ()) ->
 BANDWIDTH = ("experiment.workload=bandwidth", "experiment.vit_configs=[]")
 
 
+def in_sets(setting: str, *more: str) -> Change:
+    """A change of a contention study; `more` are settings of both studies."""
+    return change(f"experiment.contention.{setting}", base=(*SETS, *more))
+
+
+SETS = ("experiment.workload=contention", "experiment.test.min_timed_s=null")
+CPU = "experiment.hardware.device=cpu"
+LOADED = "experiment.contention.background=[memory]"
+
+
 #: Two values of every test setting, neither being the default: the experiment's and a model's own.
 TEST_VALUES: dict[str, tuple[Any, Any]] = {
     "num_samples": (100, 200),
@@ -116,6 +126,14 @@ CHANGES: dict[str, Change] = {
     "experiment.hardware.cpu_affinity": change("experiment.hardware.cpu_affinity=exclusive"),
     "experiment.hardware.physcpu": change("experiment.hardware.physcpu=[0-3,8]"),
     "experiment.hardware.smt": change("experiment.hardware.smt=false"),
+    "experiment.contention.scenarios": in_sets("scenarios=[alone]"),
+    "experiment.contention.background": in_sets("background=[memory]"),
+    "experiment.contention.background_threads": in_sets("background_threads=3", LOADED),
+    "experiment.contention.background_operation": in_sets("background_operation=read", LOADED),
+    "experiment.contention.workers_per_node": in_sets("workers_per_node=3", CPU),
+    "experiment.contention.operation": in_sets("operation=write", CPU),
+    "experiment.contention.buffer_mb": in_sets("buffer_mb=64", CPU),
+    "experiment.contention.window_s": in_sets("window_s=1.5"),
     "experiment.repeats": change("experiment.repeats=3"),
     "experiment.order": change("experiment.order=sequential"),
     "experiment.order_seed": change("experiment.order_seed=1"),

@@ -16,7 +16,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,10 +29,13 @@ from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
+from numa_bench.runner.sets.processes import SetProcess
 from numa_bench.versions import package_versions
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker import measurement, models
+from numa_bench.worker.memory_kernels.team import ThreadTeam
 from numa_bench.worker.probe import probe_gpu
+from numa_bench.worker.sets.rendezvous import Clock
 from numa_bench.workload import input_shape
 from tests.conftest import PROJECT
 from tests.simulation import model_cost, numactl_shim
@@ -74,6 +77,46 @@ def run_worker(
     return Ended(code, "exited", time.monotonic() - begin)
 
 
+#: When the rehearsal and the timed window of every set begin on the virtual clock, and when its
+#: background workers stop: after the longest window of a test.
+SET_STARTS, SET_END = (1000.0, 1001.0), 1008.0
+
+
+class InProcessRendezvous:
+    """In place of `worker.sets.rendezvous.Rendezvous`: workers of a set run one after the other, so
+    each starts at the moment at which all would."""
+
+    def __init__(self, _: int) -> None:
+        self._starts = iter(SET_STARTS)
+        self._clock: Clock | None = None
+
+    def start_together(self, clock: Clock) -> float:
+        """See `Rendezvous.start_together`."""
+        self._clock, moment = clock, next(self._starts)
+        clock.wait_until(moment)
+        return moment
+
+    def report_done(self) -> None:
+        """See `Rendezvous.report_done`. The window must be one that background workers cover."""
+        assert self._clock is not None
+        assert self._clock.host_time() < SET_END
+
+    def is_over(self) -> bool:
+        """See `Rendezvous.is_over`."""
+        return self._clock is not None and self._clock.host_time() >= SET_END
+
+
+def run_together(
+    workers: Sequence[SetProcess], *, started: Callable[[dict[str, int]], None], **_: object
+) -> dict[str, Ended]:
+    """In place of `runner.sets.processes.run_together`: one worker after the other."""
+    started({one.name: os.getpid() for one in workers})
+    return {
+        one.name: run_worker(one.make_command(0), one.stdout, one.stderr, started=lambda _: None)
+        for one in workers
+    }
+
+
 _one_probe = threading.Lock()
 
 
@@ -88,6 +131,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers and probes of studies in this process from now on."""
     monkeypatch.setattr("numa_bench.runner.worker_run.run_process", run_worker)
     monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
+    monkeypatch.setattr("numa_bench.runner.sets.attempt_set.run_together", run_together)
+    monkeypatch.setattr("numa_bench.worker.sets.rendezvous.Rendezvous", InProcessRendezvous)
+    # The CPUs of a simulated machine are not there to pin threads to.
+    monkeypatch.setattr(ThreadTeam, "__enter__", lambda team: team)
     # The signal is for a parent that dies; this process is its own.
     monkeypatch.setattr(worker, "die_with_starter", lambda **_: None)
     versions = functools.cache(package_versions)

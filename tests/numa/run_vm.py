@@ -52,7 +52,11 @@ MACHINES = (
         "pairs",
         "4 nodes in two pairs, CPU numbers alternating, a display device on node 2",
         "--distances snc --cpus-per-node 2 --cpu-order interleaved --pci 2",
-        ("test_study_local_and_remote", "test_a_node_that_is_not_there"),
+        (
+            "test_study_local_and_remote",
+            "test_a_node_that_is_not_there",
+            "test_each_worker_of_a_set",
+        ),
         misplaced=True,
     ),
     Machine(

@@ -161,6 +161,9 @@ class FakeCuda:
     def host_time(self) -> float:
         return self.now
 
+    def wait_until(self, moment: float) -> None:
+        """See `CudaRuntime.wait_until`. Nothing here waits for other processes."""
+
     def _submit(self, engine: str, seconds: float) -> None:
         self.now += self.launch_s
         begin = max(self.now, self.current.free_at, self._engines[engine])

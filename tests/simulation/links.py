@@ -15,7 +15,9 @@ class LinkModel:
     `remote_link`: bandwidth of a copy whose memory is on the other socket, of that on its own;
     `remote_host`: host cost of a submission from a CPU of the other socket, of that from its own.
     `duplex_gb_per_s` bounds both directions of one GPU together, `socket_gb_per_s` all that one
-    process moves between the sockets. `remote_d2h` is `remote_link` for copies to the host only
+    process moves between the sockets, or all workers of a set together. `memory_gb_per_s` bounds
+    what the workers of a set move to and from the memory of one node, `stream_gb_per_s` what one
+    thread of a memory stream does. `remote_d2h` is `remote_link` for copies to the host only
     (None: the same); `remote_latency` a factor of `latency_us`. `pageable_gb_per_s` is the rate at
     which the CPU stages pageable memory, slower by `remote_link` where CPU and memory are on
     different sockets. `host_work_us` is host work on a batch by a CPU whose memory is on its own
@@ -29,6 +31,8 @@ class LinkModel:
     duplex_gb_per_s: float = 90.0
     socket_gb_per_s: float = 60.0
     pageable_gb_per_s: float = 10.0
+    memory_gb_per_s: float = 1e6
+    stream_gb_per_s: float = 10.0
     remote_link: float = 1.0
     remote_d2h: float | None = None
     remote_latency: float = 1.0

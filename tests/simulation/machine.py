@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from numa_bench.machine.backend import VARIABLE, Backend
 from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
+from tests.simulation import sharing
 from tests.simulation.links import EVALUATE_FLOP, LinkModel, Links
 from tests.simulation.numactl_shim import BINDING, MACHINE, cpus_in
 
@@ -235,6 +236,8 @@ def backend() -> Backend:
         nvml=machine.nvml(),
         cuda_runtime=lambda: make_runtime(machine),
         locate_pages=lambda buffers: locate_pages(machine, buffers),
+        memory_kernels=lambda: sharing.make_kernels(machine),
+        host_clock=sharing.current_clock,
         simulated="a simulated machine, its times are made up",
     )
 
@@ -250,6 +253,7 @@ def make_runtime(machine: SimulatedMachine) -> TimingRuntime:
     binding = current_binding()
     cpu_node = _home_node(machine) if binding.cpu_node is None else binding.cpu_node
     links = machine.links(gpu, cpu_node, binding.memory_nodes or (cpu_node,))
+    links = sharing.in_set(links, sharing.own_share(machine))
     return TimingRuntime(
         links,
         gpu.name,
@@ -295,7 +299,9 @@ def _run_name() -> str:
     """The run that this worker measures, so that each has noise of its own, the same every time."""
     if "--spec" not in sys.argv:
         return ""
-    return Path(sys.argv[sys.argv.index("--spec") + 1]).parent.name
+    path = Path(sys.argv[sys.argv.index("--spec") + 1])
+    # A worker of a set has a folder below that of the run.
+    return path.parent.name if sharing.SET_VARIABLE not in os.environ else "/".join(path.parts[-3:])
 
 
 def dual_socket_8_gpus(**link: float) -> SimulatedMachine:

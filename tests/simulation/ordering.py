@@ -270,6 +270,9 @@ class OrderingRuntime:
                 self._run_one()
             self.learn(operation.clock)
 
+    def wait_until(self, moment: float) -> None:
+        """See `CudaRuntime.wait_until`. Nothing here waits for other processes."""
+
     def add_wait(self, stream: OrderedStream, event: OrderedEvent) -> None:
         """What the next operation on a stream waits for."""
         capture = self._capture

@@ -17,6 +17,7 @@ experiment_summary.json describes it; and
   shared the link meanwhile;
 - `group`: host, GPU model, environment, profiler, workload; nothing is ever pooled across groups;
 - `setting`: group, device, model and test settings: all but placement and repeat;
+- `workers`: those of a set; sets of different workers or loads are different settings;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
 - `placement`: the record's, with the CPU affinity in brackets unless that is the whole node;
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
@@ -38,6 +39,7 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.read.model_texts import model_texts
+from numa_bench.analysis.read.sets import describe_set
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
@@ -223,8 +225,11 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
     # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
     model = {**_OLD_MODEL, **record["vit_config"]}
-    setting = keys.of(group, device, model, test, *([config] if config else []))
+    together = describe_set(record)
+    more = [*([config] if config else []), *together.setting]
+    setting = keys.of(group, device, model, test, *more)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
+    place += together.placement
     affinity = (record["cpu_affinity"], record["cpus"])
     if affinity[0] not in (None, WHOLE_NODE):
         place += affinity
@@ -237,7 +242,9 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "observed",
         "versions",
     )
+    device_text = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
     memory = (record["memory_nodes"], record["memory_policy"])
+    placement_text = placement_label(record["numa_node"], *memory, *affinity)
     monitor = record.get("monitor") or {}
     warnings = [str(w) for w in record.get("warnings") or ()]
     row: JsonDict = {k: v for k, v in record.items() if k not in nested}
@@ -262,9 +269,9 @@ def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
         "headline": headline,
         "headline_value": rate,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
-        "device_text": device_label(record["device"], record["gpu_id"], record["gpu_numa_node"]),
+        "device_text": together.device_text or device_text,
         "placement": add_affinity(record["placement"], *affinity),
-        "placement_text": placement_label(record["numa_node"], *memory, *affinity),
+        "placement_text": together.placement_text or placement_text,
         "memory_text": memory_label(*memory),
         "group": group,
         "setting": setting,

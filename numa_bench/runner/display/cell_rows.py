@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from numa_bench.labels import (
@@ -21,7 +22,7 @@ from numa_bench.metric_registry import headline_metric
 from numa_bench.records import DeviceSpec, Record, RunSpec, TestSpec, VitSpec
 from numa_bench.records.cpu_lists import format_cpu_list
 
-_Measured = tuple[DeviceSpec, VitSpec, TestSpec]
+_Measured = tuple[DeviceSpec, VitSpec, TestSpec, tuple[str, ...], str | None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def build_rows(
         table.append(
             Row(
                 *_group(run, varied),
-                cpu_node=node_label(run.placement.numa_node),
+                cpu_node=cpu_text(run),
                 memory=memory_text(run),
                 placement=placement_text(run),
                 planned=len(repeats),
@@ -125,12 +126,18 @@ def varied_settings(runs: Sequence[RunSpec]) -> list[str]:
 
 
 def device_text(run: RunSpec) -> str:
-    """The device of a run: GPU number and its node, or CPU."""
+    """The device of a run: GPU number and its node, or CPU; of a set, how many of them."""
+    if len(run.measured) > 1:
+        kind = "GPUs" if run.device.kind == "cuda" else "CPU workers"
+        return f"{len(run.measured)} {kind}"
     return device_label(run.device.kind, run.device.gpu_id, run.device.gpu_numa_node)
 
 
 def memory_text(run: RunSpec) -> str:
-    """The memory nodes of a run, with the policy unless it is bind."""
+    """The memory nodes of a run, with the policy unless it is bind; of a set, those of each
+    measured worker."""
+    if len(run.measured) > 1:
+        return join_nodes(node for m in run.measured for node in m.spec.placement.memory_nodes)
     return memory_label(run.placement.memory_nodes, run.placement.policy)
 
 
@@ -140,10 +147,26 @@ def placement_text(run: RunSpec) -> str:
     return add_affinity(placement.label, placement.affinity, format_cpu_list(placement.cpus))
 
 
+def cpu_text(run: RunSpec) -> str:
+    """The node of a run's CPUs, or those of a set's measured workers."""
+    if len(run.measured) > 1:
+        return join_nodes(m.spec.placement.numa_node for m in run.measured)
+    return node_label(run.placement.numa_node)
+
+
+def join_nodes(nodes: Iterable[int | None]) -> str:
+    """One node for each worker, equal neighbours counted: "0 x2, 1 x2"."""
+    counted = [(node, len(list(same))) for node, same in groupby(nodes)]
+    return ", ".join(node_label(n) + (f" x{count}" if count > 1 else "") for n, count in counted)
+
+
 def model_text(run: RunSpec, varied: Sequence[str]) -> str:
     """The model with the settings in which it differs from others of this study."""
     compiled = compile_label(run.test.compile_mode if run.test.compile_model else None)
     parts = [run.vit.name]
+    if run.scenario is not None:
+        parts.append(run.scenario)
+        parts += [f"+ {run.background} load"] if run.background != "none" else []
     for name in varied:
         if name == "compile_model":
             parts.append(compiled)
@@ -156,7 +179,11 @@ def model_text(run: RunSpec, varied: Sequence[str]) -> str:
 
 def _measured(run: RunSpec) -> _Measured:
     """What a cell shares with the local cell that it is compared to."""
-    return run.device, run.vit, run.test
+    # Workers on a GPU are the same wherever they are placed, others where they run.
+    who = tuple(
+        m.name if m.spec.stream is not None else str(m.spec.device.gpu_id) for m in run.measured
+    )
+    return run.device, run.vit, run.test, who, run.background
 
 
 def _group(run: RunSpec, varied: Sequence[str]) -> tuple[str, str]:

@@ -23,13 +23,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.labels import duration_text, node_label, quantity_label
+from numa_bench.labels import duration_text, quantity_label
 from numa_bench.metric_registry import METRICS, headline_metric
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.display.cell_rows import (
     Row,
+    cpu_text,
     device_text,
     group_by_cell,
     memory_text,
@@ -239,7 +240,7 @@ def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
         table.add_row(
             run.run_id.replace(f"_r{run.repeat}-", "_r*-"),
             device_text(run),
-            node_label(run.placement.numa_node),
+            cpu_text(run),
             memory_text(run),
             run.placement.policy,
             placement_text(run),

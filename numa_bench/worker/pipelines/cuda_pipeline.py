@@ -119,8 +119,13 @@ class CudaPipeline:
             runtime.synchronize()
             wall_s = runtime.host_time() - begin
         host = self.pool.close_window()
-        submit_s = submitted - begin - host.waited_s
-        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submit_s)
+        window = Window(
+            wall_s=wall_s,
+            batches=batches,
+            stride=stride,
+            submit_s=submitted - begin - host.waited_s,
+            begin_s=begin,
+        )
         window.add_host_times(host)
         first = timed[0].h2d_start
         for e in timed:

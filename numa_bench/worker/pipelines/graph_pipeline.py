@@ -71,7 +71,13 @@ class GraphPipeline(CudaPipeline):
         self._move_to_end()
         batches = replays * self._steps
         self._batch_s = wall_s / batches
-        window = Window(wall_s=wall_s, batches=batches, stride=stride, submit_s=submitted - begin)
+        window = Window(
+            wall_s=wall_s,
+            batches=batches,
+            stride=stride,
+            submit_s=submitted - begin,
+            begin_s=begin,
+        )
         first = self._pairs[0][0]
         for start, end in self._pairs[: math.ceil(replays / stride)]:
             window.start.append(first.elapsed_time(start))

@@ -44,7 +44,8 @@ class Window:
     the start of a batch's H2D to the end of its D2H, waiting included. Batches of a CUDA graph are
     not timed singly: `replay` has one value for each replay. `wall_s` is host time from
     before the first batch was submitted until all were finished; `submit_s` the part of it in which
-    the host was submitting (None on the CPU, where it does the work itself).
+    the host was submitting (None on the CPU, where it does the work itself). `begin_s` is the
+    host's clock at the start of `wall_s`.
 
     With host work `host` has its times, which precede the H2D copy, and `host_wait_s` is the time
     in which the submitting thread waited for it; `submit_s` does not include that.
@@ -62,6 +63,7 @@ class Window:
     batches: int = 0
     stride: int = 1
     submit_s: float | None = None
+    begin_s: float = 0.0
 
     def add_batch(
         self, start: float, h2d: float, compute: float, d2h: float, latency: float
@@ -205,7 +207,7 @@ class CpuPipeline:
                 break
         end = clock()
         marks.close_window()
-        window = Window(wall_s=(end - begin) / 1e9, batches=len(times))
+        window = Window(wall_s=(end - begin) / 1e9, batches=len(times), begin_s=begin / 1e9)
         window.add_host_times(self.pool.close_window())
         for t0, t1, t2, t3 in times:
             window.add_batch(

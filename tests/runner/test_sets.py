@@ -1,0 +1,190 @@
+"""Sets of workers: they start together, end together, and leave one record."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numa_bench.config.output_schema import OutputConfig, ProfilerConfig
+from numa_bench.jsonio import read_json
+from numa_bench.profiling.launch import Profiler
+from numa_bench.records import CONTENTION, Member, Record, RunSpec, StreamSpec
+from numa_bench.runner.attempt import Host
+from numa_bench.runner.command import worker_command
+from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.process import Command
+from numa_bench.runner.sets import attempt_set as module
+from numa_bench.runner.worker_run import AttemptSettings
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RunPaths
+from numa_bench.worker.memory_kernels.kernels import KernelsUnavailable, load_kernels
+from tests.fake_worker import TOPOLOGY, carriers, wait_until
+from tests.runner.fake_set import BATCH_MS, READY
+from tests.specs import make_spec
+
+pytestmark = pytest.mark.slow
+
+FAKE = Path(__file__).with_name("fake_set.py")
+NO_PROFILER = Profiler("none", ProfilerConfig())
+SETTINGS = AttemptSettings(OutputConfig().grace_s, 5, 0.0, NO_PROFILER)
+
+
+def make_set(behaviours: Sequence[str], timeout_s: float = 60.0) -> RunSpec:
+    """A set of fake workers w0, w1, ...; those that load are in the background."""
+    spec = replace(make_spec(timeout_s=timeout_s), study="sets")
+    stream = replace(spec, workload="stream", stream=StreamSpec("copy", 1, 1, until_stopped=True))
+    members = tuple(
+        Member(f"w{i}", "background", stream) if b == "loads" else Member(f"w{i}", "measured", spec)
+        for i, b in enumerate(behaviours)
+    )
+    whole = replace(
+        spec, workload=CONTENTION, scenario="all_local", background="none", members=members
+    )
+    return whole.with_id("set_r0-000000", 0)
+
+
+@pytest.fixture
+def attempt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run a set of fake workers; returns its record."""
+
+    def run(*behaviours: str, interrupts: Any = None, **settings: Any) -> Record:
+        def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
+            real = worker_command(spec, paths, *rest)
+            behaviour = behaviours[int(spec.run_id.rpartition(".w")[2])]
+            at = real.argv.index("-m")
+            argv = (sys.executable, str(FAKE), behaviour, *real.argv[at + 2 :])
+            return replace(real, argv=argv)
+
+        monkeypatch.setattr(module, "worker_command", command)
+        with StudyStore(tmp_path) as store, Interrupts() as own:
+            return module.attempt_set(
+                make_set(behaviours, **settings),
+                SETTINGS,
+                store,
+                TOPOLOGY,
+                Host("here", "environment"),
+                interrupts or own,
+            )
+
+    return run
+
+
+def test_a_set_leaves_one_record_with_a_line_for_each_worker(attempt: Any, tmp_path: Path) -> None:
+    record = attempt("good", "good", "loads")
+
+    assert (record["status"], record["error"]) == ("passed", None)
+    rate = make_spec().test.batch_size / BATCH_MS * 1e3
+    assert record["throughput_samples_per_s"] == pytest.approx(2 * rate)
+    assert (record["fairness"], record["slowest_worker_share"]) == (1.0, 1.0)
+    assert [w["throughput_samples_per_s"] for w in record["workers"]] == [
+        pytest.approx(rate),
+        pytest.approx(rate),
+        None,
+    ]
+    assert record["workers"][2]["gb_per_s"] == pytest.approx(2.0, rel=1e-6)
+    for name in ("w0", "w1", "w2"):
+        files = tmp_path / "runs" / "set_r0-000000" / name
+        assert read_json(files / "spec.json")["run_id"] == f"set_r0-000000.{name}"
+        assert (files / "result.json").is_file()
+        assert (tmp_path / "logs" / f"set_r0-000000.{name}.stderr").is_file()
+
+
+def test_two_real_workers_stream_at_the_same_time(tmp_path: Path) -> None:
+    """On this machine: threads that read memory, unbound, with one more in the background."""
+    try:
+        load_kernels()
+    except KernelsUnavailable as reason:
+        pytest.skip(str(reason))
+    spec = replace(make_spec(min_timed_s=0.2), study="sets", workload="stream")
+    measured = replace(spec, stream=StreamSpec("read", 8, 1))
+    load = replace(spec, stream=StreamSpec("copy", 8, 1, until_stopped=True))
+    members = (
+        *(Member(name, "measured", measured) for name in ("a", "b")),
+        Member("load", "background", load),
+    )
+    whole = replace(
+        spec, workload=CONTENTION, scenario="socket", background="memory", members=members
+    )
+    with StudyStore(tmp_path) as store, Interrupts() as interrupts:
+        record = module.attempt_set(
+            whole.with_id("real_r0-000000", 0),
+            SETTINGS,
+            store,
+            TOPOLOGY,
+            Host("here", "environment"),
+            interrupts,
+        )
+
+    # Three threads on fewer CPUs may take turns so unevenly that too little is left in common.
+    assert record["status"] in ("passed", "invalid"), record["error"]
+    assert [w["status"] for w in record["workers"]] == ["passed"] * 3
+    first, second, beside = (w["window_s"] or [] for w in record["workers"])
+    begin, end = max(first[0], second[0]), min(first[1], second[1])
+    assert begin < end
+    assert beside[0] < begin
+    assert beside[1] > end
+    assert all(w["gb_per_s"] for w in record["workers"])
+    total = sum(w["gb_per_s"] or 0 for w in record["workers"][:2])
+    assert record["stream_gb_per_s"] == pytest.approx(total)
+
+
+def test_without_the_common_start_a_set_is_invalid(attempt: Any) -> None:
+    record = attempt("good", "late")
+
+    assert record["status"] == "invalid"
+    assert record["error"].startswith("the workers ran together for 50% of the longest window")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "error"),
+    [
+        ("dies", "failed", "worker w1: killed"),
+        ("leaves", "waived", "worker w1: no such thing"),
+    ],
+)
+def test_one_worker_ends_the_set(attempt: Any, behaviour: str, status: str, error: str) -> None:
+    record = attempt("hangs", behaviour, "good")
+
+    assert record["status"] == status
+    assert record["error"].startswith(error)
+    assert [w["status"] for w in record["workers"]] == ["stopped", status, "stopped"]
+    assert record["stderr_log"] == "logs/set_r0-000000.w1.stderr"
+    assert record["throughput_samples_per_s"] is None
+
+
+def test_a_worker_that_hangs_is_named(attempt: Any, tmp_path: Path) -> None:
+    record = attempt("good", "hangs", timeout_s=1.0)
+
+    assert record["status"] == "timeout"
+    assert "still running: w0, w1" in record["error"]
+    assert not carriers(f"NUMA_BENCH_SET={(tmp_path / 'runs/set_r0-000000/spec.json').resolve()}")
+
+
+def test_ctrl_c_ends_all_workers(attempt: Any, tmp_path: Path) -> None:
+    class CtrlC(Interrupts):
+        """Interrupts as soon as a worker hangs."""
+
+        def drain(self) -> None:
+            super().drain()
+            self.count = int((tmp_path / "runs/set_r0-000000/w0" / READY).is_file())
+
+    def wake() -> None:
+        """What a signal does to a loop that waits, as soon as a worker hangs."""
+        wait_until((tmp_path / "runs/set_r0-000000/w0" / READY).is_file, "hanging")
+        os.write(interrupts._write_fd, b"x")
+
+    with CtrlC() as interrupts:
+        thread = threading.Thread(target=wake)
+        thread.start()
+        record = attempt("hangs", "good", interrupts=interrupts)
+        thread.join()
+
+    assert (record["status"], record["error"]) == ("interrupted", "interrupted by the user")
+    assert not carriers(f"NUMA_BENCH_SET={(tmp_path / 'runs/set_r0-000000/spec.json').resolve()}")
