@@ -55,7 +55,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_questions_come_in_the_order_of_the_page() -> None:
-    keys = ["limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"]
+    keys = [
+        *("limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"),
+        "contention",
+    ]
 
     assert list(load_questions()) == keys
 
