@@ -39,6 +39,8 @@ KINDS: dict[str, Kind] = {
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),
+    "huge_pages": Kind("N", "memory asked for in huge pages is in small ones; see the record"),
+    "rounds": Kind("N", "a bandwidth run had time for fewer samples of each point than asked for"),
     "placement": Kind("N", "placement could not be verified; see the record"),
     "preferred": Kind("N", "some memory is on other nodes than the preferred one"),
 }

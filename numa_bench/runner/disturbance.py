@@ -33,6 +33,8 @@ def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDic
             f"unsettled: stage times had not settled after {warmup['batches']} batches, "
             f"{warmup['seconds']:.1f} s"
         )
+    if not samples:  # a workload without batches
+        return found
     # Stage times, not latency: waiting in the pipeline's queue is not a disturbance.
     stages = [samples.get(name, ()) for name in ("h2d_ms", "compute_ms", "d2h_ms")]
     # Batches of a CUDA graph are not timed singly; its replays are.

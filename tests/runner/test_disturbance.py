@@ -48,6 +48,10 @@ def test_drift() -> None:
     assert "+9.3%" in warning
 
 
+def test_a_run_without_batches_has_not_too_few() -> None:
+    assert find_sample_warnings({}, {}) == []
+
+
 def test_few_batches_are_told_and_say_nothing_of_spread_or_trend() -> None:
     assert codes(find_sample_warnings(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
 

@@ -127,7 +127,7 @@ def _measure(points: Sequence[SeriesPoint], bandwidth: BandwidthSpec) -> Part:
     end = time.monotonic()
     warnings: tuple[str, ...] = ()
     if rounds < bandwidth.rounds:
-        warnings = (f"budget: {rounds} of {bandwidth.rounds} rounds in {bandwidth.budget_s:g} s",)
+        warnings = (f"rounds: {rounds} of {bandwidth.rounds} in {bandwidth.budget_s:g} s",)
     series = tuple(point.to_dict() for point in points)
     largest, kind = max(bandwidth.sizes_bytes), bandwidth.memory[0]
     metrics: dict[str, float | None] = {"measured_s": end - begin}

@@ -100,7 +100,10 @@ def load_kernels() -> MemoryKernels:
             raise
         from numa_bench.worker.memory_kernels.numba_kernels import NumbaKernels
 
-        return NumbaKernels(f"numba (no C library: {reason})")
+        try:
+            return NumbaKernels(f"numba (no C library: {reason})")
+        except ImportError as error:  # installed, but not for this numpy, for instance
+            raise KernelsUnavailable(f"{reason}; numba cannot be imported: {error}") from error
 
 
 def load_library() -> LibraryKernels:

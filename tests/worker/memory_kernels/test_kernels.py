@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from numa_bench.worker.buffers import HostBuffer
+from numa_bench.worker.memory_kernels import build
 from numa_bench.worker.memory_kernels import kernels as module
 from numa_bench.worker.memory_kernels.kernels import Gate, LibraryKernels, MemoryKernels
 from numa_bench.worker.memory_kernels.latency import link_chain
@@ -189,13 +190,17 @@ def test_a_team_that_stays_incomplete_is_an_error(
 
 
 def test_numba_where_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.build, "find_library", lambda: None)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(build, "find_library", lambda: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(module.KernelsUnavailable, match="not built"):
+        module.load_kernels()
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it raises ImportError
+    with pytest.raises(module.KernelsUnavailable, match=r"not built .*; numba cannot be imported"):
         module.load_kernels()
 
     plain = SimpleNamespace(njit=lambda **_: lambda function: function)
     monkeypatch.setitem(sys.modules, "numba", plain)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: object())
 
     assert module.load_kernels().name.startswith("numba (no C library: the memory kernels")

@@ -20,7 +20,7 @@ from numa_bench.worker.memory_kernels.bandwidth import (
     measure_bandwidth,
     split_lines,
 )
-from numa_bench.worker.memory_kernels.kernels import Gate, LibraryKernels
+from numa_bench.worker.memory_kernels.kernels import Gate, LibraryKernels, Span
 from numa_bench.worker.memory_kernels.latency import measure_latency
 from numa_bench.worker.memory_kernels.stream import StreamLoop, StreamWindow
 from numa_bench.worker.memory_kernels.team import ThreadTeam, choose_cpus
@@ -61,6 +61,18 @@ def test_a_copy_counts_what_is_read_and_what_is_written(kernels: PlantedKernels)
         bandwidth = point.sample()
 
     assert bandwidth * 1e9 * (kernels._now - before) == pytest.approx(2 << 16)
+
+
+def test_a_sample_lasts_from_the_first_start_to_the_last_end(
+    kernels: PlantedKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = {0: Span(10.0, 11.0), 512: Span(10.5, 12.0)}
+    monkeypatch.setattr(kernels, "read", lambda address, *_, **__: spans[address])
+    two_cpus = [ALLOWED[0], ALLOWED[-1]]  # the same one twice on a host with one
+    with ThreadTeam(two_cpus) as team:
+        point = BandwidthPoint(kernels, team, "read", Arrays(0, 0, 1024))
+
+        assert point.sample() * 1e9 == pytest.approx(1024 / 2.0)
 
 
 def test_a_sample_takes_about_as_long_as_it_should(kernels: PlantedKernels) -> None:
