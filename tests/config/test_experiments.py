@@ -53,7 +53,11 @@ def test_every_experiment_composes_validates_and_plans(
 
     assert planned.study == name
     assert len({run.run_id for run in planned.runs}) == len(planned.runs) > 0
-    assert planned.warnings == ()
+    # What a machine cannot form is said; everything else fits every machine.
+    unexpected = [
+        w for w in planned.warnings if "is left out: " not in w and "are not used" not in w
+    ]
+    assert unexpected == []
 
 
 def _flat(node: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -199,7 +199,7 @@ def _draw(axes: Axes, table: pd.DataFrame, labels: Sequence[str]) -> None:
 QUESTION = Question(
     key="contention",
     title="What do workers lose together?",
-    order=15,
+    order=80,
     make_table=tabulate_contention,
     columns=(
         ColumnSpec("vit_name", "model"),

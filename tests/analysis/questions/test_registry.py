@@ -55,8 +55,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_questions_come_in_the_order_of_the_page() -> None:
-    keys = ["limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"]
-    keys += ["link_matrix", "link_curves", "link_latency"]
+    keys = [
+        *("limits", "compile", "scaling", "batch", "resolution", "pipeline", "bandwidth"),
+        *("link_matrix", "link_curves", "link_latency", "contention"),
+    ]
 
     assert list(load_questions()) == keys
 
