@@ -94,7 +94,7 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
     """The same for one model: each round goes bare, copies, pipeline, copies, bare."""
     import torch
 
-    from numa_bench.config.workload_schema import ViTConfig
+    from numa_bench.config.schemas.workload import ViTConfig
     from numa_bench.plan.resolve import resolve_vit
     from numa_bench.worker.buffers import BatchRing, SamplePool
     from numa_bench.worker.models import build_model

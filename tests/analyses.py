@@ -16,7 +16,7 @@ from numa_bench.analysis.read.runs import load_studies
 from numa_bench.analysis.report.files import Report, write_report
 from numa_bench.analysis.stats.compare import compare_studies
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine

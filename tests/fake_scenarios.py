@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.records import Status
 from tests.fake_pipeline import Machine, Noise

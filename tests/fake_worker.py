@@ -265,7 +265,7 @@ def make_plan(
     models: Sequence[str], *, repeats: int = 1, timeout_s: float = 300.0, **output: Any
 ) -> Plan:
     """Unbound runs of these models, one after the other; `output` are OutputConfig settings."""
-    from numa_bench.config.output_schema import OutputConfig
+    from numa_bench.config.schemas.output import OutputConfig
     from numa_bench.plan.plan import Plan
     from tests.specs import VIT, make_spec
 

@@ -6,8 +6,8 @@ Update the page: python -m numa_bench.config.docs > docs/configuration.md
 from __future__ import annotations
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.config.settings import list_settings
-from numa_bench.config.workload_schema import ViTConfig
 
 _HEAD = """# Configuration
 

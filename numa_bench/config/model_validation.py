@@ -14,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 
 #: Sizes of a ViT, which mean nothing to another model.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numa_bench.config import output_schema as cfg
 from numa_bench.config.checks import check_at_least, check_one_of, check_seconds
-from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
+from numa_bench.config.schemas import output as cfg
+from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
 from numa_bench.redaction import has_credentials, is_secret, redact_credentials
 

@@ -13,11 +13,11 @@ from typing import Any, List, Optional
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from numa_bench.config.bandwidth_schema import BandwidthConfig
-from numa_bench.config.contention_schema import ContentionConfig
-from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
+from numa_bench.config.schemas.bandwidth import BandwidthConfig
+from numa_bench.config.schemas.contention import ContentionConfig
+from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.config.settings import documented_field
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
 
 POLICIES = ("bind", "preferred", "interleave", "local", "none")
 DEVICES = ("auto", "cuda", "cpu")

@@ -11,15 +11,15 @@ import re
 from typing import Any
 
 from numa_bench.config import schema as cfg
-from numa_bench.config import workload_schema as workload
-from numa_bench.config.bandwidth_schema import check_bandwidth
 from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
-from numa_bench.config.contention_schema import check_contention
 from numa_bench.config.durations import parse_duration
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas import workload as workload
+from numa_bench.config.schemas.bandwidth import check_bandwidth
+from numa_bench.config.schemas.contention import check_contention
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from numa_bench.config.bandwidth_schema import (
+from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.schemas.bandwidth import (
     CPU_DIRECTIONS,
     GPU_DIRECTIONS,
     MEMORY,
     BandwidthConfig,
     read_list,
 )
-from numa_bench.config.schema import ExperimentConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices

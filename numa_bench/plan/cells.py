@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from numa_bench.config.schema import ExperimentConfig
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.bandwidth import make_bandwidth_cells
-from numa_bench.plan.contention import make_set_prefix, make_sets
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import resolve_model
+from numa_bench.plan.sets.contention import make_set_prefix, make_sets
 from numa_bench.records import (
     BANDWIDTH,
     CONTENTION,

@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from numa_bench.config.bandwidth_schema import AUTO
-from numa_bench.config.output_schema import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
+from numa_bench.config.schemas.bandwidth import AUTO
+from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.blind_spots import find_blind_spots
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
-from numa_bench.plan.prediction import ModelPrediction, add_expectations, predict_models
+from numa_bench.plan.predictions.blind_spots import find_blind_spots
+from numa_bench.plan.predictions.prediction import ModelPrediction, add_expectations, predict_models
 from numa_bench.plan.time_limit import TimeLimit, fit_blocks, read_time_limit, split_runs
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import BANDWIDTH, RunSpec

@@ -9,8 +9,8 @@ from typing import Any
 
 from numa_bench.config.model_validation import is_custom
 from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.schemas.workload import AUTO, TestConfig, ViTConfig
 from numa_bench.config.validation import merge_test_settings
-from numa_bench.config.workload_schema import AUTO, TestConfig, ViTConfig
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.records import TestSpec, VitSpec
 from numa_bench.workload import ELEMENT_BYTES

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from numa_bench.config.schema import ExperimentConfig
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import describe_exception
 from numa_bench.machine.backend import Backend
 from numa_bench.machine.model import Gpu, Topology

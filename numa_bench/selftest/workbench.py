@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.errors import NumaBenchError
 from numa_bench.records import RunSpec
 from numa_bench.selftest.context import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from numa_bench.config.output_schema import TrackingConfig
+from numa_bench.config.schemas.output import TrackingConfig
 from numa_bench.tracking.base import Tracker
 from numa_bench.tracking.mlflow import MlflowTracker
 from numa_bench.tracking.tensorboard import TensorboardTracker

@@ -13,7 +13,7 @@ from numa_bench.analysis.questions.points import tabulate_points
 from numa_bench.analysis.questions.resolution import tabulate_resolutions
 from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from tests.analyses import CUSTOM, TWO, analysed, reported, scenario
 from tests.fake_pipeline import CUSTOM_FLOP
 from tests.fake_scenarios import models, one_gpu

@@ -12,8 +12,8 @@ import pytest
 
 from numa_bench.config.docs import render_markdown
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.config.settings import format_help, list_keys, list_settings
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from tests.conftest import PROJECT
 
 LEAVES = list(list_settings(RunnerConfig))

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import DictConfig
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.workload import OVERRIDABLE, TestConfig
 from numa_bench.config.settings import list_keys
-from numa_bench.config.workload_schema import OVERRIDABLE, TestConfig
 from numa_bench.plan.plan import Plan
 from numa_bench.records import TestSpec
 from tests.config.observer import Observer

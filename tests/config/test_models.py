@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.config.validation import check_experiment
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.resolve import resolve_vit

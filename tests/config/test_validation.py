@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.output_schema import OutputConfig
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
+from numa_bench.config.schemas.output import OutputConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.config.validation import check_experiment, parse_id_list, validate_config
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from tests.specs import overridden
 

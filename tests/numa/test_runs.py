@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.machine.topology import format_cpu_list
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import Placement, RunResult, RunSpec

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.cells import make_run_id_prefix

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
-from numa_bench.config.workload_schema import TestConfig, ViTConfig
+from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.machine.model import Topology
-from numa_bench.plan.device_limits import find_cpu_limits, find_gpu_limits
 from numa_bench.plan.plan import Plan, build_plan
-from numa_bench.plan.prediction import count_operations, predict_run
+from numa_bench.plan.predictions.device_limits import find_cpu_limits, find_gpu_limits
+from numa_bench.plan.predictions.prediction import count_operations, predict_run
 from numa_bench.records import Expectation, RunSpec, VitSpec
 from numa_bench.records.run_record import Execution, Status, make_record
 from numa_bench.worker.models import build_model

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.output import ProfilerConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.machine.model import Topology
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
 from numa_bench.plan.plan import Plan, build_plan

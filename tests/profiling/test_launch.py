@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.profiling import nsys
 from numa_bench.profiling.launch import (

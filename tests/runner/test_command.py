@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import RUN_TOKEN, DeviceSpec, Placement, RunSpec
 from numa_bench.runner.command import worker_command

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.jsonio import read_json
 from numa_bench.plan.estimates import estimate_run_s

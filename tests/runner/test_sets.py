@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.config.output_schema import OutputConfig, ProfilerConfig
+from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig
 from numa_bench.jsonio import read_json
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import CONTENTION, Member, Record, RunSpec, StreamSpec

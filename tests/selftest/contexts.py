@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.pcie import Link
 from numa_bench.records import Placement
 from numa_bench.selftest.context import Context, Cuda

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.errors import MachineError
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.environment import describe_environment

@@ -22,8 +22,8 @@ import pytest
 
 from numa_bench.commands.tracker_upload import upload_report
 from numa_bench.config.loading import save_resolved
-from numa_bench.config.output_schema import MlflowConfig, TrackingConfig
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.output import MlflowConfig, TrackingConfig
 from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.redaction import has_credentials, redact_credentials

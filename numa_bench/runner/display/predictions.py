@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from numa_bench.plan.device_limits import DeviceLimits
-from numa_bench.plan.prediction import ModelPrediction
+from numa_bench.plan.predictions.device_limits import DeviceLimits
+from numa_bench.plan.predictions.prediction import ModelPrediction
 from numa_bench.runner.display.cell_rows import model_text, varied_settings
 
 _COLUMNS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from numa_bench.config.workload_schema import COMPILE_MODES
+from numa_bench.config.schemas.workload import COMPILE_MODES
 from numa_bench.selftest.checks import Check, Figure, Limit
 from numa_bench.selftest.context import Context
 from numa_bench.selftest.workbench import WrongOutputError

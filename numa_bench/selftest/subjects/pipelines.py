@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from numa_bench.config.workload_schema import ViTConfig
+from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.records import JsonDict
 from numa_bench.selftest.checks import Check, Figure, Limit, Waived
 from numa_bench.selftest.context import NO_OP, Context

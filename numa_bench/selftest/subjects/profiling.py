@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from numa_bench.config.output_schema import ProfilerConfig
+from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.profiling.launch import Profiler, find_profiler
 from numa_bench.records import ProfileSpec, RunSpec

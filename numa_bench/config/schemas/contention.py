@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from numa_bench.config.checks import check_at_least, check_one_of, check_seconds
+from numa_bench.config.schemas.workload import OVERRIDABLE
 from numa_bench.config.settings import documented_field
-from numa_bench.config.workload_schema import OVERRIDABLE
 from numa_bench.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from numa_bench.config.workload_schema import AUTO, TestConfig
+from numa_bench.config.schemas.workload import AUTO, TestConfig
 from numa_bench.machine.model import Topology
-from numa_bench.plan.prediction import ModelPrediction
+from numa_bench.plan.predictions.prediction import ModelPrediction
 from numa_bench.plan.resolve import choose_batch_size
 
 #: Most models that a line names.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from numa_bench.config.contention_schema import KEY
+from numa_bench.config.schemas.contention import KEY
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.distance import UNREACHABLE

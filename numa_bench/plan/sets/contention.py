@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from numa_bench.config.contention_schema import KEY, NO_LOAD, ContentionConfig
 from numa_bench.config.schema import ExperimentConfig
+from numa_bench.config.schemas.contention import KEY, NO_LOAD, ContentionConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.background import Load, make_loads, reserve_cpus
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.plan.resolve import default_pool_mb, resolve_model, resolve_test
-from numa_bench.plan.scenarios import Formed, Spot, form_scenarios
+from numa_bench.plan.sets.background import Load, make_loads, reserve_cpus
+from numa_bench.plan.sets.scenarios import Formed, Spot, form_scenarios
 from numa_bench.records import (
     BACKGROUND,
     CONTENTION,

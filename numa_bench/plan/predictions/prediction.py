@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from numa_bench.config.workload_schema import GRAPH_MODES
+from numa_bench.config.schemas.workload import GRAPH_MODES
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.device_limits import (
+from numa_bench.plan.predictions.device_limits import (
     BATCH_S,
     OPERATION_S,
     DeviceLimits,

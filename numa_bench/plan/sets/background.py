@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from numa_bench.config.contention_schema import LINK_LOAD, MEMORY_LOAD, NO_LOAD, ContentionConfig
+from numa_bench.config.schemas.contention import LINK_LOAD, MEMORY_LOAD, NO_LOAD, ContentionConfig
 from numa_bench.machine.model import Topology
-from numa_bench.plan.scenarios import find_far_node, find_near_node
+from numa_bench.plan.sets.scenarios import find_far_node, find_near_node
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Structured configs by what they configure; `config.schema` puts them together."""

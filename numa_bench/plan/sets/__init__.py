@@ -1,0 +1,1 @@
+"""The sets of a contention study: scenarios, workers, background loads."""
