@@ -7,6 +7,19 @@ Every file that a study leaves behind is made of these classes: `specs` has the 
 from __future__ import annotations
 
 from numa_bench.metric_registry import METRICS
+from numa_bench.records.run_parts import (
+    NO_HOST_WORK,
+    REGISTERED,
+    VIT_SIZES,
+    BandwidthSpec,
+    DeviceSpec,
+    Expectation,
+    JsonDict,
+    ProfileSpec,
+    StreamSpec,
+    TestSpec,
+    VitSpec,
+)
 from numa_bench.records.run_record import (
     BAD,
     DONE,
@@ -15,8 +28,6 @@ from numa_bench.records.run_record import (
     Record,
     RunResult,
     Status,
-    Summary,
-    TimeLimitSummary,
     WorkerValues,
     add_warnings,
     make_record,
@@ -27,10 +38,8 @@ from numa_bench.records.specs import (
     CONTENTION,
     HOST_STAGE,
     MEASURED,
-    NO_HOST_WORK,
     PIPELINE,
     PROFILED_WINDOW,
-    REGISTERED,
     REHEARSAL_S,
     RUN_TOKEN,
     SCHEMA_HISTORY,
@@ -38,22 +47,14 @@ from numa_bench.records.specs import (
     STAGES,
     STREAM,
     TIMED_WINDOW,
-    VIT_SIZES,
     WARMUP,
     WHOLE_NODE,
-    BandwidthSpec,
-    DeviceSpec,
-    Expectation,
-    JsonDict,
     Member,
     Placement,
-    ProfileSpec,
     RunSpec,
-    StreamSpec,
-    TestSpec,
-    VitSpec,
     list_processes,
 )
+from numa_bench.records.summary import Summary, TimeLimitSummary
 
 __all__ = [
     "BACKGROUND",

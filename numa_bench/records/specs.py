@@ -8,8 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+
+from numa_bench.records.run_parts import (
+    VIT_SIZES,
+    BandwidthSpec,
+    DeviceSpec,
+    Expectation,
+    JsonDict,
+    ProfileSpec,
+    StreamSpec,
+    TestSpec,
+    VitSpec,
+)
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
 #: would misread increments it and adds a line to `SCHEMA_HISTORY`; a key that is only added does
@@ -30,9 +41,6 @@ WARMUP, TIMED_WINDOW, PROFILED_WINDOW = "warmup", "timed window", "profiled wind
 STAGES = ("H2D", "compute", "D2H")
 #: The stage before them, in runs with host work.
 HOST_STAGE = "host"
-#: Values of `TestSpec.host_work` and `host_memory` with which a run is what it was before these
-#: settings existed.
-NO_HOST_WORK, REGISTERED = "none", "registered"
 
 #: The workload of most studies: batches through copies and a model.
 PIPELINE = "pipeline"
@@ -48,10 +56,6 @@ BANDWIDTH = "bandwidth"
 
 #: `Placement.affinity` of a run that may use all CPUs of its node.
 WHOLE_NODE = "node"
-
-JsonDict = dict[str, Any]
-#: Fields of `VitSpec` that are sizes of a ViT.
-VIT_SIZES = ("patch_size", "depth", "dim", "heads", "dim_head", "mlp_dim")
 
 
 @dataclass(frozen=True)
@@ -80,125 +84,8 @@ class Placement:
         return self.numa_node is not None or bool(self.memory_nodes)
 
 
-@dataclass(frozen=True)
-class VitSpec:
-    """A resolved model. `depth` 0 is pure transfer, and the other sizes are then 0.
-
-    A model that is no ViT has a `target` (the full name of what makes it) or a `timm` name, with
-    keyword arguments `args`, and no sizes. `input_shape` is that of one sample, (C, H, W); None:
-    (channels, image_size, image_size) of the test settings, as for every ViT.
-    """
-
-    name: str
-    patch_size: int | None = None
-    depth: int | None = None
-    dim: int | None = None
-    heads: int | None = None
-    dim_head: int | None = None
-    mlp_dim: int | None = None
-    target: str | None = None
-    timm: str | None = None
-    args: JsonDict = field(default_factory=dict, hash=False)
-    input_shape: tuple[int, int, int] | None = None
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether this is another model than a ViT of vit-pytorch."""
-        return self.target is not None or self.timm is not None
-
-    @property
-    def is_no_op(self) -> bool:
-        """Whether the model returns its input."""
-        return self.depth == 0
-
-    @property
-    def origin(self) -> str:
-        """What makes a model that is no ViT, as one would write it: pkg.make_net(width=8)."""
-        args = [f"{name}={value!r}" for name, value in self.args.items()]
-        if self.target is not None:
-            return f"{self.target}({', '.join(args)})"
-        return f"timm.create_model({', '.join([repr(self.timm), *args])})"
-
-    def sizes(self) -> dict[str, int]:
-        """The sizes of a ViT by name. Raises ValueError for any other model, which has none."""
-        sizes = {name: getattr(self, name) for name in VIT_SIZES}
-        if None in sizes.values():
-            raise ValueError(f"{self.name} is not a ViT of vit-pytorch, so it has no such sizes")
-        return sizes
-
-
-@dataclass(frozen=True)
-class TestSpec:
-    """The resolved `test` settings of one run; the fields are those of `config.TestConfig`.
-
-    `num_samples` 0: by time, at least `min_timed_s`.
-    """
-
-    __test__ = False  # not a pytest class
-
-    num_samples: int
-    min_timed_s: float
-    time_budget_s: float
-    batch_size: int
-    image_size: int
-    channels: int
-    pipeline_depth: int
-    memory_size_mb: int
-    warmup_samples: int
-    min_warmup_s: float
-    warmup_budget_s: float
-    precision: str
-    attention: str
-    cuda_graph: bool
-    compile_model: bool
-    compile_mode: str
-    cpu_threads: int | None
-    seed: int
-    timeout_s: float
-    host_work: str = NO_HOST_WORK
-    host_threads: int | None = None
-    host_memory: str = REGISTERED
-
-
 #: Settings that a cell leaves out where they have their default.
 _LATER_SETTINGS = ("host_work", "host_threads", "host_memory")
-
-
-@dataclass(frozen=True)
-class DeviceSpec:
-    """The device of one run: `kind` is cuda or cpu; the rest is null on the CPU."""
-
-    kind: str
-    gpu_id: int | None = None
-    gpu_name: str | None = None
-    gpu_uuid: str | None = None
-    gpu_numa_node: int | None = None
-
-
-@dataclass(frozen=True)
-class ProfileSpec:
-    """What is recorded of one run: `kind` is nsys, torch or none.
-
-    `capture` is "window" (only a window of at most `batches` batches and `budget_s` seconds, after
-    the timed one) or "run" (everything, which the timed window then pays for).
-    """
-
-    kind: str = "none"
-    capture: str = "window"
-    batches: int = 0
-    budget_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class StreamSpec:
-    """Passes over host memory: `operation` is read, write or copy, `buffer_mb` the size of each
-    array, `threads` how many share a pass. `until_stopped`: it goes on until the other workers of
-    its set are done."""
-
-    operation: str
-    buffer_mb: int
-    threads: int
-    until_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,37 +95,6 @@ class Member:
     name: str
     role: str
     spec: RunSpec
-
-
-@dataclass(frozen=True)
-class BandwidthSpec:
-    """What a bandwidth run measures: every direction at every size in every kind of memory.
-
-    `sizes_bytes`: bytes of each array, multiples of 64. `directions` of a run on the CPU: read,
-    write, copy, latency; `memory` there: pageable, huge. `rounds` samples of each point are taken,
-    fewer if they take longer than `budget_s`.
-    """
-
-    sizes_bytes: tuple[int, ...]
-    directions: tuple[str, ...]
-    memory: tuple[str, ...]
-    rounds: int
-    budget_s: float
-
-    def count_host_bytes(self) -> int:
-        """Host memory that a run on the CPU allocates: two arrays of the largest size in every
-        kind of memory, and one of each size for latencies."""
-        chains = sum(self.sizes_bytes) if "latency" in self.directions else 0
-        return len(self.memory) * (2 * max(self.sizes_bytes) + chains)
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What is predicted of a run: what bounds it (link, host or compute), and the seconds that one
-    batch takes."""
-
-    bound: str
-    batch_s: float
 
 
 @dataclass(frozen=True)

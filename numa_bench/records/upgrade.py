@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from numa_bench.metric_registry import METRICS
-from numa_bench.records.run_record import Record, Status, Summary
-from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, WHOLE_NODE, JsonDict
+from numa_bench.records.run_parts import JsonDict
+from numa_bench.records.run_record import Record, Status
+from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, WHOLE_NODE
+from numa_bench.records.summary import Summary
 
 #: From a schema version to the next one. Each changes the copy of a record that it gets.
 MIGRATIONS: dict[int, Callable[[JsonDict], None]] = {}

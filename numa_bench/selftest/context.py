@@ -21,8 +21,9 @@ from numa_bench.plan.resolve import resolve_test, resolve_vit
 from numa_bench.records import Placement, RunSpec
 from numa_bench.selftest.session import Session
 from numa_bench.selftest.torch_tools import TorchTools
-from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+from numa_bench.worker.cuda_runtime import CudaRuntime
 from numa_bench.worker.devices import Device
+from numa_bench.worker.torch_cuda import TorchCuda
 
 #: The models of conf/experiment/numa_study.yaml, which a test compares with this.
 STUDY_MODELS = (

@@ -10,7 +10,8 @@ import torch
 
 from numa_bench.machine.backend import current_backend
 from numa_bench.records import RunSpec
-from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+from numa_bench.worker.cuda_runtime import CudaRuntime
+from numa_bench.worker.torch_cuda import TorchCuda
 
 
 class Waived(Exception):  # noqa: N818 - a verdict, not an error

@@ -24,7 +24,8 @@ def probe_gpu(*, capture: bool = False) -> dict[str, Any]:
 
         answer |= {"torch": torch.__version__, "cuda": torch.version.cuda}
         from numa_bench.machine.backend import current_backend
-        from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+        from numa_bench.worker.cuda_runtime import CudaRuntime
+        from numa_bench.worker.torch_cuda import TorchCuda
 
         runtime: CudaRuntime = (current_backend().cuda_runtime or TorchCuda)()
         found = runtime.properties()

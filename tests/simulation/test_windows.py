@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from numa_bench.worker.cuda_runtime import TorchCuda
 from numa_bench.worker.pipelines.pipeline import Limits
 from numa_bench.worker.pipelines.warmup import warm_up
 from numa_bench.worker.recorder import NoMarks
+from numa_bench.worker.torch_cuda import TorchCuda
 from tests.simulation.engines import TimedEvent
 from tests.simulation.links import Links
 from tests.simulation.pipelines import RecordingPool, make_pipeline

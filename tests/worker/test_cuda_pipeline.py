@@ -14,9 +14,10 @@ from numa_bench.machine.backend import current_backend
 from numa_bench.records import RunResult, RunSpec, VitSpec
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker.buffers import BatchRing, HostBuffer, SamplePool
-from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+from numa_bench.worker.cuda_runtime import CudaRuntime
 from numa_bench.worker.pipelines.cuda_pipeline import MOST_TIMED, CudaPipeline
 from numa_bench.worker.pipelines.pipeline import Limits, Model
+from numa_bench.worker.torch_cuda import TorchCuda
 from tests.simulation.machine import SimulatedMachine, dual_socket_4_gpus
 from tests.simulation.timing import TimingRuntime
 from tests.specs import NO_OP, make_spec

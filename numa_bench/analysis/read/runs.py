@@ -27,19 +27,15 @@ A metric that was not measured is NaN; other missing values are None.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from sys import intern
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.read.model_texts import model_texts
-from numa_bench.analysis.read.sets import describe_set
+from numa_bench.analysis.read.rows import KeyMaker, make_row
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
@@ -49,41 +45,15 @@ from numa_bench.analysis.read.studies import (
     read_study,
 )
 from numa_bench.errors import StoreError
-from numa_bench.labels import add_affinity, device_label, memory_label, placement_label
-from numa_bench.marks import format_marks, warning_code
-from numa_bench.metric_registry import METRICS, headline_metric
+from numa_bench.metric_registry import METRICS
 from numa_bench.records import (
-    NO_HOST_WORK,
-    PIPELINE,
-    REGISTERED,
     VIT_SIZES,
-    WHOLE_NODE,
     JsonDict,
     Record,
 )
 
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
-_ENVIRONMENT = {
-    "env_kernel": "kernel",
-    "env_cpu_model": "cpu_model",
-    "env_nvidia_driver": "nvidia_driver",
-    "env_python": "python",
-    "env_git_commit": "git_commit",
-    "env_simulated": "simulated",
-}
-#: Settings that were added later, with what runs did before they could be chosen.
-_OLD_SETTINGS = {
-    "attention": "explicit",
-    "cuda_graph": False,
-    "host_work": NO_HOST_WORK,
-    "host_threads": None,
-    "host_memory": REGISTERED,
-    "min_timed_s": 0.0,
-    "min_warmup_s": 0.0,
-}
-#: The same for the keys of a model. The sizes of a model that is no ViT are null.
-_OLD_MODEL: JsonDict = {"target": None, "timm": None, "args": {}, "input_shape": None}
 _SIZES = tuple(f"vit_{name}" for name in VIT_SIZES)
 _NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
 
@@ -158,7 +128,7 @@ def load_studies(
     rows: list[JsonDict] = []
     problems: list[Problem] = []
     studies: list[Study] = []
-    keys = _Keys()
+    keys = KeyMaker()
     for path in paths:
         records, skipped = read_records(path)
         problems += skipped
@@ -172,7 +142,7 @@ def load_studies(
         while records:  # a record is released once it is a row: large studies fill memory
             record = records.pop()
             if wanted.keeps_record(record):
-                rows.append(_row(record, study, keys))
+                rows.append(make_row(record, study, keys))
     return Loaded(_frame(rows), problems, studies)
 
 
@@ -185,115 +155,6 @@ def _check_days(filters: Filters) -> None:
             good = False
         if not good:
             raise StoreError(f"{key}={value}: not a day; write it as 2026-01-31")
-
-
-class _Keys:
-    """Short keys for grouping: hashes of canonical JSON, each computed once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def of(self, *parts: object) -> str:
-        text = json.dumps(parts, sort_keys=True, default=str)
-        if text not in self._known:
-            self._known[text] = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return self._known[text]
-
-
-def _row(record: Record, study: Study, keys: _Keys) -> JsonDict:
-    found = study.environments.get(str(record.get("environment")), {})
-    torch = (found.get("packages") or record.get("versions") or {}).get("torch")
-    profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
-    gpu = record.get("gpu_name")
-    # The model of the GPU and not its UUID: the GPUs of a machine belong to one group.
-    workload = record.get("workload") or PIPELINE
-    headline = headline_metric(workload, record["device"])
-    rate: Any = record.get(headline)
-    # A pipeline is not named: records from before there were other workloads do not name it.
-    other = [] if workload == PIPELINE else [workload]
-    config = record.get("workload_config") or {}
-    group = keys.of(
-        record["host"],
-        record.get("device"),
-        gpu,
-        record.get("environment"),
-        torch,
-        *profiler,
-        *other,
-    )
-    device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
-    # Without the defaults an old run and its repetition of today would be two settings.
-    test = {**_OLD_SETTINGS, **record["test_config"]}
-    model = {**_OLD_MODEL, **record["vit_config"]}
-    together = describe_set(record)
-    more = [*([config] if config else []), *together.setting]
-    setting = keys.of(group, device, model, test, *more)
-    place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
-    place += together.placement
-    affinity = (record["cpu_affinity"], record["cpus"])
-    if affinity[0] not in (None, WHOLE_NODE):
-        place += affinity
-    nested = (
-        "vit_config",
-        "workload_config",
-        "test_config",
-        "monitor",
-        "warmup",
-        "observed",
-        "versions",
-    )
-    device_text = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
-    memory = (record["memory_nodes"], record["memory_policy"])
-    placement_text = placement_label(record["numa_node"], *memory, *affinity)
-    monitor = record.get("monitor") or {}
-    warnings = [str(w) for w in record.get("warnings") or ()]
-    row: JsonDict = {k: v for k, v in record.items() if k not in nested}
-    for prefix, part in (("vit_", {k: _plain(v) for k, v in model.items()}), ("test_", test)):
-        # Interned, or every row would hold its own copy of each name.
-        row |= {intern(prefix + k): v for k, v in part.items()}
-    for sensor, summary in monitor.items():
-        if isinstance(summary, dict):
-            row[intern(f"monitor_{sensor}_median")] = summary.get("median")
-    row |= {column: found.get(key) for column, key in _ENVIRONMENT.items()}
-    return row | {
-        "profiler": profiler[0],
-        "profiler_capture": profiler[1],
-        "env_torch": torch,
-        "study_dir": study.directory,
-        "warnings": warnings,
-        "marks": format_marks(warnings),
-        "host_bound": "host_bound" in map(warning_code, warnings),
-        "stages_alone": _has_stages_alone(record),
-        "workload": workload,
-        "workload_key": keys.of(workload, config),
-        "headline": headline,
-        "headline_value": rate,
-        "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
-        "device_text": together.device_text or device_text,
-        "placement": add_affinity(record["placement"], *affinity),
-        "placement_text": together.placement_text or placement_text,
-        "memory_text": memory_label(*memory),
-        "group": group,
-        "setting": setting,
-        "cell": keys.of(setting, place),
-    }
-
-
-def _plain(value: object) -> object:
-    """A value that pandas can count and compare: mappings and lists as JSON text."""
-    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
-
-
-def _has_stages_alone(record: Record) -> bool:
-    """Whether the stage times are of stages that ran alone.
-
-    They are on the CPU and with one slot, where nothing overlaps, and in a CUDA graph, whose single
-    batches are not timed. Otherwise a run that timed them keeps the pipeline's own times beside
-    them; records of before that was done have only these.
-    """
-    test = record["test_config"]
-    serial = record["device"] != "cuda" or test.get("pipeline_depth") == 1
-    return serial or bool(test.get("cuda_graph")) or record["h2d_pipelined_ms"] is not None
 
 
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:

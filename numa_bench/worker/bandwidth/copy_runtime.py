@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from numa_bench.worker.cuda_runtime import CudaRuntime, TorchCuda
+from numa_bench.worker.cuda_runtime import CudaRuntime
+from numa_bench.worker.torch_cuda import TorchCuda
 
 
 class CopyRuntime(CudaRuntime, Protocol):
