@@ -73,6 +73,7 @@ class _Resolver:
         # The placement that first had these CPUs and this memory.
         first: dict[tuple[object, ...], Placement] = {}
         for mode in self.affinities:
+            twins: list[Placement] = []
             for pair in pairs:
                 if pair[0] is None and mode != self.affinities[0]:
                     continue  # where CPUs are not bound, there is nothing to choose
@@ -81,7 +82,10 @@ class _Resolver:
                 if same == placement:
                     placements.append(placement)
                 else:
-                    warnings.append(self._explain_same(mode, placement, same))
+                    twins.append(same)
+            if twins:
+                earlier = list(dict.fromkeys(twin.affinity for twin in twins))
+                warnings.append(self._explain_same(mode, len(twins), earlier))
         return placements, warnings
 
     def _pairs(self) -> tuple[list[_Pair], list[str]]:
@@ -116,12 +120,12 @@ class _Resolver:
             pairs += own
         return pairs
 
-    def _explain_same(self, mode: str, placement: Placement, same: Placement) -> str:
-        where = "the CPU" if self.gpu is None else f"GPU {self.gpu.index}"
-        memory = ",".join(map(str, placement.memory_nodes)) or "any"
+    def _explain_same(self, mode: str, number: int, earlier: list[str]) -> str:
+        """A warning that `number` placements of a mode were left out."""
+        device = "the CPU" if self.gpu is None else f"GPU {self.gpu.index}"
         return (
-            f"{where}: {AFFINITY_KEY}={mode} on node {placement.numa_node} with memory {memory} "
-            f"has the CPUs and memory of {same.affinity} on node {same.numa_node}; measured once"
+            f"{device}: {number} placement{'s' if number > 1 else ''} of {AFFINITY_KEY}={mode} "
+            f"left out, with the same CPUs and memory as others of {', '.join(earlier)}"
         )
 
     def _cpus(self, mode: str, cpu_node: int | None) -> CpuSet | None:

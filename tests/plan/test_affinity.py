@@ -133,8 +133,22 @@ def test_modes_that_choose_the_same_cpus_are_measured_once() -> None:
 
     assert placement.affinity == "node"
     (warning,) = list_placement_warnings(hardware, server(), gpu)
-    assert "cpu_affinity=socket on node 0" in warning
-    assert "measured once" in warning
+    assert warning == (
+        "GPU 0: 1 placement of experiment.hardware.cpu_affinity=socket left out, with the same "
+        "CPUs and memory as others of node"
+    )
+
+
+def test_nodes_of_one_socket_are_the_same_cpus_once() -> None:
+    """Two placements of the socket: CPUs of either node are those of both."""
+    hardware = HardwareConfig(numa_nodes=[0, 1], memory_nodes=0, cpu_affinity="socket")
+    gpu = sub_numa().gpus[0]
+
+    (placement,) = resolve_placements(hardware, sub_numa(), gpu)
+
+    assert (placement.numa_node, placement.label) == (0, "local")
+    (warning,) = list_placement_warnings(hardware, sub_numa(), gpu)
+    assert "1 placement of experiment.hardware.cpu_affinity=socket" in warning
 
 
 def test_unbound_runs_once_beside_any_modes() -> None:
