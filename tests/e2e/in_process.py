@@ -196,7 +196,10 @@ def _compile_model(spec: RunSpec, model: torch.nn.Module) -> tuple[Any, tuple[st
         with mock.patch.object(torch, "compile", compile_eagerly):
             compiled = models.compile_model(spec, model)
         if models.is_compiled(spec):
-            compiled[0](torch.zeros((1, *input_shape(spec)[1:])))
+            sample = torch.zeros(
+                (1, *input_shape(spec)[1:]), dtype=models.DTYPES[spec.test.precision]
+            )
+            compiled[0](sample)
         _compiled[key] = compiled
     return _compiled[key]
 
