@@ -13,6 +13,7 @@ _QUANTITIES = {
     "throughput_samples_per_s": "throughput",
     "h2d_gb_per_s": "H2D bandwidth",
     "read_gb_per_s": "read bandwidth",
+    "stream_gb_per_s": "memory bandwidth",
 }
 LOCAL = "local"
 EAGER = "eager"

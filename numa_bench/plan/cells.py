@@ -35,8 +35,6 @@ def make_cells(
         return make_bandwidth_cells(experiment, topology, visible)
     if experiment.workload == CONTENTION:
         specs, warnings = make_sets(experiment, topology, visible)
-        if profile.kind != "none":
-            warnings.append(f"sets of workers are not profiled: profiler.kind={profile.kind}")
     else:
         specs, warnings = _pipeline_specs(experiment, topology, visible, profile)
     cells: dict[str, RunSpec] = {}

@@ -18,7 +18,7 @@ from numa_bench.plan.predictions.blind_spots import find_blind_spots
 from numa_bench.plan.predictions.prediction import ModelPrediction, add_expectations, predict_models
 from numa_bench.plan.time_limit import TimeLimit, fit_blocks, read_time_limit, split_runs
 from numa_bench.profiling.launch import Profiler
-from numa_bench.records import BANDWIDTH, RunSpec
+from numa_bench.records import BANDWIDTH, CONTENTION, RunSpec
 
 #: Sizes of a bandwidth study with debug=true that leaves them open, in bytes.
 DEBUG_SIZES = (4 << 10, 1 << 20)
@@ -27,6 +27,10 @@ _NO_TIME_TO_RECORD = (
     "no profile: with it, not every repeat would fit into the time limit (profiler=nsys records "
     "all the same)"
 )
+
+
+#: Workloads without a profiled window, and what has none.
+_NO_PROFILE = {BANDWIDTH: "a bandwidth run has", CONTENTION: "sets of workers have"}
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,11 @@ def build_plan(
     if config.resume_from:  # its models were accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     profiler = profiler or Profiler("none", config.profiler)
-    if experiment.workload == BANDWIDTH and config.profiler.kind in ("nsys", "torch"):
+    if experiment.workload in _NO_PROFILE and config.profiler.kind in ("nsys", "torch"):
         raise ConfigError(
             "profiler.kind",
             config.profiler.kind,
-            "a bandwidth run has no window to profile; use auto or none",
+            f"{_NO_PROFILE[experiment.workload]} no window to profile; use auto or none",
         )
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
     cells = add_expectations(cells, topology)

@@ -138,9 +138,10 @@ def test_what_cannot_be_measured_is_one_line_before_anything_runs(
     assert str(caught.value).startswith("experiment.")
 
 
-def test_a_profiler_that_would_record_nothing_is_refused(plan: Plans) -> None:
+@pytest.mark.parametrize("study", [STUDY, "experiment=contention_study"])
+def test_a_profiler_that_would_record_nothing_is_refused(plan: Plans, study: str) -> None:
     with pytest.raises(ConfigError, match="no window to profile"):
-        plan(server(), STUDY, "profiler.kind=torch")
+        plan(server(), study, "profiler.kind=torch")
 
 
 def test_powers_end_at_the_last_that_fits() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,22 @@ from numa_bench.worker.memory_kernels.kernels import LibraryKernels, load_librar
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibraryKernels]:
-    """The kernels of kernels.c."""
+def _built_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the compiled kernels.c."""
     if not any(map(shutil.which, build.COMPILERS)):
         pytest.skip("no C compiler")
     directory = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "_directories", lambda: (directory,))
         build.build_library()
-        yield load_library()
+    return directory
+
+
+@pytest.fixture
+def library(_built_kernels: Path, monkeypatch: pytest.MonkeyPatch) -> LibraryKernels:
+    """The kernels of kernels.c, which are also those that the product finds."""
+    monkeypatch.setattr(build, "_directories", lambda: (_built_kernels,))
+    return load_library()
 
 
 @pytest.fixture

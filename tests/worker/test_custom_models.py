@@ -6,7 +6,7 @@ import gc
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ constant = 5
 
 
 @pytest.fixture(autouse=True)
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Modules of the user in the current directory, which Python does not search by itself."""
     (tmp_path / "usernets.py").write_text(NETS)
     (tmp_path / "brokennets.py").write_text("import no_such_dependency\n")
@@ -77,9 +77,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path / "usernets.py"
     for name in ("usernets", "brokennets", "leavingnets", "wrongnets", "timm"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path / "usernets.py"
+        sys.modules.pop(name, None)
 
 
 def custom(target: str = "usernets.make_net", **args: Any) -> VitSpec:

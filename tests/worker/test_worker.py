@@ -54,6 +54,7 @@ def test_a_run_measures_every_cpu_metric(tmp_path: Path) -> None:
     not_here |= {"h2d_pipelined_ms", "compute_pipelined_ms", "d2h_pipelined_ms"}  # CUDA only
     not_here |= {"host_submit_fraction", "busiest_stage_fraction"}
     not_here |= {"read_gb_per_s", "write_gb_per_s", "copy_gb_per_s", "load_latency_ns"}
+    not_here |= {"duplex_gb_per_s", "copy_latency_us", "launch_latency_us"}
     not_here |= {"host_ms", "host_pipelined_ms", "host_wait_fraction"}  # no host work
     not_here |= {"stream_gb_per_s", "fairness", "slowest_worker_share"}
     assert {name for name, value in result.metrics.items() if value is not None} == (

@@ -28,9 +28,9 @@ _ROWS = 40
 
 @style.with_style
 def plot_heatmap(part: Part) -> Figure | None:
-    """Change against local for every device and node; None where there is only one place."""
+    """Change against local for every device and node; None where there is nothing to compare."""
     cells = _with_change(part)
-    if cells["column"].nunique() < 2:
+    if cells["column"].nunique() < 2 or cells["change"].isna().all():
         return None
     models, note = shape.select_models(part.cells, part.effects)
     columns = list(cells.sort_values("column_order")["column"].unique())
@@ -66,15 +66,17 @@ def plot_heatmap(part: Part) -> Figure | None:
 def _with_change(part: Part) -> pd.DataFrame:
     """Cells with the change against their local one, and their row and column on the map.
 
-    Without a GPU the rows are the nodes of the threads, and the columns those of the memory.
+    Without a GPU the rows are the nodes of the threads, and the columns those of the memory; sets
+    of workers have a row for each set.
     """
+    by_node = (part.cells["device_text"] == "CPU").all()
     effects = part.effects.drop_duplicates("cell").set_index("cell")
     ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
     devices, places = shape.order_devices(part.cells), shape.order_places(part.cells)
     rows = []
     for cell in part.cells.to_dict("records"):
         cpus, _, memory = cell["placement_text"].partition(", ")
-        if cell["device_text"] == "CPU":
+        if by_node:
             row = f"CPUs of {cpus}" if cpus != "any" else "any CPU"
             column = memory or "any memory"
             orders: tuple[object, object] = (row, column)

@@ -78,9 +78,14 @@ def order_places(table: pd.DataFrame) -> list[str]:
 
 
 def place_name(text: str) -> str:
-    """A placement in few words: "node 2" if memory is on the same node, else two lines."""
+    """A placement in few words: "node 2" if memory is on the same node, else two lines.
+
+    The scenario of a set of workers, such as "all remote", is returned as it is.
+    """
     if text == "any":
         return "unbound"
+    if not text.startswith("node "):
+        return text
     cpus, _, memory = text.partition(", ")
     if memory.removeprefix("memory ") == cpus.removeprefix("node "):
         return cpus
