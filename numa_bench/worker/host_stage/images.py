@@ -38,9 +38,10 @@ _QUALITY = 90
 #: (of 1): together about 3.3 bits for a pixel, so an image of 224 pixels has some 20 kB.
 _BLOCK = 16
 _GRAIN = 0.04
-#: Bytes of fp32 that a thread works on at a time, four images of 224 pixels. They stay in the caches
-#: of its CPU, and Python's global lock, which is held between the operations on a block, is taken
-#: a quarter as often: at 16 us an image it would bound all threads together to 60,000 images/s.
+#: Bytes of fp32 that a thread works on at a time, four images of 224 pixels. They stay in the
+#: caches of its CPU, and Python's global lock, which is held between the operations on a block,
+#: is taken a quarter as often: at 16 us an image all threads together would be bound to 60,000
+#: images/s.
 _BLOCK_BYTES = 2_500_000
 
 Pixels = npt.NDArray[np.uint8]
