@@ -60,7 +60,7 @@ def test_copies_of_every_kind_size_and_direction_have_a_rate() -> None:
     assert (result.status, result.error) == ("passed", None)
     assert result.observed["copies_checked"] is True
     assert {len(point["samples"]) for point in result.series} == {3}
-    assert all(point.get("gb_per_s", point.get("latency_us")) > 0 for point in result.series)
+    assert all((point.get("gb_per_s") or point["latency_us"]) > 0 for point in result.series)
     assert not [line for line in result.warnings if line.startswith("stage_gaps")]
 
 

@@ -213,14 +213,16 @@ def test_a_thread_works_on_blocks_of_images(monkeypatch: pytest.MonkeyPatch) -> 
     image_bytes = 4 * SHAPE[1] * SHAPE[2] * SHAPE[3]
     monkeypatch.setattr(images, "_BLOCK_BYTES", 2 * image_bytes)
     work = make("normalize")
-    whole, blocks = write(work, 1), []
+    whole = write(work, 1)
+    blocks: list[int] = []
     normalizer: Any = work._normalizer  # type: ignore[attr-defined]
     write_images = normalizer.write_images
-    monkeypatch.setattr(
-        normalizer,
-        "write_images",
-        lambda thread, some, target: (blocks.append(len(some)), write_images(thread, some, target)),
-    )
+
+    def count_images(thread: int, some: torch.Tensor, target: torch.Tensor) -> None:
+        blocks.append(len(some))
+        write_images(thread, some, target)
+
+    monkeypatch.setattr(normalizer, "write_images", count_images)
 
     assert torch.equal(write(work, 1), whole)
     assert blocks == [2, 2, 1]

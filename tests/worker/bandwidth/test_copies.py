@@ -15,6 +15,7 @@ from numa_bench.worker.bandwidth.copy_memory import allocate_kind
 from numa_bench.worker.bandwidth.device import Point, list_points, measure_device_bandwidth
 from numa_bench.worker.bandwidth.rounds import measure_in_rounds
 from numa_bench.worker.devices import Device
+from tests.simulation.engines import TimedEvent, TimedStream
 from tests.simulation.links import Links
 from tests.simulation.timing import TimingRuntime
 from tests.specs import make_spec
@@ -132,14 +133,19 @@ def test_one_interruption_of_the_host_does_not_lengthen_later_spins(
     """All points of a run share one timer, and its rounds a budget of seconds."""
     timer, runtime = make_timer()
     pair = make_pair(timer, runtime)
-    copy, hold, spins = runtime.copy, runtime.hold_stream, []
+    copy, hold = runtime.copy, runtime.hold_stream
+    spins: list[float] = []
 
     def copy_after_a_pause(target: torch.Tensor, source: torch.Tensor) -> None:
-        if not spins[1:]:
+        if len(spins) == 1:
             runtime.wait_until(runtime.host_time() + 0.05)
         copy(target, source)
 
-    monkeypatch.setattr(runtime, "hold_stream", lambda s: (spins.append(s), hold(s)))
+    def note_spin(seconds: float) -> None:
+        spins.append(seconds)
+        hold(seconds)
+
+    monkeypatch.setattr(runtime, "hold_stream", note_spin)
     monkeypatch.setattr(runtime, "copy", copy_after_a_pause)
 
     samples = [timer.time_copies(H2D, pair, MIB) for _ in range(3)]
@@ -155,8 +161,14 @@ def test_both_ways_small_copies_follow_each_other_as_one_way(
     """On a device the end of an event takes about as long as a small copy."""
     timer, runtime = make_timer()
     pair = make_pair(timer, runtime)
-    record, recorded = runtime.record_event, []
-    monkeypatch.setattr(runtime, "record_event", lambda *a: (recorded.append(a), record(*a)))
+    record = runtime.record_event
+    recorded: list[TimedEvent] = []
+
+    def note_event(event: TimedEvent, stream: TimedStream | None) -> None:
+        recorded.append(event)
+        record(event, stream)
+
+    monkeypatch.setattr(runtime, "record_event", note_event)
 
     timer.time_copies(BOTH, pair, 4096)
 
