@@ -24,6 +24,7 @@ class GpuState:
     link: tuple[int, int] | None = (5, 16)
     max_width: int | None = 16
     capability: tuple[int, int] | None = (9, 0)
+    memory_bytes: int | None = 85_520_809_984
     pids: Sequence[int] = ()
     persistence: int | None = 1
 
@@ -81,6 +82,9 @@ class FakeGpuNvml(FakeNvml):
 
     def nvmlDeviceGetCudaComputeCapability(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(self.state.capability)
+
+    def nvmlDeviceGetMemoryInfo(self, _: FakeGpu) -> Any:  # noqa: N802
+        return SimpleNamespace(total=self._answer(self.state.memory_bytes))
 
     def nvmlDeviceGetMaxPcieLinkWidth(self, _: FakeGpu) -> Any:  # noqa: N802
         return self._answer(self.state.max_width)

@@ -46,7 +46,8 @@ class Gpu:
     """One GPU. `index` counts in PCI order, as nvidia-smi does; `numa_node` -1 means unknown.
 
     `mig`: it is partitioned into MIG slices. `compute_capability` is (major, minor), `link` the
-    generation and width that GPU and slot can both reach; None: the driver does not say.
+    generation and width that GPU and slot can both reach, `memory_bytes` all of its memory; None:
+    the driver does not say.
     """
 
     index: int
@@ -59,6 +60,7 @@ class Gpu:
     mig: bool = False
     compute_capability: tuple[int, int] | None = None
     link: tuple[int, int] | None = None
+    memory_bytes: int | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Gpu:

@@ -86,6 +86,14 @@ def read_max_link(nvml: Any, handle: Any) -> tuple[int, int] | None:
     )
 
 
+def read_memory_bytes(nvml: Any, handle: Any) -> int | None:
+    """All memory of a GPU in bytes, or None if NVML does not answer."""
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except (nvml.NVMLError, AttributeError):
+        return None
+
+
 def _read_pair(nvml: Any, query: Callable[[], Iterable[int]]) -> tuple[int, int] | None:
     try:
         first, second = query()

@@ -24,6 +24,7 @@ from numa_bench.machine.nvml import (
     is_mig_enabled,
     read_compute_capability,
     read_max_link,
+    read_memory_bytes,
 )
 from numa_bench.machine.sysfs import Tree, format_cpu_list, parse_cpu_list, read_nodes
 
@@ -219,6 +220,7 @@ def _query_gpu(nvml: Any, index: int, nodes: Sequence[NumaNode]) -> Gpu:
         is_mig_enabled(nvml, handle),
         read_compute_capability(nvml, handle),
         read_max_link(nvml, handle),
+        read_memory_bytes(nvml, handle),
     )
 
 

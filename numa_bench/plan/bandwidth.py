@@ -41,7 +41,13 @@ def make_bandwidth_cells(
                 run_id="",
                 repeat=0,
                 vit=NO_MODEL,
-                test=resolve_test(experiment.test, topology, gpu=gpu is not None),
+                test=resolve_test(
+                    experiment.test,
+                    topology,
+                    gpu=gpu is not None,
+                    # A precision that the GPU lacks would waive copies, which have none.
+                    capability=gpu.compute_capability if gpu is not None else None,
+                ),
                 device=make_device_spec(gpu),
                 placement=placement,
                 # Copies have no profiled window: their times come from events.

@@ -12,6 +12,7 @@ from numa_bench.config.schema import ExperimentConfig
 from numa_bench.config.schemas.workload import AUTO, TestConfig, ViTConfig
 from numa_bench.config.validation import merge_test_settings
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.device_memory import fit_batch
 from numa_bench.records import TestSpec, VitSpec
 from numa_bench.workload import ELEMENT_BYTES
 
@@ -41,12 +42,21 @@ BF16_CAPABILITY = (8, 0)
 def resolve_model(
     experiment: ExperimentConfig, vit: ViTConfig, topology: Topology, gpu: Gpu | None
 ) -> tuple[VitSpec, TestSpec]:
-    """A model and its settings, with everything filled in for the device."""
+    """A model and its settings, with everything filled in for the device.
+
+    An automatic batch is one that fits into the device's memory, where the driver says how much
+    there is.
+    """
     test = merge_test_settings(experiment.test, vit)
     capability = gpu.compute_capability if gpu is not None else None
     model = resolve_vit(vit)
-    resolved = resolve_test(test, topology, gpu=gpu is not None, capability=capability)
-    return model, fit_test(resolved, model)
+    resolved = resolve_test(
+        test, topology, gpu=gpu is not None, capability=capability, shape=model.input_shape
+    )
+    resolved = fit_test(resolved, model)
+    if test.batch_size == AUTO and gpu is not None and gpu.memory_bytes is not None:
+        resolved = fit_batch(resolved, model, gpu.memory_bytes)
+    return model, resolved
 
 
 def resolve_vit(vit: ViTConfig) -> VitSpec:
@@ -116,12 +126,14 @@ def resolve_test(
     *,
     gpu: bool,
     capability: tuple[int, int] | None = None,
+    shape: tuple[int, int, int] | None = None,
 ) -> TestSpec:
     """Fill in what the configuration leaves open for the device.
 
     The pool is larger than any node's last-level cache, so that copies read memory. A GPU is warmed
     up and timed by time: its clocks ramp up, and its sensors need readings inside the window.
-    `capability` is the GPU's compute capability (None: not known).
+    `capability` is the GPU's compute capability (None: not known), `shape` that of one sample
+    (None: the settings' own).
     """
     pool = test.memory_size_mb
     if pool is None:
@@ -132,7 +144,9 @@ def resolve_test(
     resolved = {
         "memory_size_mb": pool,
         "precision": precision,
-        "batch_size": _unless_auto(test.batch_size, choose_batch_size(test, precision, gpu=gpu)),
+        "batch_size": _unless_auto(
+            test.batch_size, choose_batch_size(test, precision, gpu=gpu, shape=shape)
+        ),
         "pipeline_depth": _unless_auto(test.pipeline_depth, AUTO_DEPTH),
         "num_samples": _unless_auto(test.num_samples, 0 if gpu else CPU_SAMPLES),
         "min_timed_s": _unless_null(test.min_timed_s, GPU_TIMED_S if gpu else 0.0),
@@ -148,10 +162,17 @@ def choose_precision(*, gpu: bool, capability: tuple[int, int] | None = None) ->
     return "fp16" if capability is not None and capability < BF16_CAPABILITY else "bf16"
 
 
-def choose_batch_size(test: TestConfig, precision: str, *, gpu: bool) -> int:
+def choose_batch_size(
+    test: TestConfig,
+    precision: str,
+    *,
+    gpu: bool,
+    shape: tuple[int, int, int] | None = None,
+) -> int:
     """What batch_size=auto means: the largest power of two within AUTO_BATCH_BYTES and the most
-    samples for the device; at least 1."""
-    sample_bytes = ELEMENT_BYTES[precision] * test.channels * test.image_size**2
+    samples for the device; at least 1. `shape` is that of one sample (None: the settings' own)."""
+    elements = math.prod(shape or (test.channels, test.image_size, test.image_size))
+    sample_bytes = ELEMENT_BYTES[precision] * elements
     most = min(GPU_MAX_BATCH if gpu else CPU_MAX_BATCH, AUTO_BATCH_BYTES // sample_bytes)
     return 1 << max(0, most.bit_length() - 1)
 

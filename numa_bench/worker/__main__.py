@@ -106,8 +106,17 @@ def run_spec(spec: RunSpec, files: Files, only: str | None = None) -> RunResult:
             return build_result(spec, parts, Status.WAIVED, str(reason))
     except Exception as error:  # noqa: BLE001 - every failure becomes a record
         traceback.print_exc()
-        return build_result(spec, parts, Status.FAILED, describe_exception(error))
+        return build_result(spec, parts, Status.FAILED, _describe_failure(error))
     return build_result(spec, parts)
+
+
+def _describe_failure(error: Exception) -> str:
+    """One line of what went wrong, and what to do where that is known."""
+    # By name: torch need not have been imported. Its message goes on with all that is allocated.
+    if type(error).__name__ == "OutOfMemoryError":
+        short = ". ".join(str(error).split(". ")[:2])
+        return f"device memory is full ({short}); lower experiment.test.batch_size"
+    return describe_exception(error)
 
 
 def build_result(

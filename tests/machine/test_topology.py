@@ -735,12 +735,13 @@ def test_import_loads_neither_nvml_nor_rich() -> None:
 def test_what_the_driver_says_of_link_and_capability_is_kept(tmp_path: Path) -> None:
     build_tree(tmp_path, [FakeNode(0, "0")], [FakeGpu("0000:3b:00.0")])
     said = FakeGpuNvml(GpuState(capability=(7, 5), max_width=8))
-    silent = FakeGpuNvml(GpuState(capability=None, max_width=None))
+    silent = FakeGpuNvml(GpuState(capability=None, max_width=None, memory_bytes=None))
 
     (gpu,) = discover_topology(tmp_path, said).gpus
     assert (gpu.compute_capability, gpu.link) == ((7, 5), (5, 8))
+    assert gpu.memory_bytes == GpuState().memory_bytes
     assert Gpu.from_dict(json.loads(json.dumps(asdict(gpu)))) == gpu
 
     (gpu,) = discover_topology(tmp_path, silent).gpus
-    assert (gpu.compute_capability, gpu.link) == (None, None)
+    assert (gpu.compute_capability, gpu.link, gpu.memory_bytes) == (None, None, None)
     assert Gpu.from_dict(json.loads(json.dumps(asdict(gpu)))) == gpu

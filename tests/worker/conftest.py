@@ -1,14 +1,40 @@
-"""The memory kernels, compiled here and not for this checkout."""
+"""The memory kernels, compiled here and not for this checkout; a CUDA device, real or simulated."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from numa_bench.worker.memory_kernels import build
 from numa_bench.worker.memory_kernels.kernels import LibraryKernels, load_library
+from tests.simulation.machine import SimulatedMachine, dual_socket_4_gpus
+
+REAL = pytest.param(
+    "real",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
+    ],
+)
+
+
+@pytest.fixture(params=[REAL, "simulated"])
+def cuda_device(
+    request: pytest.FixtureRequest,
+    simulate: Callable[[SimulatedMachine], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """The GPU of this machine, or that of a simulated one."""
+    if request.param == "simulated":
+        simulate(dual_socket_4_gpus())
+        # Graphs are really captured from the model; code for a GPU that is not there is not made.
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

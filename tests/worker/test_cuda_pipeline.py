@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,41 +16,17 @@ from numa_bench.worker.cuda_runtime import CudaRuntime
 from numa_bench.worker.pipelines.cuda_pipeline import MOST_TIMED, CudaPipeline
 from numa_bench.worker.pipelines.pipeline import Limits, Model
 from numa_bench.worker.torch_cuda import TorchCuda
-from tests.simulation.machine import SimulatedMachine, dual_socket_4_gpus
 from tests.simulation.timing import TimingRuntime
 from tests.specs import NO_OP, make_spec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cuda_device")]
 
 VIT = VitSpec("medium", 32, 4, 256, 4, 64, 1024)
 SHAPE = (4, 3, 64, 64)
 
 
-REAL = pytest.param(
-    "real",
-    marks=[
-        pytest.mark.gpu,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
-    ],
-)
-
-
-@pytest.fixture(autouse=True, params=[REAL, "simulated"])
-def device(
-    request: pytest.FixtureRequest,
-    simulate: Callable[[SimulatedMachine], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    """The GPU of this machine, or that of a simulated one."""
-    if request.param == "simulated":
-        simulate(dual_socket_4_gpus())
-        # Graphs are really captured from the model; code for a GPU that is not there is not made.
-        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    return str(request.param)
-
-
 @pytest.fixture
-def runtime() -> CudaRuntime:
+def runtime(cuda_device: str) -> CudaRuntime:  # noqa: ARG001 - it is there first
     """The device's runtime, as the worker gets it."""
     made: CudaRuntime = (current_backend().cuda_runtime or TorchCuda)()
     return made

@@ -15,6 +15,7 @@ import torch
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker.buffers import BatchRing, MemoryKind
 from numa_bench.worker.devices import Waived
+from numa_bench.worker.host_stage import images
 from numa_bench.worker.host_stage.feeds import HostFeed
 from numa_bench.worker.host_stage.images import (
     MEAN,
@@ -205,3 +206,24 @@ def test_memory_of_the_driver_needs_a_gpu() -> None:
         "waived",
         "host_memory=pinned needs a GPU; use host_memory=registered on the CPU",
     )
+
+
+def test_a_thread_works_on_blocks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's global lock is taken for each block, so many threads do not wait for it."""
+    image_bytes = 4 * SHAPE[1] * SHAPE[2] * SHAPE[3]
+    monkeypatch.setattr(images, "_BLOCK_BYTES", 2 * image_bytes)
+    work = make("normalize")
+    whole = write(work, 1)
+    blocks: list[int] = []
+    normalizer: Any = work._normalizer  # type: ignore[attr-defined]
+    write_images = normalizer.write_images
+
+    def count_images(thread: int, some: torch.Tensor, target: torch.Tensor) -> None:
+        blocks.append(len(some))
+        write_images(thread, some, target)
+
+    monkeypatch.setattr(normalizer, "write_images", count_images)
+
+    assert torch.equal(write(work, 1), whole)
+    assert blocks == [2, 2, 1]
+    assert torch.allclose(whole.double(), work.compute_reference(1), atol=1e-6)

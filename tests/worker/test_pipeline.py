@@ -217,7 +217,7 @@ def test_starting_and_stopping_a_profiler_is_not_part_of_the_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     profiler = SlowProfiler()
-    monkeypatch.setattr("numa_bench.worker.pipelines.pipeline.time.perf_counter_ns", profiler.clock)
+    monkeypatch.setattr("numa_bench.worker.pipelines.pipeline.time.monotonic_ns", profiler.clock)
     pipeline = CpuPipeline(lambda x: x, make_pool(), ring(), depth=2)
 
     window = pipeline.run(Limits(3, budget_s=0.5), profiler)

@@ -47,7 +47,8 @@ class TestConfig:
         "auto",
         "Samples per batch. Each batch is one copy to the device and one back. auto: the largest "
         "power of two whose input is at most 80 MB, up to 256 with a GPU (256 images of 224 px in "
-        "bf16) and up to 8 on the CPU.",
+        "bf16), fewer where a ViT's activations would not fit into its memory, and up to 8 on the "
+        "CPU.",
         kind="int or auto",
     )
     image_size: int = documented_field(224, "Side of the square input image in pixels.")

@@ -34,9 +34,10 @@ ROUND_TRIPS = 20
 #: Runtime API, cudaEventElapsedTime) does not matter; of large ones one is enough.
 _MOST_COPIES = 16
 _GROUP_BYTES = 64 << 20
-#: Both directions at once have so many each at least, because of the last one part is alone.
+#: Both directions at once have so many each at least, because of the last one part is alone. They
+#: are cut by so many events: one after each small copy would take part of its time.
 _LEAST_BOTH = 4
-#: First guess of how long the host needs to submit a group, and how often to double it.
+#: Shortest spin before a group, and how often to lengthen it for one that takes longer to submit.
 _HOLD_S = 2e-3
 _HOLD_TRIES = 6
 
@@ -96,7 +97,9 @@ class CopyTimer:
         outwards = pair.target[:nbytes], self._outwards[:nbytes]
         count = count_copies(nbytes)
         if operation == BOTH:
-            return self._time_both(inwards, outwards, nbytes, max(count, _LEAST_BOTH))
+            # Whole parts of `_LEAST_BOTH`: an event ends each.
+            count = max(1, count // _LEAST_BOTH) * _LEAST_BOTH
+            return self._time_both(inwards, outwards, nbytes, count)
         target, source = inwards if operation == H2D else outwards
         if pair.pageable:
             rate, held = self._time_blocking(target, source, nbytes, count), True
@@ -166,7 +169,9 @@ class CopyTimer:
         """
         runtime, (first, second) = self._runtime, self._streams
         holding = runtime.new_event()
-        moments = [[runtime.new_event() for _ in range(count + 1)] for _ in range(2)]
+        # Copies of each direction that have ended at its moments.
+        done = range(0, count + 1, count // _LEAST_BOTH)
+        moments = [[runtime.new_event() for _ in done] for _ in range(2)]
 
         def submit() -> Event:
             with runtime.use_stream(first):
@@ -180,7 +185,8 @@ class CopyTimer:
                     with runtime.use_stream(stream):
                         if index:
                             runtime.copy(*copy)
-                        marks[index].record(stream)
+                        if index in done:
+                            marks[done.index(index)].record(stream)
             return holding
 
         held = self._submit_held(submit)
@@ -190,7 +196,6 @@ class CopyTimer:
         common = end - begin
         if common <= 0:  # one direction was over before the other began
             return Sample(0.0, 0.0, overlap=0.0, held=held)
-        done = range(count + 1)
         h2d, d2h = (
             _rate(nbytes, common) * float(np.diff(np.interp([begin, end], times, done))[0])
             for times in ends
@@ -210,6 +215,8 @@ class CopyTimer:
             took_s = runtime.host_time() - begin
             runtime.synchronize()
             if not late:
+                # The spin follows the host: one interruption must not lengthen all that follow.
+                self._hold_s = max(_HOLD_S, 2 * took_s)
                 return True
             if attempt < _HOLD_TRIES - 1:
                 self._hold_s = 2 * max(self._hold_s, took_s)

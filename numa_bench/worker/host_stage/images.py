@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Protocol
@@ -37,7 +38,11 @@ _QUALITY = 90
 #: (of 1): together about 3.3 bits for a pixel, so an image of 224 pixels has some 20 kB.
 _BLOCK = 16
 _GRAIN = 0.04
-
+#: Bytes of fp32 that a thread works on at a time, four images of 224 pixels. They stay in the
+#: caches of its CPU, and Python's global lock, which is held between the operations on a block,
+#: is taken a quarter as often: at 16 us an image all threads together would be bound to 60,000
+#: images/s.
+_BLOCK_BYTES = 2_500_000
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -57,18 +62,21 @@ class HostWork(Protocol):
 
 
 class _Normalizer:
-    """Images of one shape (channels, side, side) to a precision, with scratch for each thread."""
+    """Images of one shape (channels, side, side) to a precision, with scratch for each thread.
+
+    Images are written in blocks of `block` at most.
+    """
 
     def __init__(self, shape: Sequence[int], threads: int) -> None:
         mean, std = channel_constants(shape[0])
         self._scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
-        self._scratch = [torch.empty(tuple(shape)) for _ in range(threads)]
+        self.block = max(1, _BLOCK_BYTES // (4 * math.prod(shape)))
+        self._scratch = [torch.empty(self.block, *shape) for _ in range(threads)]
 
-    def write_image(self, thread: int, pixels: torch.Tensor, target: torch.Tensor) -> None:
-        """One image of uint8 into `target`."""
-        # One image at a time: in fp32 it stays in the cache of its CPU.
-        scratch = self._scratch[thread]
+    def write_images(self, thread: int, pixels: torch.Tensor, target: torch.Tensor) -> None:
+        """Images of uint8, (n, channels, side, side) with n <= `block`, into `target`."""
+        scratch = self._scratch[thread][: len(pixels)]
         scratch.copy_(pixels)
         scratch.mul_(self._scale).add_(self._shift)
         target.copy_(scratch)
@@ -102,8 +110,9 @@ class NormalizeWork:
 
         def work(thread: int, part: range) -> None:
             with torch.inference_mode():
-                for i in part:
-                    self._normalizer.write_image(thread, images[i], target[i])
+                for i in range(part.start, part.stop, self._normalizer.block):
+                    some = slice(i, min(i + self._normalizer.block, part.stop))
+                    self._normalizer.write_images(thread, images[some], target[some])
 
         self._threads.split_work(work, len(images))
 
@@ -146,9 +155,9 @@ class DecodeWork:
         def work(thread: int, part: range) -> None:
             with torch.inference_mode():
                 for i in part:
-                    pixels = torch.from_numpy(self._decode(index, i))
                     # Pillow's channels come last.
-                    self._normalizer.write_image(thread, pixels.permute(2, 0, 1), target[i])
+                    pixels = torch.from_numpy(self._decode(index, i)).permute(2, 0, 1)
+                    self._normalizer.write_images(thread, pixels[None], target[i : i + 1])
 
         self._threads.split_work(work, self._batch)
 

@@ -179,7 +179,7 @@ class CpuPipeline:
         h2d, compute, d2h = STAGES
         model, slots, depth = self.model, [b.tensor for b in self._inputs], len(self._inputs)
         next_input, next_output = self.pool.next_batch, self._outputs.next_batch
-        clock = time.perf_counter_ns
+        clock = time.monotonic_ns  # of `begin_s`, and of the other workers of a set
         times: list[tuple[int, int, int, int]] = []
         # Opening and closing the window may start and stop a profiler, which takes up to a second.
         marks.open_window()

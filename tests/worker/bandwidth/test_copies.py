@@ -15,6 +15,7 @@ from numa_bench.worker.bandwidth.copy_memory import allocate_kind
 from numa_bench.worker.bandwidth.device import Point, list_points, measure_device_bandwidth
 from numa_bench.worker.bandwidth.rounds import measure_in_rounds
 from numa_bench.worker.devices import Device
+from tests.simulation.engines import TimedEvent, TimedStream
 from tests.simulation.links import Links
 from tests.simulation.timing import TimingRuntime
 from tests.specs import make_spec
@@ -124,6 +125,54 @@ def test_a_slow_host_spins_longer_instead_of_leaving_gaps() -> None:
 
     assert sample.held
     assert sample.gb_per_s == pytest.approx(4096 / (4096 / 0.5 + 4e3), rel=0.01)
+
+
+def test_one_interruption_of_the_host_does_not_lengthen_later_spins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All points of a run share one timer, and its rounds a budget of seconds."""
+    timer, runtime = make_timer()
+    pair = make_pair(timer, runtime)
+    copy, hold = runtime.copy, runtime.hold_stream
+    spins: list[float] = []
+
+    def copy_after_a_pause(target: torch.Tensor, source: torch.Tensor) -> None:
+        if len(spins) == 1:
+            runtime.wait_until(runtime.host_time() + 0.05)
+        copy(target, source)
+
+    def note_spin(seconds: float) -> None:
+        spins.append(seconds)
+        hold(seconds)
+
+    monkeypatch.setattr(runtime, "hold_stream", note_spin)
+    monkeypatch.setattr(runtime, "copy", copy_after_a_pause)
+
+    samples = [timer.time_copies(H2D, pair, MIB) for _ in range(3)]
+
+    assert all(sample.held for sample in samples)
+    assert spins[1] > 0.05
+    assert spins[2:] == [spins[0]] * 2
+
+
+def test_both_ways_small_copies_follow_each_other_as_one_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a device the end of an event takes about as long as a small copy."""
+    timer, runtime = make_timer()
+    pair = make_pair(timer, runtime)
+    record = runtime.record_event
+    recorded: list[TimedEvent] = []
+
+    def note_event(event: TimedEvent, stream: TimedStream | None) -> None:
+        recorded.append(event)
+        record(event, stream)
+
+    monkeypatch.setattr(runtime, "record_event", note_event)
+
+    timer.time_copies(BOTH, pair, 4096)
+
+    assert len(recorded) == 1 + 2 * 5
 
 
 def test_data_that_do_not_come_back_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
