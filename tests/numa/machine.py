@@ -139,8 +139,13 @@ def probe_argv(order: Order) -> list[str]:
     return [sys.executable, "-m", "tests.numa.probe", order.to_json()]
 
 
-def run_cli(*argv: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on the project's files, as a user does."""
+def run_cli(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the project's files, as a user does, with these environment variables."""
     return subprocess.run(
-        [sys.executable, *argv], capture_output=True, text=True, cwd=PROJECT, check=False
+        [sys.executable, *argv],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, **variables},
+        check=False,
     )

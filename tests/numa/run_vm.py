@@ -113,6 +113,9 @@ def run(machine: Machine, vm: Path, venv: Path) -> Outcome:
             *(
                 "-p",
                 "no:cacheprovider",
+                # Options of plugins, which are not loaded.
+                "-o",
+                "addopts=",
                 "--durations=8",
                 "--junitxml=/results/report.xml",
                 *machine.selection,

@@ -17,6 +17,7 @@ from numa_bench.records import Placement, RunResult, RunSpec
 from numa_bench.runner.command import worker_command
 from numa_bench.store import StudyStore
 from tests.numa.machine import PROJECT, Machine, placed, run_cli
+from tests.numa.plain_kernels import backend_variables
 from tests.specs import make_spec
 
 NO_PROFILER = Profiler("none", ProfilerConfig())
@@ -139,6 +140,7 @@ def test_each_worker_of_a_set_is_where_it_was_planned(machine: Machine, tmp_path
         "experiment.contention.window_s=0.2",
         "experiment.hardware.device=cpu",
         f"output.root={tmp_path}",
+        **backend_variables(),
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     (study,) = tmp_path.glob("set_test/*/*")
