@@ -13,7 +13,7 @@ _QUANTITIES = {
     "throughput_samples_per_s": "throughput",
     "h2d_gb_per_s": "H2D bandwidth",
     "read_gb_per_s": "read bandwidth",
-    "stream_gb_per_s": "memory bandwidth",
+    "stream_gb_per_s": "stream bandwidth",
 }
 LOCAL = "local"
 EAGER = "eager"
@@ -108,6 +108,8 @@ def describe_placement(label: str) -> str:
     cpus, apart, memory = plain.partition("/")
     if plain == "same_socket":
         return f"on {_PLACES[plain]}"
+    if plain == "mixed":
+        return "CPUs, or the workers of a set, at several distances"
     if not apart or not {cpus, memory} <= set(_PLACES):
         return ""
     near, far = (("CPUs", cpus), ("memory", memory))

@@ -88,6 +88,7 @@ def test_the_base_is_local_with_whole_nodes_if_there_is_one() -> None:
         ("remote", ""),
         ("unknown", ""),
         ("same_socket", "on another node of the socket"),
+        ("mixed", "CPUs, or the workers of a set, at several distances"),
         ("local/remote", "memory on the other socket, CPUs local"),
         ("remote/local", "CPUs on the other socket, memory local"),
         ("remote/local (exclusive)", "CPUs on the other socket, memory local"),

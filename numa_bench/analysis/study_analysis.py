@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,13 @@ from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare import Comparison
-from numa_bench.analysis.stats.verdicts import StudyVerdict, Verdict, judge_cells, judge_studies
+from numa_bench.analysis.stats.verdicts import (
+    NO_VERDICT,
+    StudyVerdict,
+    Verdict,
+    judge_cells,
+    judge_studies,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ def analyse_study(
     # Only pipelines have batches, and so a latency of a batch.
     batches = frame if frame.empty else frame[frame["headline"] == stats.THROUGHPUT]
     tables = {key: question.make_table(frame) for key, question in load_questions().items()}
+    answers = {key: table for key, table in tables.items() if not table.empty}
     return Analysis(
         name=name,
         loaded=loaded,
@@ -78,11 +85,11 @@ def analyse_study(
         effects=effects,
         latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
-        study_verdicts=judge_studies(verdicts, frame),
+        study_verdicts=[_add_answers(v, answers) for v in judge_studies(verdicts, frame)],
         groups=grouping.group_table(frame),
         differences=grouping.difference_table(loaded),
         excluded=grouping.excluded_table(frame),
-        questions={key: table for key, table in tables.items() if not table.empty},
+        questions=answers,
         profiles=profiles,
         target=target,
         created=created,
@@ -91,6 +98,25 @@ def analyse_study(
         versions=versions or {},
         nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
     )
+
+
+def _add_answers(verdict: StudyVerdict, tables: Mapping[str, pd.DataFrame]) -> StudyVerdict:
+    """The verdict on a group, which names the answers that do not compare placements.
+
+    A study of one placement may have been made for another question.
+    """
+    if verdict.kind != NO_VERDICT:
+        return verdict
+    summaries = [
+        question.summarize(tables[key][tables[key]["group"] == verdict.group])
+        for key, question in load_questions().items()
+        if key in tables
+    ]
+    known = [text for text in summaries if text]
+    if not known:
+        return verdict
+    on_placement = verdict.text.replace("No verdict:", "No verdict on placement:", 1)
+    return replace(verdict, text=" ".join([*known, on_placement]))
 
 
 def _each_metric(

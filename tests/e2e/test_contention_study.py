@@ -17,7 +17,8 @@ from numa_bench.jsonio import read_json
 from numa_bench.records import Record
 from tests.e2e.conftest import Line
 from tests.e2e.verdicts import claims, read_verdict
-from tests.simulation.machine import SimulatedMachine, make_dual_socket
+from tests.simulation.links import LinkModel
+from tests.simulation.machine import SimulatedMachine, SimulatedNode, make_dual_socket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -163,3 +164,25 @@ def test_background_load_takes_its_share(
     streams = [w for r in records for w in r["workers"] if w["role"] == "background"]
     assert len(streams) == 2 * 2 + 4 * 3 + 2 * 5
     assert all(w["gb_per_s"] for w in streams)
+
+
+def test_one_node_without_a_gpu_says_what_its_workers_lose(
+    simulate: Callable[[SimulatedMachine], None], line: Line, tmp_path: Path
+) -> None:
+    """Two streams of two threads fill the memory of their node; each could alone."""
+    link = LinkModel(memory_gb_per_s=MEMORY, stream_gb_per_s=0.35)
+    simulate(SimulatedMachine((SimulatedNode(0, 0, "0-3"),), (), link))
+    code, _, stderr = line(f"{STUDY} experiment.repeats=3 experiment.contention.workers_per_node=2")
+    assert code == 0, stderr[-2000:]
+    code, stdout, stderr = line("python analysis/analyze.py experiment_name=contention_study")
+    assert code == 0, stderr[-2000:]
+
+    loss = 1 - MEMORY / (2 * 2 * 0.35)
+    (headline,) = read_verdict(tmp_path)["study_verdicts"]
+    assert headline["kind"] == "no_verdict"
+    before, _, after = headline["text"].partition(" No verdict on placement: ")
+    assert before.startswith(f"Workers together: socket, 2 workers: lose {100 * loss:.1f}")
+    assert after == "only one placement was measured."
+    (page,) = tmp_path.rglob("report.html")
+    assert headline["text"] in page.read_text()
+    assert headline["text"] in stdout

@@ -23,7 +23,7 @@ from numa_bench.runner.numactl import numactl_argv
 from tests.numa.probe import Order, Report
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-#: A node with less free memory than this can be filled by a test; a larger one is left alone.
+#: A node with less memory than this can be filled by a test; a larger one is left alone.
 SMALL_BYTES = 512_000_000
 
 
@@ -60,8 +60,9 @@ class Machine:
     def small(self) -> NumaNode:
         """A node that a test may fill up."""
         return self._one(
-            lambda n: not n.cpuless and 0 < (n.memory_free_bytes or 0) < SMALL_BYTES,
-            f"with less than {SMALL_BYTES / 1e6:.0f} MB free",
+            # Not what is free: caches shrink when a node fills up.
+            lambda n: not n.cpuless and 0 < n.memory_bytes < SMALL_BYTES,
+            f"with less than {SMALL_BYTES / 1e6:.0f} MB",
         )
 
     @property
@@ -139,8 +140,13 @@ def probe_argv(order: Order) -> list[str]:
     return [sys.executable, "-m", "tests.numa.probe", order.to_json()]
 
 
-def run_cli(*argv: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on the project's files, as a user does."""
+def run_cli(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the project's files, as a user does, with these environment variables."""
     return subprocess.run(
-        [sys.executable, *argv], capture_output=True, text=True, cwd=PROJECT, check=False
+        [sys.executable, *argv],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, **variables},
+        check=False,
     )

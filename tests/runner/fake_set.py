@@ -54,6 +54,11 @@ def main() -> int:
     begin = rendezvous.start_together(clock)
     if args.behaviour == "late":  # as if there were no barrier
         begin += 0.5 * BATCHES * BATCH_MS / 1e3
+    if args.behaviour == "hangs_later":  # with a result, as real workers leave one on the way
+        write_json(args.result, _measured(spec, begin).to_dict())
+        (args.result.parent / READY).touch()
+        while True:
+            signal.pause()
     # Loads are still running when the window that is claimed here has passed.
     clock.wait_until(begin + BATCHES * BATCH_MS / 1e3)
     rendezvous.report_done()

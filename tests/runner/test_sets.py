@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import pytest
 
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig
 from numa_bench.jsonio import read_json
+from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import CONTENTION, Member, Record, RunSpec, StreamSpec
+from numa_bench.runner import study
 from numa_bench.runner.attempt import Host
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.interrupts import Interrupts
@@ -50,22 +52,59 @@ def make_set(behaviours: Sequence[str], timeout_s: float = 60.0) -> RunSpec:
     return whole.with_id("set_r0-000000", 0)
 
 
+def choose_behaviours(monkeypatch: pytest.MonkeyPatch, sets: Mapping[str, Sequence[str]]) -> None:
+    """Start fake workers from now on, with these behaviours by the id of their set."""
+
+    def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
+        real = worker_command(spec, paths, *rest)
+        run_id, _, number = spec.run_id.rpartition(".w")
+        at = real.argv.index("-m")
+        argv = (sys.executable, str(FAKE), sets[run_id][int(number)], *real.argv[at + 2 :])
+        return replace(real, argv=argv)
+
+    monkeypatch.setattr(module, "worker_command", command)
+
+
+class CtrlC(Interrupts):
+    """Interrupts as soon as all these files are there."""
+
+    def __init__(self, *signs: Path) -> None:
+        super().__init__()
+        self._signs = signs
+        self._thread = threading.Thread(target=self._wake)
+
+    def __enter__(self) -> CtrlC:
+        super().__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._thread.join()
+        super().__exit__(*ended)
+
+    def drain(self) -> None:
+        super().drain()
+        self.count = int(self._is_due())
+
+    def _wake(self) -> None:
+        """What a signal does to a loop that waits."""
+        wait_until(self._is_due, "a worker that hangs")
+        os.write(self._write_fd, b"x")
+
+    def _is_due(self) -> bool:
+        return all(sign.is_file() for sign in self._signs)
+
+
 @pytest.fixture
 def attempt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Run a set of fake workers; returns its record."""
 
     def run(*behaviours: str, interrupts: Any = None, **settings: Any) -> Record:
-        def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
-            real = worker_command(spec, paths, *rest)
-            behaviour = behaviours[int(spec.run_id.rpartition(".w")[2])]
-            at = real.argv.index("-m")
-            argv = (sys.executable, str(FAKE), behaviour, *real.argv[at + 2 :])
-            return replace(real, argv=argv)
-
-        monkeypatch.setattr(module, "worker_command", command)
+        spec = make_set(behaviours, **settings)
+        choose_behaviours(monkeypatch, {spec.run_id: behaviours})
         with StudyStore(tmp_path) as store, Interrupts() as own:
             return module.attempt_set(
-                make_set(behaviours, **settings),
+                spec,
                 SETTINGS,
                 store,
                 TOPOLOGY,
@@ -168,23 +207,56 @@ def test_a_worker_that_hangs_is_named(attempt: Any, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_all_workers(attempt: Any, tmp_path: Path) -> None:
-    class CtrlC(Interrupts):
-        """Interrupts as soon as a worker hangs."""
-
-        def drain(self) -> None:
-            super().drain()
-            self.count = int((tmp_path / "runs/set_r0-000000/w0" / READY).is_file())
-
-    def wake() -> None:
-        """What a signal does to a loop that waits, as soon as a worker hangs."""
-        wait_until((tmp_path / "runs/set_r0-000000/w0" / READY).is_file, "hanging")
-        os.write(interrupts._write_fd, b"x")
-
-    with CtrlC() as interrupts:
-        thread = threading.Thread(target=wake)
-        thread.start()
+    with CtrlC(tmp_path / "runs/set_r0-000000/w0" / READY) as interrupts:
         record = attempt("hangs", "good", interrupts=interrupts)
-        thread.join()
 
     assert (record["status"], record["error"]) == ("interrupted", "interrupted by the user")
     assert not carriers(f"NUMA_BENCH_SET={(tmp_path / 'runs/set_r0-000000/spec.json').resolve()}")
+
+
+def test_a_study_interrupted_in_a_set_is_resumed_with_that_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cell = make_set(["", ""])
+    runs = tuple(cell.with_id(f"set_r{repeat}-000000", repeat) for repeat in range(3))
+    first, second, third = (run.run_id for run in runs)
+    files = tmp_path / "runs" / second
+    plan = Plan(
+        "sets", (cell,), runs, OutputConfig(), order="sequential", order_seed=0,
+        monitor_interval_s=0.0,
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        choose_behaviours(patch, {first: ["good", "good"], second: ["good", "hangs_later"]})
+        signs = files / "w0" / "result.json", files / "w1" / READY
+        patch.setattr(study, "Interrupts", lambda: CtrlC(*signs))
+        with pytest.raises(KeyboardInterrupt):
+            study.run_study(plan, TOPOLOGY, tmp_path)
+    before = {r["run_id"]: r for r in read_json(tmp_path / "results.json")}
+    assert [(r["status"], r["attempt"]) for r in before.values()] == [
+        ("passed", 1),
+        ("interrupted", 1),
+    ]
+    left = {name: read_json(files / name / "result.json") for name in ("w0", "w1")}
+
+    # The first one would fail, if it ran again.
+    choose_behaviours(monkeypatch, {first: ["dies"] * 2, second: ["good"] * 2, third: ["good"] * 2})
+    study.run_study(plan, TOPOLOGY, tmp_path)
+
+    records = read_json(tmp_path / "results.json")
+    after = {r["run_id"]: r for r in records}
+    assert len(records) == len(after) == 3
+    assert after[first] == before[first]
+    assert [(after[i]["status"], after[i]["attempt"]) for i in (second, third)] == [
+        ("passed", 2),
+        ("passed", 1),
+    ]
+    for worker in after[second]["workers"]:
+        name = worker["name"]
+        kept = files / "attempt1" / name
+        assert read_json(kept / "result.json") == left[name]
+        assert read_json(kept / "spec.json")["run_id"] == f"{second}.{name}"
+        for stream in ("stdout", "stderr"):
+            assert (kept / f"{second}.{name}.{stream}").is_file()
+        now = read_json(files / name / "result.json")["observed"]["window_host_s"]
+        assert worker["window_s"] == now != left[name]["observed"]["window_host_s"]
+    assert (files / "attempt1" / "spec.json").is_file()

@@ -23,10 +23,12 @@ from numa_bench.machine.backend import VARIABLE, Backend
 from tests.fake_gpu_state import FakeGpuNvml, GpuState
 from tests.fake_sysfs import GIB_KB, FakeGpu, FakeNode, build_tree
 from tests.simulation import sharing
+from tests.simulation.host_memory import MemoryModel
 from tests.simulation.links import EVALUATE_FLOP, LinkModel, Links
 from tests.simulation.numactl_shim import BINDING, MACHINE, cpus_in
 
 if TYPE_CHECKING:
+    from tests.simulation.planted_kernels import PlantedKernels
     from tests.simulation.timing import TimingRuntime
 
 BACKEND = "tests.simulation.machine:backend"
@@ -69,6 +71,7 @@ class SimulatedMachine:
     link: LinkModel = LinkModel()
     seed: int = 0
     evaluate_flop: float = EVALUATE_FLOP
+    memory: MemoryModel = MemoryModel()
 
     def socket(self, node_id: int) -> int:
         """The socket of a node. Raises KeyError."""
@@ -224,6 +227,7 @@ def read_machine() -> tuple[SimulatedMachine, Path]:
         link=LinkModel(**stored["link"]),
         seed=stored["seed"],
         evaluate_flop=stored["evaluate_flop"],
+        memory=MemoryModel(**stored["memory"]),
     )
     return machine, Path(stored["root"])
 
@@ -236,7 +240,7 @@ def backend() -> Backend:
         nvml=machine.nvml(),
         cuda_runtime=lambda: make_runtime(machine),
         locate_pages=lambda buffers: locate_pages(machine, buffers),
-        memory_kernels=lambda: sharing.make_kernels(machine),
+        memory_kernels=lambda: make_kernels(machine),
         host_clock=sharing.current_clock,
         simulated="a simulated machine, its times are made up",
     )
@@ -260,6 +264,22 @@ def make_runtime(machine: SimulatedMachine) -> TimingRuntime:
         gpu.uuid,
         seed=f"{machine.seed}/{_run_name()}",
         evaluate_flop=machine.evaluate_flop,
+    )
+
+
+def make_kernels(machine: SimulatedMachine) -> PlantedKernels:
+    """Memory kernels of this process: with its share in a set, else with the memory to itself."""
+    if sharing.SET_VARIABLE in os.environ:
+        return sharing.make_kernels(machine)
+    binding = current_binding()
+    cpus = _home_node(machine) if binding.cpu_node is None else binding.cpu_node
+    return machine.memory.make_kernels(
+        [
+            machine.memory.factor(
+                cpus, node, same_socket=machine.socket(cpus) == machine.socket(node)
+            )
+            for node in binding.memory_nodes or (cpus,)
+        ]
     )
 
 

@@ -1,4 +1,4 @@
-"""Defects put into the source of the product's pipelines, one at a time.
+"""Defects put into the source of the product, one at a time: of its pipelines, or of any module.
 
 `LOST_WAITS` are the seven that a device could show: four waits that are missing, and memory that is
 given away early in three ways. `LOST_HOST_WAITS` are those of batches that host work makes,
@@ -116,3 +116,20 @@ def build_mutants(old: str, new: str) -> Classes:
             exec(compile(source.replace(old, new), f"mutant of {name}", "exec"), vars(module))
         cuda, graph, feed = (sys.modules[name] for name in sources)
     return Classes(cuda.CudaPipeline, graph.GraphPipeline, feed.AheadFeed)
+
+
+def mutate_module(module: ModuleType, old: str, new: str) -> ModuleType:
+    """A copy of a module with `old`, which occurs once in its source, replaced.
+
+    Raises LookupError where it does not.
+    """
+    source = inspect.getsource(module)
+    if source.count(old) != 1 or old == new:
+        raise LookupError(f"{old!r} occurs {source.count(old)} times in {module.__name__}")
+    mutant = ModuleType(module.__name__)
+    # A dataclass looks for its module there.
+    with mock.patch.dict(sys.modules, {module.__name__: mutant}):
+        exec(
+            compile(source.replace(old, new), f"mutant of {module.__name__}", "exec"), vars(mutant)
+        )
+    return mutant

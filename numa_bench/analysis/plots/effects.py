@@ -28,9 +28,9 @@ _ROWS = 40
 
 @style.with_style
 def plot_heatmap(part: Part) -> Figure | None:
-    """Change against local for every device and node; None where there is nothing to compare."""
+    """Change against local for every device and node; None where nothing is compared with local."""
     cells = _with_change(part)
-    if cells["column"].nunique() < 2 or cells["change"].isna().all():
+    if cells["column"].nunique() < 2 or not cells["change"].notna().any():
         return None
     models, note = shape.select_models(part.cells, part.effects)
     columns = list(cells.sort_values("column_order")["column"].unique())
@@ -53,8 +53,8 @@ def plot_heatmap(part: Part) -> Figure | None:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     for axes in panels[-min(across, len(panels)) :]:
-        cpu = (part.cells["device_text"] == "CPU").all()
-        axes.set_xlabel("NUMA node of the memory" if cpu else "NUMA node of CPUs and memory")
+        memory = _is_by_node(part)
+        axes.set_xlabel("NUMA node of the memory" if memory else "NUMA node of CPUs and memory")
     handles = [
         Patch(fc="white", ec=style.INK, lw=1.8, label=f"local (n = {n} in each cell)"),
         Patch(fc="white", ec=style.QUIET, hatch="////", label="not significant"),
@@ -66,10 +66,10 @@ def plot_heatmap(part: Part) -> Figure | None:
 def _with_change(part: Part) -> pd.DataFrame:
     """Cells with the change against their local one, and their row and column on the map.
 
-    Without a GPU the rows are the nodes of the threads, and the columns those of the memory; sets
-    of workers have a row for each set.
+    Without a GPU the rows are the nodes of the threads, and the columns those of the memory; not so
+    where sets of workers are among the cells.
     """
-    by_node = (part.cells["device_text"] == "CPU").all()
+    by_node = _is_by_node(part)
     effects = part.effects.drop_duplicates("cell").set_index("cell")
     ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
     devices, places = shape.order_devices(part.cells), shape.order_places(part.cells)
@@ -88,6 +88,10 @@ def _with_change(part: Part) -> pd.DataFrame:
         more = {"row": row, "column": column, "row_order": orders[0], "column_order": orders[1]}
         rows.append(cell | more | {"change": change, "claimed": claimed})
     return pd.DataFrame(rows)
+
+
+def _is_by_node(part: Part) -> bool:
+    return bool((part.cells["device_text"] == "CPU").all())
 
 
 def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) -> None:

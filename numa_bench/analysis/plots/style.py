@@ -96,7 +96,8 @@ PLACEMENTS = {
     "local/remote": Look("#F0E442", "s", "...", "-."),
     "remote/local": Look("#7A3500", "v", "\\\\\\", ":"),
     "remote": Look("#E69F00", "^", "///", "--"),
-    "interleave": Look("#009E73", "D", "xxx", (0, (5, 1, 1, 1, 1, 1))),
+    "mixed": Look("#D55E00", "8", "|||", (0, (6, 1, 3, 1))),
+    "interleave": Look("#00A97B", "D", "xxx", (0, (5, 1, 1, 1, 1, 1))),
     "unbound": Look("#000000", "X", "++", (0, (1, 1))),
     "unknown": Look("#C6C6C6", "P", "---", (0, (8, 3))),
 }

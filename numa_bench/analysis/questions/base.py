@@ -44,7 +44,8 @@ class Question:
     on the page. `make_table` turns the table of runs into the question's table, which has the
     columns `group` and `placement`, and no row where the study does not answer the question.
     `plot_figure` gets the rows of one group and returns None when there is nothing to show;
-    `caption` says how to read the figure.
+    `caption` says how to read the figure. `summarize` gets the same rows and answers in a sentence,
+    for a study without a verdict on placement; "" where there is nothing to say.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Question:
     columns: tuple[ColumnSpec, ...]
     plot_figure: Callable[[pd.DataFrame], Figure | None]
     caption: str
+    summarize: Callable[[pd.DataFrame], str] = lambda _: ""
 
 
 #: Of runs that have a throughput but no latency: a CUDA graph replays many batches at once.

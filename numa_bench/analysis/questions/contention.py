@@ -141,6 +141,16 @@ def _sentence(row: Mapping[Any, Any]) -> str:
     return f"{name}, {who}{beside}: {verb} {_percent(row['loss'])}{interval} against alone"
 
 
+def summarize_contention(table: pd.DataFrame) -> str:
+    """The largest loss in words; empty where there is none."""
+    losses = table[table["loss"].notna()]
+    if losses.empty:
+        return ""
+    words = losses.sort_values("loss", ascending=False, kind="stable")["words"].iloc[0]
+    which = f", the largest of {len(losses)} losses" if len(losses) > 1 else ""
+    return f"Workers together: {words}{which}."
+
+
 def _percent(fraction: float) -> str:
     return style.format_percent(fraction, sign=False)
 
@@ -226,4 +236,5 @@ QUESTION = Question(
         "line means that nothing is lost. Points are medians over the sets of that size, bars 95 % "
         "intervals; sets beside a load are in the table."
     ),
+    summarize=summarize_contention,
 )

@@ -100,6 +100,19 @@ def plot_matrix(table: pd.DataFrame) -> Figure | None:
     return draw_matrices(matrices, title, across=len(rates))
 
 
+def summarize_matrix(table: pd.DataFrame) -> str:
+    """The fastest pair of nodes in words."""
+    fastest = table.sort_values("to_best", ascending=False, kind="stable").iloc[0].to_dict()
+    rates = [
+        f"{RATES[name].partition(',')[0]} {fastest[name]:.1f}"
+        for name in RATES
+        if math.isfinite(fastest[name])
+    ]
+    which = f", the fastest of {len(table)} placements" if len(table) > 1 else ""
+    where = f"{fastest['device_text']}, {fastest['placement_text']}"
+    return f"Bandwidth in GB/s of {where}: {', '.join(rates)}{which}."
+
+
 def _shares(table: pd.DataFrame, name: str) -> list[str]:
     column = name.replace("_gb_per_s", "_share")
     if column not in table:
@@ -155,4 +168,5 @@ QUESTION = Question(
         "link's limit in that direction (before packet headers). Rows: node of the CPUs; columns: "
         "node of the memory. Framed cells are local. Paler is slower within one panel's direction."
     ),
+    summarize=summarize_matrix,
 )
