@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -140,11 +141,13 @@ def test_profiles_that_nobody_asked_for_give_way_to_repeats() -> None:
 
 
 def test_the_default_study_takes_an_hour_at_most_on_eight_gpus(plan: Plans) -> None:
-    """With five placements for each GPU, as between local, remote and mixed ones."""
-    five = "experiment.hardware.numa_nodes=[all,unbound]"
-    study = plan(eight_gpus_on_four_nodes(), five)
+    """CPUs and memory local and remote, and both on the other node of the socket."""
+    study = plan(eight_gpus_on_four_nodes())
 
     assert len(study.cells) == 8 * 5 * 6
+    labels = Counter(cell.placement.label for cell in study.cells)
+    both = ("local", "local/remote", "remote/local", "remote", "same_socket")
+    assert labels == dict.fromkeys(both, 8 * 6)
     assert study.estimated_s <= 3600
     assert study.time_limit is not None
     assert (study.time_limit.repeats, study.time_limit.kept) == (3, 2)
