@@ -61,7 +61,8 @@ MODELS = "experiment.vit_configs=[{name:light,depth:0},{name:heavy,depth:2,dim:1
 STUDY = (
     "python hydra_experiment_runner.py experiment=contention_study "
     "experiment.contention.buffer_mb=1 experiment.contention.window_s=4.0 "
-    "experiment.test.batch_size=8 experiment.test.min_warmup_s=0 experiment.monitor_interval_s=0 "
+    "experiment.test.batch_size=8 experiment.test.precision=fp32 experiment.test.min_warmup_s=0 "
+    "experiment.monitor_interval_s=0 "
 )
 
 
