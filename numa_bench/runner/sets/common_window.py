@@ -85,7 +85,13 @@ def measure_rate(member: Member, result: RunResult, window: CommonWindow) -> flo
             result.samples["start_ms"], result.samples["latency_ms"], strict=True
         )
     )
-    times = [0.0, *ends, result.observed["window_host_s"][1] - origin]
+    length = result.observed["window_host_s"][1] - origin
+    if stride == 1 and ends:
+        # A GPU's times count from its first copy, which host work on the first batch precedes; the
+        # window ends with its last batch.
+        waited = max(0.0, length - ends[-1])
+        ends = [waited + end for end in ends]
+    times = [0.0, *ends, length]
     counts = [0.0, *(i * stride + 1.0 for i in range(len(ends))), total]
     done = _interpolate(end - origin, times, counts) - _interpolate(begin - origin, times, counts)
     return float(done * size / window.length_s)
