@@ -85,7 +85,9 @@ def choose_sizes(spec: RunSpec, runtime: CopyRuntime) -> tuple[tuple[int, ...], 
     kinds = len(spec.bandwidth.memory)
     free = _free_host_bytes(spec)
     if free is not None:
-        limits["the host's nodes"] = free * _MOST_OF_FREE / (PAIR * kinds)
+        limits["the host's nodes (page cache counts as used)"] = (
+            free * _MOST_OF_FREE / (PAIR * kinds)
+        )
     where = min(limits, key=lambda name: limits[name])
     most = limits[where]
     sizes = tuple(size for size in wanted if size <= most)
