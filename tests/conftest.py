@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import logging
 import os
 import runpy
@@ -50,6 +51,15 @@ def pytest_xdist_auto_num_workers() -> int:
     Some tests wait more than they compute, and each process loads torch.
     """
     return min(max(len(os.sched_getaffinity(0)), 2), 8)
+
+
+@pytest.fixture(autouse=True)
+def _no_full_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the collection before each window of a worker in this process.
+
+    Beside the objects of all tests each takes most of a second, several times a run.
+    """
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 @dataclass(frozen=True)

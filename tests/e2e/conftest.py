@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,8 +29,6 @@ def line(
     Returns the exit code and what was printed on stdout and stderr.
     """
     in_process.install(monkeypatch)
-    # A full collection before each window takes a tenth of a second in this process.
-    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUMA_BENCH_OWN_ERRORS", "0")
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -16,9 +15,3 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _no_full_collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every window collects garbage first, which takes 0.1 s in a process with all test modules."""
-    monkeypatch.setattr(gc, "collect", lambda *_: 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import subprocess
 import sys
@@ -73,8 +72,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "brokennets.py").write_text("import no_such_dependency\n")
     (tmp_path / "leavingnets.py").write_text("import sys; sys.exit(4)\n")
     (tmp_path / "wrongnets.py").write_text("def make(:\n")
-    # A full collection before each window takes a tenth of a second in this process.
-    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path / "usernets.py"
