@@ -18,7 +18,8 @@ from tests.e2e.conftest import Line
 from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Without coverage, which would double its time; tests of the parts measure it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.no_cover]
 
 #: Slow links, so that copies of 1 MiB take milliseconds and latencies are small beside them.
 H2D, D2H, DUPLEX, SOCKET, PAGEABLE = 0.4, 0.3, 0.6, 0.25, 0.1

@@ -18,7 +18,8 @@ from numa_bench.jsonio import read_json
 from tests.e2e.conftest import Line
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# Without coverage, which would double its time; tests of the parts measure it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.no_cover]
 
 LINK = {
     "h2d_gb_per_s": 0.2,

@@ -20,7 +20,8 @@ from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.links import LinkModel
 from tests.simulation.machine import SimulatedMachine, SimulatedNode, make_dual_socket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Without coverage, which would double its time; tests of the parts measure it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.no_cover]
 
 #: GB/s: a GPU moves 0.6 in both directions together, alone from either socket. Two GPUs and more
 #: share the memory of a node, eight the link between the sockets.

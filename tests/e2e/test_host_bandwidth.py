@@ -19,7 +19,8 @@ from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.host_memory import MemoryModel
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Without coverage, which would double its time; tests of the parts measure it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.no_cover]
 
 #: One direction of the link between the sockets is slow for one pair of nodes only.
 SLOW_CPU, SLOW_MEMORY, SLOW = 3, 1, 0.4

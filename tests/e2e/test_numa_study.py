@@ -14,7 +14,8 @@ from tests.e2e.conftest import Line
 from tests.e2e.verdicts import claims, read_verdict
 from tests.simulation.machine import SimulatedMachine, make_dual_socket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# Without coverage, which would double its time; tests of the parts measure it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.no_cover]
 
 REMOTE_LINK = 0.8
 #: The GPUs of the second socket whose copies cross to the first one slowly.
