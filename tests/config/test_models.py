@@ -148,6 +148,7 @@ def test_a_dry_run_imports_nothing_of_the_user(runner: Runner, tmp_path: Path) -
     assert "mine" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_sweep_over_args_plans_each_value(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "mine.py").touch()
     ended = runner(

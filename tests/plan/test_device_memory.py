@@ -60,6 +60,7 @@ def resolved(vit: ViTConfig, memory_bytes: int | None, **settings: Any) -> tuple
     return resolve_model(experiment, vit, server(), gpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["explicit", "sdpa"])
 @pytest.mark.parametrize("config", [LARGEST, FINE, WIDE, ViTConfig(depth=1, dim=64)])
 def test_the_peak_of_a_forward_pass_is_that_of_torch(config: ViTConfig, attention: str) -> None:

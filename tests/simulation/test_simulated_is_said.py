@@ -103,6 +103,7 @@ def test_its_mark_has_a_legend() -> None:
     assert "not a measurement" in format_legend([warning])[0]
 
 
+@pytest.mark.slow
 def test_the_report_says_it_first() -> None:
     report, runs = reported("simulated"), len(analysed("simulated").loaded.frame)
 

@@ -80,6 +80,7 @@ def test_a_comparison_is_in_verdict_page_and_tables() -> None:
     assert len(pd.read_csv(report.page.parent / "tables/comparison.csv")) == len(written["table"])
 
 
+@pytest.mark.slow
 def test_tables_can_be_read_again() -> None:
     report, analysis = reported("server8"), analysed("server8")
 
@@ -140,6 +141,7 @@ def test_every_kind_of_study_has_a_page_that_opens_with_a_verdict(kind: str) -> 
     assert "nan" not in page.text.lower().replace("nanosecond", "").split()
 
 
+@pytest.mark.slow
 def test_names_of_a_study_are_text() -> None:
     page = Page(reported("hostile").page)
 
@@ -215,6 +217,7 @@ def test_many_runs_keep_the_page_small(tmp_path: Path) -> None:
     assert table.rows[-1][0].text.endswith(f"{copies - 1:05}"[:2])  # the newest are kept
 
 
+@pytest.mark.slow
 def test_skipped_files_are_listed(tmp_path: Path) -> None:
     analysis = analysed("laptop")
     problem = Problem("outputs/x/results.json", "cannot be read: <broken>")
@@ -227,6 +230,7 @@ def test_skipped_files_are_listed(tmp_path: Path) -> None:
     assert json.loads(report.verdict.read_text())["problems"] == [problem.to_dict()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["compile", "scaling", "settings"])
 def test_the_questions_have_tables(kind: str) -> None:
     report, analysis = reported(kind), analysed(kind)
