@@ -13,7 +13,7 @@ from numa_bench.config.schemas.bandwidth import (
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
-from numa_bench.plan.placements import resolve_placements
+from numa_bench.plan.placements import list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import resolve_test
 from numa_bench.records import BANDWIDTH, BandwidthSpec, ProfileSpec, RunSpec, VitSpec
 
@@ -25,29 +25,33 @@ _CPU_SIZES = (64 << 10, 256 << 20)
 _MOST_CPU_BYTES = 4 << 30
 
 
-def make_bandwidth_cells(
+def make_bandwidth_specs(
     experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
-) -> tuple[list[RunSpec], list[str]]:
-    """Every cell in the order of tables, and warnings about settings that have no effect.
+) -> tuple[list[tuple[int, Gpu | None, RunSpec]], list[str]]:
+    """Every cell with its GPU in the order of tables, and warnings about its placements.
 
-    Raises ConfigError for directions that a device does not have, and for nodes listed twice.
+    The number of each cell's model is 0, as there is none. Raises ConfigError for directions that a
+    device does not have.
     """
-    cells: dict[str, RunSpec] = {}
+    specs: list[tuple[int, Gpu | None, RunSpec]] = []
+    warnings: list[str] = []
     for gpu in resolve_devices(experiment, topology, visible):
+        warnings += list_placement_warnings(experiment.hardware, topology, gpu)
         bandwidth = resolve_bandwidth(experiment.bandwidth, topology, gpu=gpu is not None)
+        test = resolve_test(
+            experiment.test,
+            topology,
+            gpu=gpu is not None,
+            # A precision that the GPU lacks would waive copies, which have none.
+            capability=gpu.compute_capability if gpu is not None else None,
+        )
         for placement in resolve_placements(experiment.hardware, topology, gpu):
             cell = RunSpec(
                 study=experiment.name,
                 run_id="",
                 repeat=0,
                 vit=NO_MODEL,
-                test=resolve_test(
-                    experiment.test,
-                    topology,
-                    gpu=gpu is not None,
-                    # A precision that the GPU lacks would waive copies, which have none.
-                    capability=gpu.compute_capability if gpu is not None else None,
-                ),
+                test=test,
                 device=make_device_spec(gpu),
                 placement=placement,
                 # Copies have no profiled window: their times come from events.
@@ -55,14 +59,8 @@ def make_bandwidth_cells(
                 workload=BANDWIDTH,
                 bandwidth=bandwidth,
             )
-            if cell.cell_hash() in cells:
-                raise ConfigError(
-                    "experiment.hardware.numa_nodes",
-                    experiment.hardware.numa_nodes,
-                    f"plans node {placement.numa_node} twice; list each node once",
-                )
-            cells[cell.cell_hash()] = cell
-    return list(cells.values()), []
+            specs.append((0, gpu, cell))
+    return specs, warnings
 
 
 def resolve_bandwidth(config: BandwidthConfig, topology: Topology, *, gpu: bool) -> BandwidthSpec:

@@ -6,7 +6,7 @@ from numa_bench.config.schema import ExperimentConfig
 from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.bandwidth import make_bandwidth_cells
+from numa_bench.plan.bandwidth import make_bandwidth_specs
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import resolve_model
@@ -32,8 +32,8 @@ def make_cells(
 ) -> tuple[list[RunSpec], list[str]]:
     """Every distinct cell in the order of tables, and warnings, as for each duplicate left out."""
     if experiment.workload == BANDWIDTH:
-        return make_bandwidth_cells(experiment, topology, visible)
-    if experiment.workload == CONTENTION:
+        specs, warnings = make_bandwidth_specs(experiment, topology, visible)
+    elif experiment.workload == CONTENTION:
         specs, warnings = make_sets(experiment, topology, visible)
     else:
         specs, warnings = _pipeline_specs(experiment, topology, visible, profile)

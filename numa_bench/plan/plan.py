@@ -93,12 +93,7 @@ def build_plan(
     if config.resume_from:  # its models were accepted when the study first started
         touched = frozenset(range(len(experiment.vit_configs)))
     profiler = profiler or Profiler("none", config.profiler)
-    if experiment.workload in _NO_PROFILE and config.profiler.kind in ("nsys", "torch"):
-        raise ConfigError(
-            "profiler.kind",
-            config.profiler.kind,
-            f"{_NO_PROFILE[experiment.workload]} no window to profile; use auto or none",
-        )
+    _refuse_profile(config.profiler.kind, experiment.workload)
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
     cells = add_expectations(cells, topology)
     limit = fit_blocks(cells, experiment, read_time_limit(config))
@@ -127,6 +122,16 @@ def build_plan(
         time_limit=limit,
     )
     return plan if limit is None else plan.cut_after(limit.kept)
+
+
+def _refuse_profile(kind: str, workload: str) -> None:
+    """Raise ConfigError where a profile is asked for by name and the workload has none."""
+    if workload in _NO_PROFILE and kind in ("nsys", "torch"):
+        raise ConfigError(
+            "profiler.kind",
+            kind,
+            f"{_NO_PROFILE[workload]} no window to profile; use auto or none",
+        )
 
 
 def _records_too_long(limit: TimeLimit, profiler: Profiler) -> bool:

@@ -10,7 +10,7 @@ from numa_bench.errors import ConfigError
 from numa_bench.plan.bandwidth import list_powers
 from numa_bench.plan.plan import Plan
 from numa_bench.records import RunSpec
-from tests.machines import laptop, server
+from tests.machines import laptop, server, unknown_gpu
 
 Plans = Callable[..., Plan]
 STUDY = "experiment=bandwidth_study"
@@ -146,3 +146,19 @@ def test_a_profiler_that_would_record_nothing_is_refused(plan: Plans, study: str
 
 def test_powers_end_at_the_last_that_fits() -> None:
     assert list_powers(4, 70) == (4, 16, 64)
+
+
+def test_what_the_placements_cannot_know_is_said(plan: Plans) -> None:
+    """As in any other study of a GPU."""
+    pipeline = plan(unknown_gpu())
+
+    assert pipeline.warnings
+    assert (
+        plan(
+            unknown_gpu(),
+            STUDY,
+            "experiment.hardware.numa_nodes=null",
+            "experiment.hardware.memory_nodes=null",
+        ).warnings
+        == pipeline.warnings
+    )

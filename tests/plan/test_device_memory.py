@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from numa_bench.config.schema import ExperimentConfig
 from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.machine.model import Topology
-from numa_bench.plan.bandwidth import make_bandwidth_cells
+from numa_bench.plan.bandwidth import make_bandwidth_specs
 from numa_bench.plan.device_memory import (
     USABLE,
     count_peak_elements,
@@ -124,6 +124,6 @@ def test_copies_are_planned_for_a_gpu_without_bf16() -> None:
     old = replace(machine.gpus[0], compute_capability=(7, 5))
     experiment = ExperimentConfig(workload="bandwidth")
 
-    cells, _ = make_bandwidth_cells(experiment, machine, (old,))
+    specs, _ = make_bandwidth_specs(experiment, machine, (old,))
 
-    assert {cell.test.precision for cell in cells} == {"fp16"}
+    assert {cell.test.precision for _, _, cell in specs} == {"fp16"}
