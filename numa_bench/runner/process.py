@@ -15,7 +15,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,16 +81,7 @@ def run_process(
     oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
-        with stdout.open("wb") as out, stderr.open("wb") as err:
-            # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
-            process = subprocess.Popen(
-                command.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=command.env,
-                start_new_session=True,
-            )
+        process = start_process(command, stdout, stderr)
     except OSError as error:
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
@@ -113,6 +104,26 @@ def run_process(
         leftovers=tuple(leftovers),
         oom_kills=max(0, count_oom_kills() - oom_before),
     )
+
+
+def start_process(
+    command: Command, stdout: Path, stderr: Path, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start `command` with its output in two files. Raises OSError.
+
+    `pass_fds` are kept open, also through the exec of numactl, which becomes the worker.
+    """
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=command.env,
+            pass_fds=pass_fds,
+            # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
+            start_new_session=True,
+        )
 
 
 def ask_to_end(pid: int, command: Command) -> None:

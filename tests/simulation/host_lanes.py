@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tests.simulation.races import Clock, join
 
 if TYPE_CHECKING:
     from tests.simulation.ordering import OrderingRuntime
     from tests.simulation.timing import TimingRuntime
+
+
+_Lane = TypeVar("_Lane")
+
+
+class LaneHost(Generic[_Lane]):
+    """What both simulated devices know of their host's threads: whose turn it is."""
+
+    #: The lane that works now; None: the main thread.
+    _on_lane: _Lane | None = None
+
+    @contextlib.contextmanager
+    def on_lane(self, lane: _Lane) -> Iterator[None]:
+        """What happens inside is done by the lane's thread."""
+        assert self._on_lane is None, "a lane has no lanes"
+        self._on_lane = lane
+        try:
+            yield
+        finally:
+            self._on_lane = None
 
 
 @dataclass(eq=False)

@@ -24,13 +24,13 @@ from numa_bench.errors import MachineError
 from numa_bench.worker.cuda_runtime import DeviceProperties
 from tests.simulation.capture import Capture
 from tests.simulation.handles import OrderedEvent, OrderedStream, StaticOutputModel
-from tests.simulation.host_lanes import OrderedLane
+from tests.simulation.host_lanes import LaneHost, OrderedLane
 from tests.simulation.memory import MemoryMap, Region
 from tests.simulation.races import Clock, Operation, Race, RaceDetector, join
 from tests.simulation.schedule import Run, Schedule
 
 
-class OrderingRuntime:
+class OrderingRuntime(LaneHost[OrderedLane]):
     """`CudaRuntime` on the CPU, in adversarial order. Models must be functions of their input."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -47,7 +47,6 @@ class OrderingRuntime:
         self._counts: dict[str, int] = defaultdict(int)
         self._host: Clock = {}
         self._lanes: list[OrderedLane] = []
-        self._on_lane: OrderedLane | None = None
         self._steps = 0
         self._eagerness = 0.0
         self._static: dict[StaticOutputModel, torch.Tensor] = {}
@@ -248,16 +247,6 @@ class OrderingRuntime:
             self._host = join(self._host, clock)
         else:
             self._on_lane.clock = join(self._on_lane.clock, clock)
-
-    @contextlib.contextmanager
-    def on_lane(self, lane: OrderedLane) -> Iterator[None]:
-        """What happens inside is done by the lane's thread."""
-        assert self._on_lane is None, "a lane has no lanes"
-        self._on_lane = lane
-        try:
-            yield
-        finally:
-            self._on_lane = None
 
     def choose(self) -> bool:
         """Whether a lane works now or later."""

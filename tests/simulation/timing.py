@@ -25,7 +25,7 @@ from numa_bench.errors import MachineError
 from numa_bench.worker.cuda_runtime import DeviceProperties
 from tests.simulation.copies import PlainCopies, fit_values
 from tests.simulation.engines import D2H, H2D, Engines, Stamp, TimedEvent, TimedStream
-from tests.simulation.host_lanes import TimedLane
+from tests.simulation.host_lanes import LaneHost, TimedLane
 from tests.simulation.links import EVALUATE_FLOP, Links
 from tests.simulation.model_cost import Content, ModelCost, ModelRunner
 from tests.simulation.timed_memory import DeviceMemory, HostRanges
@@ -34,7 +34,7 @@ from tests.simulation.timed_memory import DeviceMemory, HostRanges
 _NOISE_VALUES = 4093
 
 
-class TimingRuntime(PlainCopies):
+class TimingRuntime(LaneHost[TimedLane], PlainCopies):
     """`CudaRuntime` whose times follow from `links`. The same seed gives the same times.
 
     Models of more than `evaluate_flop` are not really computed, see `ModelRunner`.
@@ -60,7 +60,6 @@ class TimingRuntime(PlainCopies):
         self._current = [self.new_stream()]
         self._captured: list[Callable[[], None]] | None = None
         self._replaying = False
-        self._on_lane: TimedLane | None = None
         self._host = HostRanges()
         self._memory = DeviceMemory()
         self._delivered: tuple[torch.Tensor, Content] | None = None
@@ -219,16 +218,6 @@ class TimingRuntime(PlainCopies):
             self._now = max(self._now, moment)
         else:
             self._on_lane.time = max(self._on_lane.time, moment)
-
-    @contextlib.contextmanager
-    def on_lane(self, lane: TimedLane) -> Iterator[None]:
-        """What happens inside is done by the lane's thread."""
-        assert self._on_lane is None, "a lane has no lanes"
-        self._on_lane = lane
-        try:
-            yield
-        finally:
-            self._on_lane = None
 
     def wait_for(self, stamp: Stamp) -> None:
         """The thread of the host that runs now waits for a recording."""

@@ -43,6 +43,13 @@ _OLD_SETTINGS = {
 _OLD_MODEL: JsonDict = {"target": None, "timm": None, "args": {}, "input_shape": None}
 
 
+#: Objects of a record that are no columns by themselves.
+_NESTED = (
+    *("vit_config", "workload_config", "test_config"),
+    *("monitor", "warmup", "observed", "versions"),
+)
+
+
 class KeyMaker:
     """Short keys for grouping: hashes of canonical JSON, each computed once."""
 
@@ -57,78 +64,91 @@ class KeyMaker:
 
 
 def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
+    """One row of the table of runs; `runs.py` says what the columns are."""
     found = study.environments.get(str(record.get("environment")), {})
-    torch = (found.get("packages") or record.get("versions") or {}).get("torch")
-    profiler = (record.get("profiler") or "none", record.get("profiler_capture"))
-    gpu = record.get("gpu_name")
-    # The model of the GPU and not its UUID: the GPUs of a machine belong to one group.
-    workload = record.get("workload") or PIPELINE
-    headline = headline_metric(workload, record["device"])
-    rate: Any = record.get(headline)
-    # A pipeline is not named: records from before there were other workloads do not name it.
-    other = [] if workload == PIPELINE else [workload]
-    config = record.get("workload_config") or {}
-    group = keys.of(
-        record["host"],
-        record.get("device"),
-        gpu,
-        record.get("environment"),
-        torch,
-        *profiler,
-        *other,
-    )
-    device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     # Without the defaults an old run and its repetition of today would be two settings.
     test = {**_OLD_SETTINGS, **record["test_config"]}
     model = {**_OLD_MODEL, **record["vit_config"]}
-    together = describe_set(record)
-    more = [*([config] if config else []), *together.setting]
-    setting = keys.of(group, device, model, test, *more)
-    place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
-    place += together.placement
-    affinity = (record["cpu_affinity"], record["cpus"])
-    if affinity[0] not in (None, WHOLE_NODE):
-        place += affinity
-    nested = (
-        "vit_config",
-        "workload_config",
-        "test_config",
-        "monitor",
-        "warmup",
-        "observed",
-        "versions",
-    )
-    device_text = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
-    memory = (record["memory_nodes"], record["memory_policy"])
-    placement_text = placement_label(record["numa_node"], *memory, *affinity)
-    monitor = record.get("monitor") or {}
     warnings = [str(w) for w in record.get("warnings") or ()]
-    row: JsonDict = {k: v for k, v in record.items() if k not in nested}
+    row: JsonDict = {k: v for k, v in record.items() if k not in _NESTED}
     for prefix, part in (("vit_", {k: _plain(v) for k, v in model.items()}), ("test_", test)):
         # Interned, or every row would hold its own copy of each name.
         row |= {intern(prefix + k): v for k, v in part.items()}
-    for sensor, summary in monitor.items():
+    for sensor, summary in (record.get("monitor") or {}).items():
         if isinstance(summary, dict):
             row[intern(f"monitor_{sensor}_median")] = summary.get("median")
     row |= {column: found.get(key) for column, key in _ENVIRONMENT.items()}
+    torch = (found.get("packages") or record.get("versions") or {}).get("torch")
     return row | {
-        "profiler": profiler[0],
-        "profiler_capture": profiler[1],
+        "profiler": record.get("profiler") or "none",
+        "profiler_capture": record.get("profiler_capture"),
         "env_torch": torch,
         "study_dir": study.directory,
         "warnings": warnings,
         "marks": format_marks(warnings),
         "host_bound": "host_bound" in map(warning_code, warnings),
         "stages_alone": _has_stages_alone(record),
-        "workload": workload,
-        "workload_key": keys.of(workload, config),
+        **_describe_headline(record),
+        **_describe_place(record),
+        **_make_keys(record, model, test, torch, keys),
+    }
+
+
+def _describe_headline(record: Record) -> JsonDict:
+    """The metric by which the run's placements are compared, and whether it counts."""
+    headline = headline_metric(record.get("workload"), record["device"])
+    rate: Any = record.get(headline)
+    return {
         "headline": headline,
         "headline_value": rate,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
-        "device_text": together.device_text or device_text,
+    }
+
+
+def _describe_place(record: Record) -> JsonDict:
+    """Device and placement in words."""
+    together = describe_set(record)
+    memory = (record["memory_nodes"], record["memory_policy"])
+    affinity = (record["cpu_affinity"], record["cpus"])
+    device = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
+    place = placement_label(record["numa_node"], *memory, *affinity)
+    return {
+        "device_text": together.device_text or device,
         "placement": add_affinity(record["placement"], *affinity),
-        "placement_text": together.placement_text or placement_text,
+        "placement_text": together.placement_text or place,
         "memory_text": memory_label(*memory),
+    }
+
+
+def _make_keys(
+    record: Record, model: JsonDict, test: JsonDict, torch: str | None, keys: KeyMaker
+) -> JsonDict:
+    """What says which runs may be pooled, compared, and taken as repeats of one another."""
+    workload = record.get("workload") or PIPELINE
+    config = record.get("workload_config") or {}
+    group = keys.of(
+        record["host"],
+        record.get("device"),
+        # The model of the GPU and not its UUID: the GPUs of a machine belong to one group.
+        record.get("gpu_name"),
+        record.get("environment"),
+        torch,
+        record.get("profiler") or "none",
+        record.get("profiler_capture"),
+        # A pipeline is not named: records from before there were other workloads do not name it.
+        *([] if workload == PIPELINE else [workload]),
+    )
+    together = describe_set(record)
+    device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
+    more = [*([config] if config else []), *together.setting]
+    setting = keys.of(group, device, model, test, *more)
+    place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
+    place += together.placement
+    if record["cpu_affinity"] not in (None, WHOLE_NODE):
+        place += [record["cpu_affinity"], record["cpus"]]
+    return {
+        "workload": workload,
+        "workload_key": keys.of(workload, config),
         "group": group,
         "setting": setting,
         "cell": keys.of(setting, place),

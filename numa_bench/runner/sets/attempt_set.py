@@ -50,26 +50,7 @@ def attempt_set(
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
     monitor = SetMonitor(spec, paths.monitor, settings.monitor_interval_s)
-    try:
-        store.prepare_run(spec)
-    except OSError as error:
-        # Files that are there belong to an earlier attempt; they must not be read as this one's.
-        problem = f"its files cannot be written: {error}"
-        failed = Ended(None, "exited", 0.0, start_error=problem)
-        outcome = SetOutcome(spec, {member.name: failed for member in spec.members})
-    else:
-        with monitor:
-            ended = run_together(
-                [_process(spec, member, settings, store) for member in spec.members],
-                timeout_s=spec.test.timeout_s,
-                grace_s=settings.grace_s,
-                interrupts=interrupts,
-                started=monitor.start_all,
-            )
-        # Written when the processes have ended: no disk access beside a measurement.
-        monitor.save_readings()
-        outcome = SetOutcome(spec, ended)
-        outcome.read(store, topology, settings.error_lines)
+    outcome = _run_workers(spec, settings, store, topology, interrupts, monitor)
     status, error_text = outcome.judge()
     result = outcome.combine() if status in (Status.PASSED, Status.INVALID) else None
     culprit = outcome.culprit or spec.members[0].name
@@ -89,6 +70,37 @@ def attempt_set(
         workers=tuple(outcome.describe_workers()),
     )
     return make_record(spec, result, execution, host.name)
+
+
+def _run_workers(
+    spec: RunSpec,
+    settings: AttemptSettings,
+    store: StudyStore,
+    topology: Topology,
+    interrupts: Interrupts,
+    monitor: SetMonitor,
+) -> SetOutcome:
+    """Run all workers beside their monitor, and read what they left."""
+    try:
+        store.prepare_run(spec)
+    except OSError as error:
+        # Files that are there belong to an earlier attempt; they must not be read as this one's.
+        problem = f"its files cannot be written: {error}"
+        failed = Ended(None, "exited", 0.0, start_error=problem)
+        return SetOutcome(spec, {member.name: failed for member in spec.members})
+    with monitor:
+        ended = run_together(
+            [_process(spec, member, settings, store) for member in spec.members],
+            timeout_s=spec.test.timeout_s,
+            grace_s=settings.grace_s,
+            interrupts=interrupts,
+            started=monitor.start_all,
+        )
+    # Written when the processes have ended: no disk access beside a measurement.
+    monitor.save_readings()
+    outcome = SetOutcome(spec, ended)
+    outcome.read(store, topology, settings.error_lines)
+    return outcome
 
 
 def _process(

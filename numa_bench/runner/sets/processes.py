@@ -24,6 +24,7 @@ from numa_bench.runner.process import (
     end_process,
     has_ended,
     open_pidfd,
+    start_process,
 )
 from numa_bench.runner.sets.barrier import Barrier
 
@@ -112,18 +113,7 @@ def run_together(
 def _start(worker: SetProcess, barrier: Barrier) -> _Live:
     descriptor = barrier.open_socket(worker.name)
     command = worker.make_command(descriptor)
-    with worker.stdout.open("wb") as out, worker.stderr.open("wb") as err:
-        process = subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=command.env,
-            # Kept open through the exec of numactl, which becomes the worker.
-            pass_fds=(descriptor,),
-            # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
-            start_new_session=True,
-        )
+    process = start_process(command, worker.stdout, worker.stderr, (descriptor,))
     barrier.hand_over(worker.name)
     return _Live(worker.name, command, process)
 
