@@ -70,7 +70,7 @@ def analyse_study(
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
-    effects = _each_metric(frame, stats.effect_table, seed=seed)
+    effects = _each_metric(frame, stats.effect_table, seed=seed, target=target)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
     # Only pipelines have batches, and so a latency of a batch.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from numa_bench.analysis.stats.class_noise import Classes
 from numa_bench.analysis.stats.drift import remove_drift
 from numa_bench.analysis.stats.robust import Array
 from numa_bench.labels import find_base_label
@@ -19,13 +20,15 @@ class Family:
     """Comparisons that are corrected together: those of one group.
 
     `values` are logarithms without drift, shape (settings, placements, runs), NaN where there is
-    no run. `cells` names each cell, "" where there is none; column 0 is the base. `spent` is the
-    cost of removing drift, in degrees of freedom per run.
+    no run. `cells` names each cell, "" where there is none; column 0 is the base. `classes`
+    numbers the placements of cells, shape (settings, placements): their noise may differ. `spent`
+    is the cost of removing drift, in degrees of freedom per run.
     """
 
     group: str
     cells: list[list[str]]
     values: Array
+    classes: Classes
     spent: float
 
 
@@ -71,7 +74,15 @@ def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
         if rows:
             values, spent = remove_study_drift(members, metric)
             by_cell = group_by_key(values, members["cell"])
-            yield Family(str(group), *stack_cells(rows, by_cell), spent)
+            cells, stack = stack_cells(rows, by_cell)
+            labels = members.drop_duplicates("cell").set_index("cell")["placement"].to_dict()
+            yield Family(str(group), cells, stack, number_classes(cells, labels), spent)
+
+
+def number_classes(cells: list[list[str]], labels: Mapping[Any, Any]) -> Classes:
+    """The cells numbered by their label; cells that do not exist count as the base."""
+    known = {label: i for i, label in enumerate(dict.fromkeys(labels.values()))}
+    return np.array([[known[labels[cell or row[0]]] for cell in row] for row in cells])
 
 
 def group_by_key(values: pd.Series[float], keys: pd.Series[str]) -> dict[str, Array]:

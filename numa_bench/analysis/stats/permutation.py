@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from numa_bench.analysis.stats.class_noise import Classes, estimate_factors
 from numa_bench.analysis.stats.robust import (
     Array,
     Prior,
@@ -66,6 +67,9 @@ class Fit:
 
     Shape (..., settings, placements, runs): `run_weight`, the weight of each run in 0..1.
 
+    Shape (..., settings, placements): `factors`, the noise of the cell's class over that of its
+    setting.
+
     Shape (..., settings): `scale`, by which outliers are judged; `sd`, the moderated standard
     deviation of runs, and `freedom`, its degrees of freedom.
     """
@@ -78,6 +82,8 @@ class Fit:
     error: Array
     scale: Array
     sd: Array
+    factors: Array
+    factor_error: Array
     freedom: Array
     shared: Shared
 
@@ -88,26 +94,34 @@ class Fit:
 
 
 def fit_cells(
-    values: Array, shared: Shared | None = None, spent: float = 0.0, jitter: Array | float = 1.0
+    values: Array,
+    classes: Classes,
+    shared: Shared | None = None,
+    spent: float = 0.0,
+    jitter: Array | float = 1.0,
 ) -> Fit:
     """Fit robust centres to all cells, and noise that settings share as far as they are alike.
 
-    `shared` None: estimated from these values. `jitter` multiplies the shared variance.
+    `classes` numbers the cells whose noise may differ from that of others (`class_noise`). `shared`
+    None: estimated from these values. `jitter` multiplies the shared variance.
     """
     present = np.isfinite(values)
     cells = present.any(axis=-1).sum(axis=-1)
     rows = (*values.shape[:-2], -1)
+    # All below is in units of each class's noise, or the runs of a noisy one would be outliers.
+    factors, factor_error = estimate_factors(values, classes)
+    unit = factors[..., None]
     # The scale comes first, from deviations around medians, which outliers hardly move.
-    rough, worth = rough_scale((values - nan_median(values)[..., None]).reshape(rows), cells)
+    rough, worth = rough_scale(
+        ((values - nan_median(values)[..., None]) / unit).reshape(rows), cells
+    )
     scale_prior = fit_prior(rough**2, worth) if shared is None else shared.scale
     scale = np.sqrt(scale_prior.moderate_variance(rough**2, worth))
     # One standard error above the estimate (1 / sqrt(2 n) for a standard deviation with n degrees
     # of freedom): while the scale is uncertain, fewer runs are treated as outliers.
     scale = scale * (1 + 1 / np.sqrt(2 * (worth + scale_prior.worth)))
-    centre, weight, mixed = robust_location(
-        values, np.broadcast_to(scale[..., None], values.shape[:-1])
-    )
-    squares = weight * np.where(present, values - centre[..., None], 0.0) ** 2
+    centre, weight, mixed = robust_location(values, scale[..., None] * factors)
+    squares = weight * np.where(present, (values - centre[..., None]) / unit, 0.0) ** 2
     counts, runs = weight.sum(axis=-1), present.sum(axis=-1)
     # Cells without a majority do not inform the noise of others; they have their own.
     kept = ~mixed & (runs > 0)
@@ -118,7 +132,7 @@ def fit_cells(
     sd = np.sqrt(variance_prior.moderate_variance(variance, freedom, jitter))
     own = np.where(mixed, squares.sum(axis=-1) / np.maximum(runs - 1, 1), 0.0)
     # Never less than a cell without majority shows itself: a claim about it is unlikely.
-    noise = np.maximum(sd[..., None] ** 2, own)
+    noise = np.maximum(sd[..., None] ** 2, own) * factors**2
     usable = (runs >= LEAST_RUNS) & (runs[..., :1] >= LEAST_RUNS)
     usable[..., 0] = False
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,12 +147,16 @@ def fit_cells(
         error=error,
         scale=scale,
         sd=sd,
+        factors=factors,
+        factor_error=factor_error,
         freedom=freedom + variance_prior.worth,
         shared=shared or Shared(scale_prior, variance_prior, spent),
     )
 
 
-def null_statistics(values: Array, fitted: Fit, seed: int = 0, size: int = DRAWS) -> Array:
+def null_statistics(
+    values: Array, classes: Classes, fitted: Fit, seed: int = 0, size: int = DRAWS
+) -> Array:
     """About `size` statistics of the family under the hypothesis of no effect, sorted.
 
     Residuals in units of their setting's noise are permuted over all cells of the family (ter Braak
@@ -159,11 +177,14 @@ def null_statistics(values: Array, fitted: Fit, seed: int = 0, size: int = DRAWS
         dealt = dealt.reshape(count, *values.shape)
         # A variance with n degrees of freedom is uncertain as a chi-square over n.
         chance = rng.chisquare(fitted.freedom, (count, len(values))) / fitted.freedom
-        dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None]
+        # So is the noise of a class; its cells share the error.
+        unsure = rng.standard_normal((count, int(classes.max()) + 1))[:, classes]
+        factors = fitted.factors * np.exp(fitted.factor_error * unsure)
+        dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None] * factors[..., None]
         # The shared variance is an estimate too, and its error is that of its logarithm.
         jitter = np.exp(rng.normal(0, shared.variance.log_error, (count, 1)))
         # The same robust fit as of the data, with the weights of outliers, but the same priors.
-        statistic = fit_cells(dealt, shared, jitter=jitter).studentised_differences
+        statistic = fit_cells(dealt, classes, shared, jitter=jitter).studentised_differences
         statistics.append(statistic[np.isfinite(statistic)])
     # Degrees of freedom of the runs themselves, without those of the prior.
     known = float((fitted.freedom - shared.variance.worth).sum())
@@ -181,7 +202,7 @@ def _residuals(values: Array, fitted: Fit) -> Array:
     # The mean of a cell without a majority is far from all of its runs; its median is not.
     middle = np.where(fitted.mixed, nan_median(values), fitted.centre)
     residuals: Array = (values - middle[..., None]) * (stretch / fitted.sd)[:, None, None]
-    return residuals
+    return residuals / fitted.factors[..., None]
 
 
 def _shuffle(

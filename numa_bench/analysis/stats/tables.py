@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from numa_bench.analysis.stats.bootstrap import bootstrap_interval, expand_level
 from numa_bench.analysis.stats.contrasts import (
+    LEVEL,
     Contrasts,
-    bootstrap_interval,
     compare_cells,
-    expanded_level,
 )
 from numa_bench.analysis.stats.families import Family, build_families, select_usable_runs
 from numa_bench.analysis.stats.permutation import LEAST_RUNS
@@ -45,7 +45,7 @@ CELL_COLUMNS = (
 EFFECT_COLUMNS = (
     *_NAMES, *_PLACE, "base_cell", "metric", "n", "n_base", "median", "base_median", "ratio", "low",
     "high", "p_value", "p_holm", "claimed", "family", "family_size", "detectable", "repeats_needed",
-    "noise", "prior_freedom", "setting_cells", "interleaved", "marks", "note",
+    "interleaved", "marks", "note",
 )  # fmt: skip
 
 
@@ -87,15 +87,14 @@ def effect_table(
 ) -> pd.DataFrame:
     """One row per cell that can be compared to a local one; columns are `EFFECT_COLUMNS`.
 
-    `ratio` is of robust means, with a 95 % bootstrap interval; `p_value` from a permutation test,
+    `ratio` is of robust means, with a 95 % interval; `p_value` from a permutation test,
     `p_holm` corrected over the `family_size` comparisons of the group; `claimed` where both agree
     that there is an effect; `detectable` the smallest effect that is detected with a power of 80 %,
     as a fraction; `repeats_needed` the runs per cell that `target` needs. All but `ratio` are NaN
     with fewer than 3 runs on either side.
     """
     effects = [
-        _effects(family, compare_cells(family.values, family.spent, target, seed))
-        for family in build_families(frame, metric)
+        _effects(family, _compare(family, target, seed)) for family in build_families(frame, metric)
     ]
     if not effects:
         return pd.DataFrame(columns=list(EFFECT_COLUMNS))
@@ -120,10 +119,13 @@ def effect_table(
     return table.reindex(columns=list(EFFECT_COLUMNS))
 
 
+def _compare(family: Family, target: float, seed: int) -> Contrasts:
+    return compare_cells(family.values, family.spent, target, seed, classes=family.classes)
+
+
 def _effects(family: Family, contrasts: Contrasts) -> pd.DataFrame:
     """The comparisons of one family, without the columns that describe their cells."""
     counts = np.isfinite(family.values).sum(axis=-1)
-    per_setting = (counts > 0).sum(axis=-1)
     at = [(i, j) for i, row in enumerate(family.cells) for j, c in enumerate(row) if j and c]
     i, j = np.array(at).T
     return pd.DataFrame(
@@ -142,9 +144,6 @@ def _effects(family: Family, contrasts: Contrasts) -> pd.DataFrame:
             "family_size": contrasts.size,
             "detectable": -np.expm1(-contrasts.detectable[i, j]),
             "repeats_needed": contrasts.repeats[i, j],
-            "noise": np.where(np.isfinite(contrasts.p[i, j]), contrasts.fitted.sd[i], np.nan),
-            "prior_freedom": contrasts.fitted.shared.variance.worth,
-            "setting_cells": per_setting[i],
         }
     )
 
@@ -187,7 +186,7 @@ def _median_intervals(values: list[Array], seed: int) -> tuple[Array, Array]:
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
     for n in np.unique(sizes[sizes >= LEAST_RUNS]):
         rows = np.flatnonzero(sizes == n)
-        level = float(expanded_level(np.array(n), np.array(n - 1)))
+        level = float(expand_level(LEVEL, np.array(n), np.array(n - 1)))
         sample = np.stack([values[row] for row in rows])
         low[rows], high[rows] = bootstrap_interval([sample], np.median, level, seed)
     return low, high

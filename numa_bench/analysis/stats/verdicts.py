@@ -6,10 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from numa_bench.analysis.stats.contrasts import compute_repeats
 from numa_bench.analysis.stats.sentences import (
     FIRST_REPEATS,
     Row,
@@ -153,21 +151,13 @@ def _unjudged(cells: pd.DataFrame) -> Verdict:
 
 
 def _needed(row: Row, target: float) -> int | None:
-    if math.isnan(row["noise"]):
+    if math.isnan(row["repeats_needed"]):
         return None
-    repeats = compute_repeats(
-        target,
-        np.array([row["noise"]]),
-        float(row["prior_freedom"]),
-        np.array([int(row["setting_cells"])]),
-        int(row["family_size"]),
-    )[0]
-    if math.isnan(repeats):
-        return None
+    repeats = int(row["repeats_needed"])
     if row["detectable"] <= target:
-        return int(repeats)
+        return repeats
     # More runs are needed than there are, even where cells lost some of theirs.
-    return max(int(repeats), int(min(row["n"], row["n_base"])) + 1)
+    return max(repeats, int(min(row["n"], row["n_base"])) + 1)
 
 
 def _names(row: Row) -> dict[str, Any]:

@@ -23,4 +23,4 @@ def runs_of(tmp_path: Path, scenario: Scenario) -> pd.DataFrame:
 
 
 def judged(runs: pd.DataFrame, **settings: Any) -> list[Verdict]:
-    return judge_cells(effect_table(runs), runs, **settings)
+    return judge_cells(effect_table(runs, **settings), runs, **settings)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from numa_bench.analysis.stats.contrasts import compute_repeats
+from numa_bench.analysis.stats.contrasts import compare_cells
 from tests.fake_families import CLEAN, Design, judge, outcome, simulate
 from tests.fake_pipeline import Noise
 
@@ -92,12 +92,12 @@ def test_three_repeats_of_one_setting_can_show_nothing_and_nothing_is_detectable
 
 
 def test_more_noise_more_comparisons_and_smaller_targets_need_more_repeats() -> None:
-    sd, cells = np.array([0.01]), np.array([2])
-
-    def needed(target: float, noise: float = 1.0, size: int = 6) -> float:
-        return float(compute_repeats(target, noise * sd, 48.0, cells, size)[0])
+    def needed(target: float, sd: float = 0.01, settings: int = 6) -> float:
+        design = replace(REAL, settings=settings, noise=replace(CLEAN, sd=sd))
+        values = np.log(simulate(design, np.random.default_rng(12)))
+        return float(np.nanmedian(compare_cells(values, 0.0, target, effort=0.05).repeats))
 
     assert needed(0.02) < needed(0.01)
-    assert needed(0.02) < needed(0.02, noise=2)
-    assert needed(0.02) < needed(0.02, size=144)
+    assert needed(0.02) < needed(0.02, sd=0.02)
+    assert needed(0.02) < needed(0.02, settings=48)
     assert np.isnan(needed(0.0001))

@@ -59,8 +59,10 @@ def test_a_single_comparison_agrees_with_an_exact_permutation_test() -> None:
     pairs = rng.normal(0, 0.01, (2, 5))
     pairs[1] += 0.012
     values = pairs[None]
-    fitted = fit_cells(values)
-    p = p_values(fitted.studentised_differences[:, 1], null_statistics(values, fitted, 0))[0]
+    classes = np.array([[0, 1]])
+    fitted = fit_cells(values, classes)
+    null = null_statistics(values, classes, fitted, 0)
+    p = p_values(fitted.studentised_differences[:, 1], null)[0]
     exact = scipy_stats.permutation_test(
         (pairs[0], pairs[1]), lambda a, b: scipy_stats.ttest_ind(a, b).statistic
     ).pvalue
