@@ -20,7 +20,7 @@ from numa_bench.analysis.stats.robust import Array, nan_median, robust_location
 #: Share of the error rate of 5 % that the test of the common shift gets; the cells share the rest.
 #: Chosen by power: the shift is judged from few days, cells from many deviations, and a smaller
 #: level costs them less (benchmarks/compare_honesty.py).
-SHIFT_WEIGHT = 0.7
+SHIFT_WEIGHT = 0.75
 #: Values drawn for the test of regressions, in all and at most per cell. Chosen: 20,000 draws give
 #: p = 0.05 to 0.0015 (one standard error), the first bounds memory.
 _VALUES, _MOST_DRAWS, _LEAST_DRAWS = 8_000_000, 20_000, 2_000
@@ -129,7 +129,7 @@ def fit_days(values: Array, after: NDArray[np.bool_], spent: float = 0.0) -> Day
     own, own_error = np.full(len(change), np.nan), np.full(len(change), np.nan)
     if own_freedom > 0 and cells > 1:
         own[known] = change[known] - shift
-        own_error[known] = _own_error(change[known], variance[known], weight)
+        own_error[known] = _own_error(variance[known], weight)
     own[~np.isfinite(own_error)] = np.nan
     return DayEffects(
         shift=shift,
@@ -297,7 +297,7 @@ def _locate_shift(change: Array, variance: Array) -> tuple[float, Array]:
     return float(shift[0]), weight[0]
 
 
-def _own_error(change: Array, variance: Array, weight: Array) -> Array:
+def _own_error(variance: Array, weight: Array) -> Array:
     """Standard errors of the changes beyond the shift.
 
     A cell is compared with the mean of the others, for it may have pulled the shift itself; the
