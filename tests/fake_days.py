@@ -103,7 +103,7 @@ def judge_days(design: Days, comparisons: int, seed: int = 0, limit: float = 0.0
                 ((lows <= own) & (own <= highs)).mean(),
             )
         )
-    return DaysOutcome(*(float(v) for v in np.mean(rows, axis=0)))
+    return DaysOutcome(*(float(v) for v in np.array(rows, dtype=float).mean(axis=0)))
 
 
 def without_change(design: Days) -> Days:

@@ -27,6 +27,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         console.print(text, style="bold", soft_wrap=True)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
+        for line in analysis.comparison.details:
+            console.print(f"  {line}", soft_wrap=True)
         title = "throughput, after against before"
         _print_effects(console, title, analysis.comparison.table)
     else:
@@ -59,7 +61,10 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("device", "model", "placement"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "change", "95 % interval", "p (Holm)", "detectable"):
+    # Against several days: what a cell changed beyond all of them.
+    own = bool(effects["own_ratio"].notna().any()) if "own_ratio" in effects else False
+    beyond = ("beyond the shift", "its 95 % interval") if own else ()
+    for name in ("runs", "change", "95 % interval", *beyond, "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
     table.add_column("marks")
     for row in _largest_changes(effects).to_dict("records"):
@@ -70,6 +75,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
             f"{row['n']} x {row['n_base']}",
             _percent(row["ratio"], -1),
             _interval(row["low"], row["high"]),
+            *([_percent(row["own_ratio"], -1), _interval(row["own_low"], row["own_high"])] * own),
             _probability(row["p_holm"]),
             "-" if pd.isna(row.get("detectable")) else f"{row['detectable']:.1%}",
             str(row.get("marks", "")),

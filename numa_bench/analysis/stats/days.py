@@ -80,7 +80,8 @@ class DayEffects:
         the variances, which is on the safe side (Cochran and Cox 1957).
         """
         shift, cell = self.shift_error**2, self._cell_error**2
-        wide = t.ppf(1 - ALPHA / 2, [self.freedom, max(self.own_freedom, 1)])
+        freedom = np.array([self.freedom, max(self.own_freedom, 1)])
+        wide = np.asarray(t.ppf(1 - ALPHA / 2, freedom))
         half = (shift * wide[0] + cell * wide[1]) / np.sqrt(shift + cell)
         return self.total - half, self.total + half
 
@@ -98,7 +99,7 @@ class DayEffects:
         weight = SHIFT_WEIGHT if np.isfinite(self.own).any() else 1.0
         levels = ALPHA * np.array([weight, (1 - SHIFT_WEIGHT) / tested])
         freedom = np.array([self.freedom, max(self.own_freedom, 1)])
-        seen = t.ppf(1 - levels / 2, freedom) + t.ppf(POWER, freedom)
+        seen = np.asarray(t.ppf(1 - levels / 2, freedom) + t.ppf(POWER, freedom))
         return float(seen[0] * self.shift_error), np.asarray(seen[1] * self.own_error)
 
 

@@ -114,14 +114,10 @@ def _stack_comparisons(
         for other in others:
             common = studies[base] & studies[other] or studies[base] | studies[other]
             together.setdefault(frozenset(common), []).append(other)
-        for common, cells in together.items():
+        for of, cells in together.items():
             names.append([base, *cells])
-            chosen.append(
-                [
-                    np.concatenate([runs[c + _OF_STUDY + s] for s in sorted(common & studies[c])])
-                    for c in names[-1]
-                ]
-            )
+            parts = [[runs[c + _OF_STUDY + s] for s in sorted(of & studies[c])] for c in names[-1]]
+            chosen.append([np.concatenate(part) for part in parts])
     by_place = {f"{i} {j}": v for i, row in enumerate(chosen) for j, v in enumerate(row)}
     places = [[f"{i} {j}" for j in range(len(row))] for i, row in enumerate(names)]
     padded, stack = stack_cells(places, by_place)
