@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from numa_bench.analysis.stats.compare_tables import find_regressions
+from numa_bench.analysis.stats.contrasts import compare_cells
 from numa_bench.analysis.stats.days import (
     DayEffects,
     compute_fall_p,
@@ -15,6 +17,7 @@ from numa_bench.analysis.stats.days import (
 from numa_bench.analysis.stats.drift import remove_drift
 from numa_bench.analysis.stats.permutation import ALPHA
 from numa_bench.analysis.stats.robust import Array
+from numa_bench.analysis.stats.tables import TARGET
 from tests.fake_pipeline import Noise
 
 #: Fixed before the method was tuned: runs differ by 1 %, a study drifts by 3 %, 5 % are outliers.
@@ -65,9 +68,9 @@ def fit_simulated(throughput: Array) -> DayEffects:
 
 @dataclass(frozen=True)
 class DaysOutcome:
-    """Shares of many comparisons: `claims` something, claims the common `shift`, the changed cell
-    as `single`, another cell (`others`); an alarm at 1 % (`alarms`); intervals of the shift and of
-    the cells' own changes that hold the truth."""
+    """Shares of many comparisons: `claims` something, claims the common `shift` (one day on each
+    side: claims every cell), the changed cell as `single`, another cell (`others`); an alarm at 1 %
+    (`alarms`); intervals of the shift and of the cells' own changes that hold the truth."""
 
     claims: float
     shift: float
@@ -106,6 +109,19 @@ def judge_days(design: Days, comparisons: int, seed: int = 0, limit: float = 0.0
     return DaysOutcome(*(float(v) for v in np.array(rows, dtype=float).mean(axis=0)))
 
 
-def without_change(design: Days) -> Days:
-    """The same days without any change."""
-    return replace(design, shift=0.0, single=0.0)
+def judge_single_day(
+    design: Days, comparisons: int, seed: int = 0, limit: float = 0.01, effort: float = 0.05
+) -> DaysOutcome:
+    """The same with one day before, which is judged by the noise within the days alone."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for index in range(comparisons):
+        throughput = simulate_days(replace(design, before=1), rng)
+        flat = [remove_drift(np.log(throughput[:, day])) for day in (0, 1)]
+        stack = np.stack([logs for logs, _ in flat], axis=1)
+        contrasts = compare_cells(stack, flat[0][1], TARGET, seed + index, effort)
+        claimed = contrasts.claimed[:, 1]
+        alarm = find_regressions(contrasts, limit).any()
+        rows.append((claimed.any(), claimed.all(), claimed[0], claimed[1:].any(), alarm))
+    shares = [float(v) for v in np.array(rows, dtype=float).mean(axis=0)]
+    return DaysOutcome(*shares, shift_coverage=np.nan, own_coverage=np.nan)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -62,7 +64,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     for name in ("device", "model", "placement"):
         table.add_column(name, overflow="fold")
     # Against several days: what a cell changed beyond all of them.
-    own = bool(effects["own_ratio"].notna().any()) if "own_ratio" in effects else False
+    own = "own_ratio" in effects and bool(effects["own_ratio"].notna().any())
     beyond = ("beyond the shift", "its 95 % interval") if own else ()
     for name in ("runs", "change", "95 % interval", *beyond, "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
@@ -75,7 +77,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
             f"{row['n']} x {row['n_base']}",
             _percent(row["ratio"], -1),
             _interval(row["low"], row["high"]),
-            *([_percent(row["own_ratio"], -1), _interval(row["own_low"], row["own_high"])] * own),
+            *(_own_change(row) if own else ()),
             _probability(row["p_holm"]),
             "-" if pd.isna(row.get("detectable")) else f"{row['detectable']:.1%}",
             str(row.get("marks", "")),
@@ -83,6 +85,11 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     console.print(table)
     if len(effects) > MOST_ROWS:
         console.print(f"{len(effects) - MOST_ROWS} more rows on the page")
+
+
+def _own_change(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Change beyond the common shift, and its interval."""
+    return _percent(row["own_ratio"], -1), _interval(row["own_low"], row["own_high"])
 
 
 def _largest_changes(table: pd.DataFrame) -> pd.DataFrame:

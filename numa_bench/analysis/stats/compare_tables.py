@@ -119,7 +119,7 @@ def compare_single_days(
         claimed=contrasts.claimed[:, 1],
         # As a fall, 1 - exp(-d).
         detectable=-np.expm1(-contrasts.detectable[:, 1]),
-        regression=_find_regressions(contrasts, limit),
+        regression=find_regressions(contrasts, limit),
     )
     return _complete(table), CommonShift(
         len(rows), *days, ratio=_common_ratio(contrasts.difference[:, 1], contrasts)
@@ -135,7 +135,7 @@ def _common_ratio(difference: Array, contrasts: Contrasts) -> float:
     return float(np.exp(robust_location(difference[known][None], scale)[0][0]))
 
 
-def _find_regressions(contrasts: Contrasts, limit: float | None) -> NDArray[np.bool_]:
+def find_regressions(contrasts: Contrasts, limit: float | None) -> NDArray[np.bool_]:
     """Where throughput fell by more than `limit`, a fraction; shape (cells,).
 
     The null hypothesis is a fall of exactly `limit` (non-inferiority), tested one-sided and

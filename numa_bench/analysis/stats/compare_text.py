@@ -39,7 +39,7 @@ def describe_cell(row: Row) -> str:
         change = "no change" if beyond else "no difference"
         text = f"{change}{beyond}; {describe_detectable(row['detectable'])}"
     if row["regression"] and beyond:
-        text += f"; in total {_describe_size(row['total'])}"
+        text = f"in total {_describe_size(row['total'])}; {text}"
     return text
 
 
@@ -75,7 +75,7 @@ def _describe_shift(table: pd.DataFrame, shift: CommonShift) -> list[str]:
     parts = [f"{_count(len(table), 'cell')} compared, {days}: all together {common}"]
     if len(table) > 1:
         slower, faster = _count_claims(table, "own_ratio")
-        parts.append(f"beyond that {slower} slower, {faster} faster")
+        parts.append(f"single cells beyond that: {slower} slower, {faster} faster")
     return parts
 
 
@@ -84,11 +84,12 @@ def _describe_regressions(table: pd.DataFrame, shift: CommonShift, limit: float)
     beyond = f"by significantly more than {100 * limit:g} %"
     text = f"{count} slower {beyond}"
     if shift.regression:
-        text = f"all together slower {beyond}, and {count} of the cells by themselves"
+        text = f"all together slower {beyond}, and so are {count} of {len(table)} cells"
     worst = table.loc[table["regression"].astype(bool)].sort_values("ratio").head(1)
     for row in worst.to_dict("records"):
         where = f"{row['model_text']} on {row['device_text']}, {row['placement_text']}"
-        text += f", the slowest: {where}: {row['text']}"
+        what = row["text"] if not shift.day_freedom else f"in total {_describe_size(row['ratio'])}"
+        text += f", the slowest: {where}: {what}"
     return text
 
 
@@ -96,17 +97,17 @@ def describe_days(table: pd.DataFrame, shift: CommonShift) -> tuple[str, ...]:
     """How much days differ, and which changes could be detected in spite of it."""
     if not shift.day_freedom:
         return ()
-    days = shift.days + shift.days_base
+    days = sum(count for count in (shift.days_base, shift.days) if count > 1)
     lines = [
         f"Days differ by {format_percent(shift.day_sd)} % (standard deviation of the level of all "
-        f"cells over {days} days, {_count(shift.day_freedom, 'degree')} of freedom); a common "
+        f"cells, from {days} days, {_count(shift.day_freedom, 'degree')} of freedom); a common "
         f"shift of {format_percent(shift.detectable)} % or more would have been detected."
     ]
     own = table["detectable"].median()
     if shift.cell_freedom and math.isfinite(own):
         lines.append(
-            f"A single cell differs by {format_percent(shift.cell_sd)} % from day to day beyond "
-            f"that and the noise of its runs ({_count(shift.cell_freedom, 'degree')} of freedom); "
+            f"A single cell differs from day to day by {format_percent(shift.cell_sd)} % beyond "
+            f"that and beyond the noise of its runs ({_count(shift.cell_freedom, 'degree')} of freedom); "
             f"its own change of {format_percent(own)} % or more would have been detected."
         )
     if shift.day_freedom < _FEW:
