@@ -124,4 +124,4 @@ def judge_single_day(
         alarm = find_regressions(contrasts, limit).any()
         rows.append((claimed.any(), claimed.all(), claimed[0], claimed[1:].any(), alarm))
     shares = [float(v) for v in np.array(rows, dtype=float).mean(axis=0)]
-    return DaysOutcome(*shares, shift_coverage=np.nan, own_coverage=np.nan)
+    return DaysOutcome(*shares, *[float("nan")] * 2)

@@ -77,8 +77,11 @@ def compare_studies(
         ],
         ignore_index=True,
     )
-    days = [side.count_days(rows) for side in sides.values()]
-    build = compare_days if max(days) > 1 and min(days) > 0 else compare_single_days
+    # Days count where the same cells have enough runs on both sides.
+    measured = [set(side.list_cell_days()["match"]) for side in sides.values()]
+    common = measured[0] & measured[1] & set(rows)
+    several = max(side.count_days(common) for side in sides.values()) > 1
+    build = compare_days if several else compare_single_days
     table, shift = build(rows, sides["before"], sides["after"], fail_on_regression, seed)
     return Comparison(
         table=table,
@@ -101,7 +104,8 @@ def _prepare_side(frame: pd.DataFrame, side: str) -> pd.DataFrame:
     parts = [c for c in map(str, frame) if c.startswith(("vit_", "test_"))]
     parts += ["device", "gpu_id", "numa_node", "memory_text", "placement", "workload_key"]
     keys = [json.dumps(row, default=str) for row in frame[parts].astype(object).to_numpy().tolist()]
-    frame = frame.assign(match=keys)
+    # Frames of several studies, put together, may number their runs alike.
+    frame = frame.assign(match=keys).reset_index(drop=True)
     pooled = frame.groupby("match")["group"].nunique().max()
     if pooled > 1:
         raise StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from numa_bench.analysis.stats.days import (
     fit_days,
 )
 from numa_bench.analysis.stats.families import group_by_key, remove_study_drift, stack_cells
-from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
+from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS, correct_holm
 from numa_bench.analysis.stats.robust import Array, nan_median, robust_location
 from numa_bench.analysis.stats.tables import TARGET
 from numa_bench.records import JsonDict
@@ -80,9 +81,15 @@ class Side:
     frame: pd.DataFrame
     usable: pd.DataFrame
 
-    def count_days(self, rows: list[str]) -> int:
-        """The days on which cells of `rows` were measured."""
-        return int(self.usable.loc[self.usable["match"].isin(rows), "day"].nunique())
+    def list_cell_days(self) -> pd.DataFrame:
+        """Cells and days (`match`, `day`) with `LEAST_RUNS` runs in the statistics or more."""
+        counts = self.usable.groupby(["match", "day"]).size()
+        return counts[counts >= LEAST_RUNS].index.to_frame(index=False)
+
+    def count_days(self, rows: Collection[str]) -> int:
+        """The days on which a cell of `rows` was measured `LEAST_RUNS` times or more."""
+        measured = self.list_cell_days()
+        return int(measured.loc[measured["match"].isin(rows), "day"].nunique())
 
 
 def compare_single_days(

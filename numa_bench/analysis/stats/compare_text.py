@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: What one study on each side cannot show, and what to do about it.
 UNKNOWN_DAYS = (
-    "How much days differ is not known from one study on each side, so a change of the day looks "
-    'like an effect: measure "before" twice or more, on different days, and name all of them, '
+    "How much days differ is not known, so a change of the day looks like an effect: measure "
+    '"before" twice or more, on different days with 3 repeats or more, and name all of them, '
     "compare=[before1,before2,after]"
 )
 
@@ -88,7 +88,8 @@ def _describe_regressions(table: pd.DataFrame, shift: CommonShift, limit: float)
     worst = table.loc[table["regression"].astype(bool)].sort_values("ratio").head(1)
     for row in worst.to_dict("records"):
         where = f"{row['model_text']} on {row['device_text']}, {row['placement_text']}"
-        what = row["text"] if not shift.day_freedom else f"in total {_describe_size(row['ratio'])}"
+        total = f"in total {_describe_size(row['ratio'])}"
+        what = total if shift.day_freedom else row["text"]
         text += f", the slowest: {where}: {what}"
     return text
 
@@ -107,8 +108,8 @@ def describe_days(table: pd.DataFrame, shift: CommonShift) -> tuple[str, ...]:
     if shift.cell_freedom and math.isfinite(own):
         lines.append(
             f"A single cell differs from day to day by {format_percent(shift.cell_sd)} % beyond "
-            f"that and beyond the noise of its runs ({_count(shift.cell_freedom, 'degree')} of freedom); "
-            f"its own change of {format_percent(own)} % or more would have been detected."
+            f"that and beyond the noise of its runs ({_count(shift.cell_freedom, 'degree')} of "
+            f"freedom); its own change of {format_percent(own)} % or more would have been detected."
         )
     if shift.day_freedom < _FEW:
         lines.append(

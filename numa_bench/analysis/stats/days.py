@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import nctdtrinc
 from scipy.stats import t
 
 from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS, POWER, fit_cells
@@ -93,13 +94,15 @@ class DayEffects:
     def detectable(self) -> tuple[float, Array]:
         """The shift and the own changes that are detected with probability `POWER`.
 
-        For the first step of the correction, on the scale of logarithms.
+        For the first step of the correction, on the scale of logarithms: the noncentral t whose
+        share `POWER` is beyond the critical value. Few degrees of freedom make that much more than
+        the sum of two quantiles of Student's t.
         """
         tested = max(int(np.isfinite(self.own).sum()), 1)
         weight = SHIFT_WEIGHT if np.isfinite(self.own).any() else 1.0
         levels = ALPHA * np.array([weight, (1 - SHIFT_WEIGHT) / tested])
         freedom = np.array([self.freedom, max(self.own_freedom, 1)])
-        seen = np.asarray(t.ppf(1 - levels / 2, freedom) + t.ppf(POWER, freedom))
+        seen = np.asarray(nctdtrinc(freedom, 1 - POWER, t.ppf(1 - levels / 2, freedom)))
         return float(seen[0] * self.shift_error), np.asarray(seen[1] * self.own_error)
 
 

@@ -186,3 +186,22 @@ def test_directories_without_a_common_cell_are_parts_of_one_day() -> None:
         }
     )
     assert assign_days(frame).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_days_with_too_few_runs_show_nothing_about_days(tmp_path: Path) -> None:
+    before = measure_days(tmp_path / "before", BEFORE[:3])
+    after = measure_days(tmp_path / "after", [1.0])
+    comparison = compare_studies(before[before["repeat"] < 2], after, 0.01)
+    assert comparison.shift.day_freedom == 0
+    assert "How much days differ is not known" in comparison.text
+    # One good day before is as one study; the cells of the others have too few runs.
+    mixed = before[(before["repeat"] < 2) | (before["study_dir"] == before["study_dir"].min())]
+    assert compare_studies(mixed, after).shift.day_freedom == 0
+
+
+def test_frames_that_number_their_runs_alike_are_kept_apart(tmp_path: Path) -> None:
+    days = [measure_days(tmp_path / str(i), [speed]) for i, speed in enumerate(BEFORE[:3])]
+    days = [d.assign(start_time=f"{i}") for i, d in enumerate(days)]
+    comparison = compare_studies(pd.concat(days[:2]), days[2])
+    assert (comparison.table["days_base"] == 2).all()
+    assert comparison.shift.day_freedom == 1

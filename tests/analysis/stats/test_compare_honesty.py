@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from numa_bench.analysis.stats import days as days_module
 from numa_bench.analysis.stats.days import compute_fall_p, correct_weighted_holm, fit_days
@@ -65,6 +65,17 @@ def test_a_fall_of_all_cells_is_found_as_such_from_four_days() -> None:
     assert found.shift >= 0.6
     assert found.alarms >= 0.7
     assert found.single + found.others <= 0.1
+
+
+def test_a_shift_that_is_called_detectable_is_detected_four_times_of_five() -> None:
+    """In units of its true error; how well days show that error is another matter."""
+    rng = np.random.default_rng(9)
+    effects = fit_simulated(simulate_days(DESIGN, rng))
+    size = effects.detectable()[0] / effects.shift_error
+    spread = np.sqrt(rng.chisquare(effects.freedom, 20_000) / effects.freedom)
+    critical = t.ppf(1 - 0.05 * 0.75 / 2, effects.freedom)
+    share = (rng.normal(size, 1, 20_000) / spread > critical).mean()
+    assert share == pytest.approx(0.8, abs=0.01)
 
 
 def test_the_parts_of_a_change_are_separated_without_noise() -> None:
