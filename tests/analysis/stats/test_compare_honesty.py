@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t
 
-from numa_bench.analysis.stats import days as days_module
-from numa_bench.analysis.stats.days import compute_fall_p, correct_weighted_holm, fit_days
+from numa_bench.analysis.stats import day_tests
+from numa_bench.analysis.stats.day_tests import compute_fall_p, correct_weighted_holm
+from numa_bench.analysis.stats.days import fit_days
 from tests.fake_days import Days, fit_simulated, judge_days, simulate_days
 from tests.fake_pipeline import Noise
 
@@ -24,7 +25,7 @@ STILL = Noise(sd=1e-4, drift=0.0, outliers=0.0)
 
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(days_module, "_MOST_DRAWS", 3_000)
+    monkeypatch.setattr(day_tests, "_MOST_DRAWS", 3_000)
 
 
 def most_by_chance(rate: float) -> float:
