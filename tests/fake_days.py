@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from numa_bench.analysis.stats.compare_tables import find_regressions
+from numa_bench.analysis.stats.compare.day_tests import compute_fall_p, correct_weighted_holm
+from numa_bench.analysis.stats.compare.days import DayEffects, fit_days
+from numa_bench.analysis.stats.compare.tables import find_regressions
 from numa_bench.analysis.stats.contrasts import compare_cells
-from numa_bench.analysis.stats.day_tests import compute_fall_p, correct_weighted_holm
-from numa_bench.analysis.stats.days import DayEffects, fit_days
 from numa_bench.analysis.stats.drift import remove_drift
 from numa_bench.analysis.stats.permutation import ALPHA
 from numa_bench.analysis.stats.robust import Array

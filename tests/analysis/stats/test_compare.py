@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from numa_bench.analysis.read.runs import load_runs
-from numa_bench.analysis.stats.compare import assign_days, compare_studies
+from numa_bench.analysis.stats.compare.studies import assign_days, compare_studies
 from numa_bench.errors import StoreError
 from tests.analysis.stats.made_up import QUIET
 from tests.fake_pipeline import Machine

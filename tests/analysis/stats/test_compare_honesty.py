@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t
 
-from numa_bench.analysis.stats import day_tests
-from numa_bench.analysis.stats.day_tests import compute_fall_p, correct_weighted_holm
-from numa_bench.analysis.stats.days import fit_days
+from numa_bench.analysis.stats.compare import day_tests
+from numa_bench.analysis.stats.compare.day_tests import compute_fall_p, correct_weighted_holm
+from numa_bench.analysis.stats.compare.days import fit_days
 from tests.fake_days import Days, fit_simulated, judge_days, simulate_days
 from tests.fake_pipeline import Noise
 

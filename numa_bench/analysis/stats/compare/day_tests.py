@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from numa_bench.analysis.stats.days import SHIFT_WEIGHT, DayEffects
+from numa_bench.analysis.stats.compare.days import SHIFT_WEIGHT, DayEffects
 from numa_bench.analysis.stats.robust import Array
 
 #: Values drawn for the test of regressions, in all and at most per cell. Chosen: 20,000 draws give

@@ -15,7 +15,7 @@ from numa_bench.analysis.stats.sentences import (
 )
 
 if TYPE_CHECKING:
-    from numa_bench.analysis.stats.compare_tables import CommonShift
+    from numa_bench.analysis.stats.compare.tables import CommonShift
 
 #: What one study on each side cannot show, and what to do about it.
 UNKNOWN_DAYS = (

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from numa_bench.analysis.stats.compare_text import describe_cell
+from numa_bench.analysis.stats.compare.day_tests import compute_fall_p, correct_weighted_holm
+from numa_bench.analysis.stats.compare.days import DayEffects, fit_days
+from numa_bench.analysis.stats.compare.text import describe_cell
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
-from numa_bench.analysis.stats.day_tests import compute_fall_p, correct_weighted_holm
-from numa_bench.analysis.stats.days import DayEffects, fit_days
 from numa_bench.analysis.stats.families import group_by_key, remove_study_drift, stack_cells
 from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS, correct_holm
 from numa_bench.analysis.stats.robust import Array, nan_median, robust_location

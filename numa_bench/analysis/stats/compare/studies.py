@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.read.groups import compare_values
-from numa_bench.analysis.stats.compare_tables import (
+from numa_bench.analysis.stats.compare.tables import (
     HEADLINE,
     NAMES,
     CommonShift,
@@ -17,7 +17,7 @@ from numa_bench.analysis.stats.compare_tables import (
     compare_days,
     compare_single_days,
 )
-from numa_bench.analysis.stats.compare_text import describe_comparison, describe_days
+from numa_bench.analysis.stats.compare.text import describe_comparison, describe_days
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.errors import StoreError
 
@@ -32,7 +32,7 @@ _REPORTED = (
 class Comparison:
     """Every cell that both sides have, after against before.
 
-    In `table` (columns: `compare_tables.COMPARISON_COLUMNS`), `ratio` is after over before,
+    In `table` (columns: `tables.COMPARISON_COLUMNS`), `ratio` is after over before,
     `n_base` and `base_median` belong to before, and `regression` marks cells whose throughput fell
     by significantly more than the limit. `shift` is what all cells have in common. `unmatched` are
     cells of only one side (`side`), `differences` the settings of the environment that are not the
