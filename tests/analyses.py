@@ -14,7 +14,7 @@ import pandas as pd
 
 from numa_bench.analysis.read.runs import load_studies
 from numa_bench.analysis.report.files import Report, write_report
-from numa_bench.analysis.stats.compare import compare_studies
+from numa_bench.analysis.stats.compare.studies import compare_studies
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.machine.model import Topology

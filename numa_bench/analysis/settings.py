@@ -27,12 +27,15 @@ class AnalysisConfig:
         None, "Study directories or results.json files to analyse instead, as a list."
     )
     compare: Any = documented_field(
-        None, "Two studies, before and after, as directories, results.json files or names: [A,B]."
+        None,
+        "Studies before and after, the last is after: [before1,before2,after]. Directories, "
+        "results.json files, patterns such as outputs/numa_study/2026-01-3*, or names. Two or more "
+        "before, of different days, show how much days differ.",
     )
     fail_on_regression: Optional[float] = documented_field(
         None,
-        "With compare: exit with 1 when a throughput fell significantly by more than this many "
-        "percent.",
+        "With compare: exit with 1 when the throughput of a cell, or of all together, fell "
+        "significantly by more than this many percent.",
     )
     nvbandwidth: Optional[str] = documented_field(
         None,
@@ -59,12 +62,15 @@ class AnalysisConfig:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings, checked, with lists as tuples."""
+    """The settings, checked, with lists as tuples.
+
+    `compare` is empty, or has the studies before and, last, the one after.
+    """
 
     config: AnalysisConfig
     filters: Filters
     results: tuple[str, ...]
-    compare: tuple[str, str] | None
+    compare: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -101,15 +107,19 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
     config = to_typed_config(node, overrides)
     assert isinstance(config, AnalysisConfig)
     compare = _texts("compare", config.compare)
-    if compare and len(compare) != 2:
-        raise ConfigError("compare", config.compare, "name two studies: compare=[before,after]")
+    if len(compare) == 1:
+        raise ConfigError(
+            "compare", config.compare, "name two studies or more: compare=[before1,before2,after]"
+        )
     if compare and config.results:
         raise ConfigError(
             "results", config.results, "cannot be combined with compare; drop one of them"
         )
     limit = config.fail_on_regression
     if limit is not None and not compare:
-        raise ConfigError("fail_on_regression", limit, "needs two studies: compare=[before,after]")
+        raise ConfigError(
+            "fail_on_regression", limit, "needs studies to compare: compare=[before,after]"
+        )
     if limit is not None and not 0 <= limit < 100:
         raise ConfigError("fail_on_regression", limit, "is a percentage from 0 to below 100")
     if not 0 < config.target_percent < 100:
@@ -124,8 +134,7 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
         gpus=_texts("gpus", config.gpus),
         models=_texts("models", config.models),
     )
-    pair = (compare[0], compare[1]) if compare else None
-    return Settings(config, filters, _texts("results", config.results), pair)
+    return Settings(config, filters, _texts("results", config.results), compare)
 
 
 def _texts(key: str, value: Any) -> tuple[str, ...]:

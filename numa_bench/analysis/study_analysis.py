@@ -12,7 +12,7 @@ from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
 from numa_bench.analysis.stats import tables as stats
-from numa_bench.analysis.stats.compare import Comparison
+from numa_bench.analysis.stats.compare.studies import Comparison
 from numa_bench.analysis.stats.verdicts import (
     NO_VERDICT,
     StudyVerdict,

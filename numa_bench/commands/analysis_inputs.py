@@ -1,8 +1,9 @@
-"""From settings to an Analysis: load one selection of studies, or the two of a comparison."""
+"""From settings to an Analysis: load one selection of studies, or the sides of a comparison."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,9 @@ import pandas as pd
 from numa_bench.analysis.profiles.flat_table import profile_table
 from numa_bench.analysis.read.nvbandwidth import read_nvbandwidth
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
+from numa_bench.analysis.read.studies import expand_paths, find_results
 from numa_bench.analysis.settings import Settings
-from numa_bench.analysis.stats.compare import Comparison, compare_studies
+from numa_bench.analysis.stats.compare.studies import Comparison, compare_studies
 from numa_bench.analysis.stats.nvbandwidth import compare_nvbandwidth
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
@@ -32,7 +34,7 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
     config = wanted.config
     comparison: Comparison | None = None
     if wanted.compare:
-        before, after = (_one_of_two(side, config.root, wanted.filters) for side in wanted.compare)
+        before, after = load_sides(wanted.compare, config.root, wanted.filters)
         limit = config.fail_on_regression
         comparison = compare_studies(
             before.frame,
@@ -40,7 +42,7 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
             fail_on_regression=None if limit is None else limit / 100,
             seed=config.seed,
         )
-        loaded, name = after, " against ".join(reversed(wanted.compare))
+        loaded, name = after, f"{wanted.compare[-1]} against {', '.join(wanted.compare[:-1])}"
     else:
         name = "selection" if wanted.results else config.experiment_name
         loaded = load_studies(wanted.results or config.root, config.experiment_name, wanted.filters)
@@ -71,20 +73,47 @@ def _compare_nvbandwidth(loaded: Loaded, path: str | None) -> pd.DataFrame:
     return table
 
 
-def _one_of_two(side: str, root: str, filters: Filters) -> Loaded:
-    """One side of a comparison: a path where there is one, else a study's name."""
-    path = Path(side)
+def load_sides(compare: Sequence[str], root: str, filters: Filters) -> tuple[Loaded, Loaded]:
+    """The studies before, and those after, which the last entry names. Raises ConfigError."""
+    named = {entry: _find_named(entry, root) for entry in compare}
+    after = [path.resolve() for path in named[compare[-1]]]
+    for entry in compare[:-1]:
+        if entry != compare[-1] and any(path.resolve() in after for path in named[entry]):
+            raise ConfigError(
+                "compare", entry, f"has a study that {compare[-1]} has too; name each on one side"
+            )
+    sides = []
+    for entries in (compare[:-1], compare[-1:]):
+        loaded = load_studies([path for e in entries for path in named[e]], "all", filters)
+        runs = loaded.frame
+        kept = {Path(d).resolve() for d in ([] if runs.empty else runs["study_dir"].unique())}
+        for entry in entries:
+            if not kept & {path.resolve().parent for path in named[entry]}:
+                reasons = "; ".join(p.reason for p in loaded.problems[:3])
+                text = f"no run is left after filtering{reasons and ': '}{reasons}"
+                raise ConfigError("compare", entry, text)
+        sides.append(loaded)
+    return sides[0], sides[1]
+
+
+def _find_named(entry: str, root: str) -> list[Path]:
+    """The results.json of one entry: a path or a pattern of paths where it is one, else a name."""
     try:
-        loaded = (
-            load_studies([path], "all", filters)
-            if path.exists()
-            else load_studies(root, side, filters)
-        )
+        if Path(entry).exists():
+            return expand_paths([entry])
+        if paths := _expand_pattern(entry):
+            return expand_paths(paths)
+        return find_results(root, entry)
     except StoreError as error:
-        raise ConfigError("compare", side, str(error)) from error
-    if loaded.frame.empty:
-        raise ConfigError("compare", side, "no run is left after filtering")
-    return loaded
+        raise ConfigError("compare", entry, str(error)) from error
+
+
+def _expand_pattern(entry: str) -> list[Path]:
+    """The paths that a pattern such as outputs/numa_study/2026-* matches, sorted."""
+    if not set(entry) & set("*?["):
+        return []
+    path = Path(entry)
+    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
 
 
 def _check_not_empty(loaded: Loaded) -> None:

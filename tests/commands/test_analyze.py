@@ -8,16 +8,18 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from numa_bench.analysis import load_runs
 from numa_bench.analysis.settings import AnalysisConfig
+from tests.analysis.stats.made_up import QUIET
 from tests.conftest import PROJECT
 from tests.fake_scenarios import numa_study, one_gpu, write_kind
-from tests.fake_study import write_study
+from tests.fake_study import again, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -78,9 +80,14 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
         (["root=elsewhere"], "no results.json of it below elsewhere; has nothing"),
         (["experiment_name=../x"], "experiment_name=../x: is not the name of a study"),
         (["results=[nowhere.json]"], "results=nowhere.json: no such file"),
-        (["compare=[a]"], "name two studies: compare=[before,after]"),
+        (["compare=[a]"], "name two studies or more: compare=[before1,before2,after]"),
         (["compare=[a,b]"], "compare=a: "),
-        (["fail_on_regression=3"], "fail_on_regression=3.0: needs two studies"),
+        (["compare=[before_after,missing,before_after]"], "compare=missing: "),
+        (
+            ["compare=[outputs/before_after/*,before_after]"],
+            "has a study that before_after has too",
+        ),
+        (["fail_on_regression=3"], "fail_on_regression=3.0: needs studies to compare"),
         (["target_percent=0"], "target_percent=0.0: must be above 0"),
         (["seed=-1"], "seed=-1: must be at least 0"),
         (["date_from=yesterday", "experiment_name=all"], "date_from=yesterday: not a day"),
@@ -119,6 +126,37 @@ def test_a_regression_ends_with_1_and_the_page_is_there(home: Path) -> None:
     assert turned.returncode == 0, turned.stderr
     pages = list(home.glob("outputs/analysis/compare/*/report.html"))
     assert pages
+
+
+def test_several_studies_before_are_named_one_by_one_or_by_a_pattern(tmp_path: Path) -> None:
+    first = replace(numa_study(one_gpu(), noise=QUIET), raw=0)
+    noon = first.started
+    for day in range(4):
+        machine = replace(first.machine, speedup=1.0 + day / 1000)
+        write_study(
+            tmp_path / "before",
+            replace(first, machine=machine, seed=day, started=noon + timedelta(days=day)),
+        )
+    slower = replace(first.machine, speedup=0.9)
+    write_study(tmp_path / "after", again(first, machine=slower))
+    wanted = ["track=false", "models=[vit32x0,vit32x2x128]", "fail_on_regression=3"]
+
+    done = app(tmp_path, "compare=[before/numa_study/*/*,after]", *wanted, "root=nowhere")
+
+    assert done.returncode == 1, done.stderr + done.stdout
+    assert "1 day after against 4 days before: all together 10." in done.stdout
+    assert re.search(r"Days differ by 0\.\d %", done.stdout)
+    (path,) = (tmp_path / "nowhere").glob("analysis/compare/*/verdict.json")
+    comparison = json.loads(path.read_text())["comparison"]
+    assert comparison["regressed"]
+    assert comparison["common_shift"]["regression"]
+    assert comparison["common_shift"]["days_base"] == 4
+    assert comparison["common_shift"]["day_freedom"] == 3
+    assert comparison["text"] in done.stdout
+    assert all(line in done.stdout for line in comparison["details"])
+    page = (path.parent / "report.html").read_text()
+    assert "beyond the shift" in page
+    assert comparison["details"][0] in page
 
 
 def test_settings_are_documented_and_shown(home: Path) -> None:

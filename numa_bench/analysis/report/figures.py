@@ -66,8 +66,13 @@ _PARTS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
 #: Figures of a pipeline's batches, which other workloads do not have.
 _OF_BATCHES = ("stages", "latency")
 _COMPARISON = (
-    "Each marker is the change from the first study to the second in the same cell, with its 95 % "
-    "interval; left of 0 is slower. Hollow markers: not significant."
+    "Each marker is the change from before to after in the same cell, with its 95 % interval; left "
+    "of 0 is slower. Hollow markers: not significant."
+)
+_COMPARISON_OF_DAYS = (
+    "Each marker is the change of a cell beyond the common shift of all, with its 95 % interval, "
+    "which includes how much a cell differs from day to day; left of 0 is slower. Hollow markers: "
+    "not significant."
 )
 _DRIFT = (
     "Every run against the median of its own cell, in the order of measurement. A slope of the "
@@ -91,9 +96,7 @@ def draw_figures(analysis: Analysis) -> Iterator[CaptionedFigure]:
     """
     yield from _draw_machines(analysis)
     if analysis.comparison is not None:
-        title = "Change of throughput, second study against the first"
-        figure = plots_effects.plot_comparison(analysis.comparison.table, title)
-        yield from _with_caption("comparison", _COMPARISON, figure)
+        yield from _draw_comparison(analysis.comparison.table)
     parts = list(_group_parts(analysis))
     for stem, (build, caption) in _PARTS.items():
         for i, part in enumerate(parts):
@@ -117,6 +120,16 @@ def _with_caption(stem: str, caption: str, figure: Figure | None) -> Iterator[Ca
 
 def _numbered(stem: str, index: int) -> str:
     return stem if index == 0 else f"{stem}_{index + 1}"
+
+
+def _draw_comparison(table: pd.DataFrame) -> Iterator[CaptionedFigure]:
+    title, caption = "Change of throughput, after against before", _COMPARISON
+    if table["own_ratio"].notna().any():
+        title, caption = f"{title}, beyond the common shift", _COMPARISON_OF_DAYS
+        own = {key: table[f"own_{key}"] for key in ("ratio", "low", "high")}
+        table = table.assign(**own)
+    figure = plots_effects.plot_comparison(table, title)
+    yield from _with_caption("comparison", caption, figure)
 
 
 def _draw_machines(analysis: Analysis) -> Iterator[CaptionedFigure]:

@@ -133,6 +133,8 @@ def build_verdict(analysis: Analysis) -> JsonDict:
     if analysis.comparison is not None:
         verdict["comparison"] = {
             "text": analysis.comparison.text,
+            "details": list(analysis.comparison.details),
+            "common_shift": analysis.comparison.shift.to_dict(),
             "regressed": analysis.comparison.regressed,
             "table": _records(analysis.comparison.table),
             "unmatched": _records(analysis.comparison.unmatched),

@@ -34,7 +34,7 @@ KIND_SIGNS = {
     "not_enough": ("?", "not enough runs"),
     "no_verdict": ("–", "no verdict"),
     "regression": ("↓", "regression"),
-    "compared": ("⇄", "two studies compared"),
+    "compared": ("⇄", "studies compared"),
     "simulated": ("!", "simulated machine"),
 }
 
@@ -68,14 +68,15 @@ def build_headlines(analysis: Analysis) -> list[Headline]:
     ]
     if analysis.comparison is not None:
         kind = "regression" if analysis.comparison.regressed else "compared"
-        headlines.append(Headline(kind, *KIND_SIGNS[kind], analysis.comparison.text, ()))
+        text, details = analysis.comparison.text, analysis.comparison.details
+        headlines.append(Headline(kind, *KIND_SIGNS[kind], text, details))
     places = {row["group"]: _group_name(row) for row in analysis.groups.to_dict("records")}
     several = len(analysis.study_verdicts) > 1
     for verdict in analysis.study_verdicts:
         sign, label = KIND_SIGNS.get(verdict.kind, KIND_SIGNS["no_verdict"])
         where = places.get(verdict.group, "") if several else ""
         if analysis.comparison is not None:
-            where = where or "the second study alone"
+            where = where or "the study after, by itself"
         headlines.append(Headline(verdict.kind, sign, label, verdict.text, verdict.details, where))
     if not analysis.study_verdicts and analysis.comparison is None:
         text = "No verdict: there are no runs."
@@ -129,10 +130,10 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
 def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
     if analysis.comparison is not None:
         table = analysis.comparison.table
-        shown = tables.effects_table(table.assign(cell=""), {}, "tables/comparison.csv")
-        label = f"Cells in both studies: {len(table)}"
-        yield Block("Second study against the first", "", of("comparison"), shown, label)
-        yield from _plain("Cells in only one study", analysis.comparison.unmatched)
+        shown = tables.comparison_table(table, "tables/comparison.csv")
+        label = f"Cells before and after: {len(table)}"
+        yield Block("After against before", "", of("comparison"), shown, label)
+        yield from _plain("Cells on only one side", analysis.comparison.unmatched)
         yield from _plain("Other differences between the two", analysis.comparison.differences)
     for stem in ("gpu_node_heatmap", "effects"):
         yield from (Block(pictures=[p]) for p in of(stem))

@@ -61,11 +61,44 @@ def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], 
     return build_table(columns, table, csv)
 
 
+def comparison_table(table: pd.DataFrame, csv: str) -> Table:
+    """After against before, cell by cell; against several days also beyond the common shift."""
+    columns = [
+        *_WHERE,
+        *_PLACE,
+        Column("runs", _runs, numeric=True, title="runs after × runs before"),
+        number_column("days", "days after", format_count),
+        number_column("days_base", "days before", format_count),
+        Column("outcome", lambda row: Cell(outcome_text(row, "no difference"))),
+        number_column("ratio", "change", format_change),
+        interval_column("low", "high", "95 % interval", format_change),
+    ]
+    if table["own_ratio"].notna().any():
+        columns += [
+            number_column(
+                "own_ratio", "beyond the shift", format_change, "beyond what all cells share"
+            ),
+            interval_column("own_low", "own_high", "its 95 % interval", format_change),
+        ]
+    columns += [
+        number_column(
+            "p_holm", "p (Holm)", format_probability, "corrected for the number of comparisons"
+        ),
+        number_column(
+            "detectable", "detectable", format_share, "smallest change that could be detected"
+        ),
+        Column("in words", lambda row: Cell(str(row["text"]))),
+    ]
+    return build_table(columns, table, csv)
+
+
 def outcome_text(row: Record, otherwise: str) -> str:
     """ "slower" or "faster" where a difference is claimed."""
     if not has_value(row.get("claimed")) or not row["claimed"]:
         return otherwise
-    return "slower" if row["ratio"] < 1 else "faster"
+    # Against several days the claim is about the change beyond the common shift.
+    ratio = row["own_ratio"] if has_value(row.get("own_ratio")) else row["ratio"]
+    return "slower" if ratio < 1 else "faster"
 
 
 def _runs(row: Record) -> Cell:

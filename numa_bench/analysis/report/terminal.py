@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -27,6 +29,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         console.print(text, style="bold", soft_wrap=True)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
+        for line in analysis.comparison.details:
+            console.print(f"  {line}", soft_wrap=True)
         title = "throughput, after against before"
         _print_effects(console, title, analysis.comparison.table)
     else:
@@ -59,7 +63,10 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("device", "model", "placement"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "change", "95 % interval", "p (Holm)", "detectable"):
+    # Against several days: what a cell changed beyond all of them.
+    own = "own_ratio" in effects and bool(effects["own_ratio"].notna().any())
+    beyond = ("beyond the shift", "its 95 % interval") if own else ()
+    for name in ("runs", "change", "95 % interval", *beyond, "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
     table.add_column("marks")
     for row in _largest_changes(effects).to_dict("records"):
@@ -70,6 +77,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
             f"{row['n']} x {row['n_base']}",
             _percent(row["ratio"], -1),
             _interval(row["low"], row["high"]),
+            *(_own_change(row) if own else ()),
             _probability(row["p_holm"]),
             "-" if pd.isna(row.get("detectable")) else f"{row['detectable']:.1%}",
             str(row.get("marks", "")),
@@ -77,6 +85,11 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     console.print(table)
     if len(effects) > MOST_ROWS:
         console.print(f"{len(effects) - MOST_ROWS} more rows on the page")
+
+
+def _own_change(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Change beyond the common shift, and its interval."""
+    return _percent(row["own_ratio"], -1), _interval(row["own_low"], row["own_high"])
 
 
 def _largest_changes(table: pd.DataFrame) -> pd.DataFrame:

@@ -27,11 +27,10 @@ _TINY = 1e-12
 def estimate_factors(values: Array, classes: Classes) -> tuple[Array, Array]:
     """Noise of each cell's class over that of its setting, and its logarithm's standard error.
 
-    Both have shape (..., settings, placements).
-    A factor comes from the classes' mean squares of deviations from the cells' medians, in units of each setting's
-    scale, which are moved towards their common value by what chance alone explains (the
-    positive-part estimator of James and Stein 1961, on logarithms). Settings keep noise of their
-    own.
+    Both have shape (..., settings, placements). A factor comes from the classes' mean squares of
+    deviations from the cells' medians, in units of each setting's scale, which are moved towards
+    their common value by what chance alone explains (the positive-part estimator of James and
+    Stein 1961, on logarithms). Settings keep noise of their own.
     """
     present = np.isfinite(values)
     n = present.sum(axis=-1)

@@ -11,8 +11,12 @@ import pandas as pd
 
 from numa_bench.analysis.stats.class_noise import Classes
 from numa_bench.analysis.stats.drift import remove_drift
+from numa_bench.analysis.stats.levels import fit_levels
 from numa_bench.analysis.stats.robust import Array
 from numa_bench.labels import find_base_label
+
+#: Between the names of a cell and of a study; neither has a line break.
+_OF_STUDY = "\n"
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,13 @@ def select_usable_runs(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame.loc[frame["in_statistics"].astype(bool) & (frame[metric] > 0)]
 
 
-def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float], float]:
+def remove_study_drift(
+    runs: pd.DataFrame, metric: str, *, levels: bool = True
+) -> tuple[pd.Series[float], float]:
     """Logarithms of a metric without each study's drift, by run.
 
-    The second value is the cost in degrees of freedom per run (see `remove_drift`).
+    `levels`: pooled studies of a group that share cells lose their different levels too (see
+    `fit_levels`). The second value is the cost in degrees of freedom per run (see `remove_drift`).
     """
     values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
     cost = 0.0
@@ -61,7 +68,21 @@ def remove_study_drift(runs: pd.DataFrame, metric: str) -> tuple[pd.Series[float
         values[study.index] += moved.reindex(keys).to_numpy()
         # Weighted by runs: the studies of a group differ in size.
         cost += spent * len(study)
+    if levels:
+        for _, members in runs.groupby("group", sort=False):
+            if members["study_dir"].nunique() > 1:
+                removed, spent = _study_levels(members, values[members.index])
+                values[members.index] -= removed
+                cost += spent
     return values, cost / max(1, len(runs))
+
+
+def _study_levels(members: pd.DataFrame, values: pd.Series[float]) -> tuple[pd.Series[float], int]:
+    """The level of each run's study, and the cost in degrees of freedom."""
+    # Medians: the level of a study does not follow a slow run.
+    centres = values.groupby([members["cell"], members["study_dir"]]).median().unstack()
+    levels, spent = fit_levels(centres.to_numpy(dtype=float))
+    return members["study_dir"].map(dict(zip(centres.columns, levels, strict=True))), spent
 
 
 def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
@@ -73,8 +94,7 @@ def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
         ]
         if rows:
             values, spent = remove_study_drift(members, metric)
-            by_cell = group_by_key(values, members["cell"])
-            cells, stack = stack_cells(rows, by_cell)
+            cells, stack = _stack_comparisons(rows, members, values)
             labels = members.drop_duplicates("cell").set_index("cell")["placement"].to_dict()
             yield Family(str(group), cells, stack, number_classes(cells, labels), spent)
 
@@ -83,6 +103,37 @@ def number_classes(cells: list[list[str]], labels: Mapping[Any, Any]) -> Classes
     """The cells numbered by their label; cells that do not exist count as the base."""
     known = {label: i for i, label in enumerate(dict.fromkeys(labels.values()))}
     return np.array([[known[labels[cell or row[0]]] for cell in row] for row in cells])
+
+
+def _stack_comparisons(
+    rows: list[list[str]], members: pd.DataFrame, values: pd.Series[float]
+) -> tuple[list[list[str]], Array]:
+    """Rows of cells, padded, and their values; each comparison has runs of common studies only.
+
+    The level of a study that has only one of two cells would be part of their difference, or of its
+    error. Cells without a common study are compared with all their runs.
+    """
+    runs = group_by_key(values, members["cell"] + _OF_STUDY + members["study_dir"])
+    studies: dict[str, set[str]] = {}
+    for key in runs:
+        cell, _, study = key.rpartition(_OF_STUDY)
+        studies.setdefault(cell, set()).add(study)
+    names: list[list[str]] = []
+    chosen: list[list[Array]] = []
+    for base, *others in rows:
+        together: dict[frozenset[str], list[str]] = {}
+        for other in others:
+            common = studies[base] & studies[other] or studies[base] | studies[other]
+            together.setdefault(frozenset(common), []).append(other)
+        for of, cells in together.items():
+            names.append([base, *cells])
+            parts = [[runs[c + _OF_STUDY + s] for s in sorted(of & studies[c])] for c in names[-1]]
+            chosen.append([np.concatenate(part) for part in parts])
+    by_place = {f"{i} {j}": v for i, row in enumerate(chosen) for j, v in enumerate(row)}
+    places = [[f"{i} {j}" for j in range(len(row))] for i, row in enumerate(names)]
+    padded, stack = stack_cells(places, by_place)
+    width = len(padded[0])
+    return [row + [""] * (width - len(row)) for row in names], stack
 
 
 def group_by_key(values: pd.Series[float], keys: pd.Series[str]) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""Studies before and after: the common shift, single cells, and how much days differ."""
