@@ -104,6 +104,32 @@ class Topology:
         near = len(beyond) > 1 and distances.get(other) == beyond[0]
         return "same_socket" if near else "other_socket"
 
+    def distance(self, one: int, other: int) -> int | None:
+        """The SLIT distance from one node to another; None where the kernel does not list it."""
+        node = self.node(one)
+        return node.distances.get(other) if node is not None else None
+
+    def count_hops(self, one: int, other: int) -> int:
+        """How many links between sockets lie between two nodes; 0 within a socket.
+
+        The kernel does not say. With more than two sockets, the distances between nodes of
+        different sockets are ranked over the whole machine: 1 is the smallest of them, 2 the next.
+        It is 1 for all of them with two sockets, and where the sockets of the nodes are unknown.
+        """
+        if self.distance_class(one, other) != "other_socket":
+            return 0
+        sockets = {node.id: node.socket for node in self.nodes if node.socket is not None}
+        distance = self.distance(one, other)
+        if not {one, other} <= set(sockets) or len({*sockets.values()}) < 3 or distance is None:
+            return 1
+        between = {
+            node.distances[away]
+            for node in self.nodes
+            for away in node.distances
+            if {node.id, away} <= set(sockets) and sockets[node.id] != sockets[away]
+        }
+        return sorted(between).index(distance) + 1
+
     @property
     def cpu_nodes(self) -> tuple[int, ...]:
         return tuple(node.id for node in self.nodes if not node.cpuless)
