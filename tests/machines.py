@@ -31,6 +31,7 @@ def make_node(
         socket=socket,
         cores=cores,
         l3_domains=l3_domains,
+        packages=() if socket is None or not cpus else (socket,),
     )
 
 

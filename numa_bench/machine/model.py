@@ -19,7 +19,8 @@ class NumaNode:
     node's last-level caches (None: not reported by the kernel). `socket` is the package of its
     CPUs (None: it has no CPUs, or the kernel does not say). `cores` are the CPUs of each physical
     core (SMT siblings together), `l3_domains` those that share a level 3 cache; both list this
-    node's CPUs only, sorted, and are empty where the kernel does not say.
+    node's CPUs only, sorted, and are empty where the kernel does not say. `packages` are the
+    sockets of all its CPUs, sorted; empty where one is unknown.
     """
 
     id: int
@@ -31,6 +32,7 @@ class NumaNode:
     socket: int | None = None
     cores: tuple[tuple[int, ...], ...] = ()
     l3_domains: tuple[tuple[int, ...], ...] = ()
+    packages: tuple[int, ...] = ()
 
     @property
     def cpuless(self) -> bool:

@@ -138,7 +138,8 @@ def test_a_set_has_the_classes_that_its_measured_workers_share() -> None:
     found = {key: c.distances for key, c in sets.items() if c.distances is not None}
 
     assert found[("all_local", "none")].farthest_class == "same_node"
-    assert found[("all_remote", "none")] == Distances(*["other_socket"] * 3, 21, 21)
+    far = "other_socket"
+    assert found[("all_remote", "none")] == Distances(far, far, far, 21, 21)
     crossed = found[("crossed", "none")]
     assert (crossed.cpu_class, crossed.memory_class) == ("same_node", "other_socket")
     assert all(m.spec.distances is not None for c in sets.values() for m in c.members)

@@ -32,7 +32,8 @@ COMPARISON_COLUMNS = (
 #: What may differ between the two studies; differences are reported.
 _REPORTED = (
     "host", "gpu_name", "env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model",
-    "env_python", "env_git_commit", "env_simulated", "profiler", "environment",
+    "env_numa_mode", "pcie_link_max", "pcie_link", "env_python", "env_git_commit", "env_simulated",
+    "profiler", "environment",
 )  # fmt: skip
 
 
