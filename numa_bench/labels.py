@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from numa_bench.records import WHOLE_NODE
@@ -16,13 +17,21 @@ _QUANTITIES = {
     "stream_gb_per_s": "stream bandwidth",
 }
 LOCAL = "local"
+#: A distance class, or a side of a label, of several nodes at different distances.
+MIXED = "mixed"
 EAGER = "eager"
 #: Where the side of a placement's label is, seen from the device.
 _PLACES = {
     LOCAL: "its node",
     "same_socket": "another node of the socket",
     "remote": "the other socket",
-    "mixed": "several nodes",
+    MIXED: "several nodes",
+}
+#: Distance classes (`machine.model.DISTANCE_CLASSES`) in words.
+_CLASSES = {
+    "same_node": "same node",
+    "same_socket": "same socket",
+    "other_socket": "other socket",
 }
 #: Policies that need no mention: all pages are on the nodes named, or no node is named.
 _PLAIN_POLICIES = ("bind", "none", None)
@@ -99,6 +108,53 @@ def find_base_label(labels: Iterable[str]) -> str | None:
     return min(filter(is_local, labels), default=None)
 
 
+def add_hops(name: str, hops: int) -> str:
+    """A distance class or label with the hops between the sockets, from two on.
+
+    "remote_2_hops"; one hop, the only number with two sockets, is not written.
+    """
+    return name if hops < 2 else f"{name}_{hops}_hops"
+
+
+def split_hops(name: str) -> tuple[str, int]:
+    """The inverse of `add_hops`: ("remote", 2). Hops that are not written count as 1."""
+    found = re.fullmatch(r"(.+)_(\d+)_hops", name)
+    return (found[1], int(found[2])) if found else (name, 1)
+
+
+def distance_text(name: str | None, distance: float | None) -> str:
+    """A distance class with its SLIT distance: "other socket (distance 32)"; "" if unknown.
+
+    `distance` is the greatest one of several nodes.
+    """
+    if name is None:
+        return ""
+    if name == MIXED:
+        return "several distances" + (f" (up to {distance:.0f})" if distance is not None else "")
+    plain, hops = split_hops(name)
+    text = _CLASSES.get(plain, plain) + (f", {hops} hops" if hops > 1 else "")
+    return text if distance is None else f"{text} (distance {distance:.0f})"
+
+
+def place_distance_text(cpus: str, memory: str) -> str:
+    """How far a placement is from the device; both sides as `distance_text` writes them.
+
+    "CPUs: same node (distance 10), memory: other socket (distance 32)"; one text where both are
+    equally far, or only one of them is bound.
+    """
+    if cpus and memory and cpus != memory:
+        return f"CPUs: {cpus}, memory: {memory}"
+    return cpus or memory
+
+
+def _describe_place(side: str) -> str | None:
+    """Where one side of a label is; None for what is no side."""
+    plain, hops = split_hops(side)
+    if plain == "remote" and hops > 1:
+        return f"a socket {hops} hops away"
+    return _PLACES.get(side)
+
+
 def describe_placement(label: str) -> str:
     """What differs from local, in words, where the label needs them; else "".
 
@@ -106,17 +162,17 @@ def describe_placement(label: str) -> str:
     """
     plain, _, _ = label.partition(" (")
     cpus, apart, memory = plain.partition("/")
-    if plain == "same_socket":
-        return f"on {_PLACES[plain]}"
-    if plain == "mixed":
+    if plain == "same_socket" or (not apart and split_hops(plain)[1] > 1):
+        return f"on {_describe_place(plain)}"
+    if plain == MIXED:
         return "CPUs, or the workers of a set, at several distances"
-    if not apart or not {cpus, memory} <= set(_PLACES):
+    if not apart or None in (_describe_place(cpus), _describe_place(memory)):
         return ""
     near, far = (("CPUs", cpus), ("memory", memory))
     if cpus != LOCAL and memory == LOCAL:
         near, far = far, near
-    where = LOCAL if near[1] == LOCAL else f"on {_PLACES[near[1]]}"
-    return f"{far[0]} on {_PLACES[far[1]]}, {near[0]} {where}"
+    where = LOCAL if near[1] == LOCAL else f"on {_describe_place(near[1])}"
+    return f"{far[0]} on {_describe_place(far[1])}, {near[0]} {where}"
 
 
 def setting_label(name: str, value: object) -> str:

@@ -36,7 +36,12 @@ class Link:
         return rate * kept * self.width / 8
 
     def __str__(self) -> str:
-        return f"PCIe {self.generation}.0 x{self.width}"
+        return format_link(self.generation, self.width)
+
+
+def format_link(generation: float, width: float) -> str:
+    """Generation and width as "PCIe 5.0 x16"."""
+    return f"PCIe {generation:.0f}.0 x{width:.0f}"
 
 
 def make_link(generation: float, width: float, source: str) -> Link | None:

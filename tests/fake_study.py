@@ -19,12 +19,14 @@ import numpy as np
 
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.jsonio import write_json
-from numa_bench.machine.environment import hash_environment
+from numa_bench.machine.environment import describe_links, hash_environment
+from numa_bench.machine.numa_mode import count_nodes_per_package, describe_numa_mode
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import Execution, JsonDict, RunResult, RunSpec, Status, make_record
 from tests.fake_pipeline import Machine, Noise, is_host_bound, measured, sensors, stages_ms
 
+_CPU_MODEL = "AMD EPYC 9654 96-Core Processor"
 _ERRORS = {
     Status.FAILED: "worker exited with 1: RuntimeError: CUDA error: an illegal memory access",
     Status.TIMEOUT: "no result within 900 s (timeout_s)",
@@ -86,11 +88,13 @@ def describe(scenario: Scenario) -> JsonDict:
         "host": scenario.host,
         "kernel": "6.8.0-49-generic",
         "machine": "x86_64",
-        "cpu_model": "AMD EPYC 9654 96-Core Processor",
+        "cpu_model": _CPU_MODEL,
         "cpus": sum(len(node.cpus) for node in topology.nodes),
         "memory_bytes": sum(node.memory_bytes for node in topology.nodes),
         "settings": {"transparent_hugepages": "madvise", "numa_balancing": "0", "smt": "on"},
         "numa_nodes": [node.id for node in topology.nodes],
+        "nodes_per_package": count_nodes_per_package(topology),
+        "numa_mode": describe_numa_mode(topology, _CPU_MODEL),
         "gpus": [{"name": g.name, "uuid": g.uuid} for g in topology.gpus],
         "nvidia_driver": "550.54.15" if topology.gpus else None,
         "cuda_driver": "12.4" if topology.gpus else None,
@@ -99,6 +103,7 @@ def describe(scenario: Scenario) -> JsonDict:
         "git_commit": "0123456789ab",
         "variables": {},
         "command": ["hydra_experiment_runner.py", f"experiment={scenario.experiment.name}"],
+        **({"gpu_links": describe_links(topology)} if topology.gpus else {}),
         **scenario.changes,
     }
     return {**found, "id": hash_environment(found)}

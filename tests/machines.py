@@ -31,6 +31,7 @@ def make_node(
         socket=socket,
         cores=cores,
         l3_domains=l3_domains,
+        packages=() if socket is None or not cpus else (socket,),
     )
 
 
@@ -81,6 +82,39 @@ def server() -> Topology:
         make_smt_node(2, 48, 24, 6, {0: 21, 2: 10}, socket=1, **size),
     )
     return Topology(nodes=nodes, gpus=tuple(make_gpu(i, 0 if i < 4 else 2) for i in range(8)))
+
+
+def eight_sockets(gpu_nodes: tuple[int, ...] = (0, 7)) -> Topology:
+    """Eight sockets of one node each; every node has three others at 21 and four at 31.
+
+    Neighbours in a cube of which each corner has three links: the rest is two hops away, as the
+    firmware of eight-socket Xeon servers reports it.
+    """
+    nodes = tuple(
+        make_node(
+            i,
+            range(4 * i, 4 * i + 4),
+            {j: 10 if i == j else 21 if (i ^ j).bit_count() == 1 else 31 for j in range(8)},
+            socket=i,
+        )
+        for i in range(8)
+    )
+    return Topology(nodes, tuple(make_gpu(i, node) for i, node in enumerate(gpu_nodes)))
+
+
+def four_sockets_of_two(gpu_node: int = 0) -> Topology:
+    """Four sockets in a ring, of two nodes each, with a GPU: 12 in a socket, 21 and 31 between."""
+    hops = {0: 12, 1: 21, 2: 31, 3: 21}
+    nodes = tuple(
+        make_node(
+            i,
+            range(4 * i, 4 * i + 4),
+            {j: 10 if i == j else hops[(i // 2 - j // 2) % 4] for j in range(8)},
+            socket=i // 2,
+        )
+        for i in range(8)
+    )
+    return Topology(nodes, (make_gpu(0, gpu_node),))
 
 
 def four_nodes() -> Topology:

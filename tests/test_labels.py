@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 
 from numa_bench.labels import (
+    add_hops,
     compile_label,
     describe_placement,
     device_label,
+    distance_text,
     find_base_label,
     gpu_label,
     memory_label,
     mode_label,
     node_label,
+    place_distance_text,
     placement_label,
     setting_label,
+    split_hops,
 )
 
 
@@ -110,3 +114,49 @@ def test_a_model_is_shown_with_its_mode_and_settings() -> None:
     assert (compile_label("default"), compile_label(None)) == ("compiled:default", "eager")
     assert (mode_label("default"), mode_label(None)) == ("default", "eager")
     assert setting_label("batch_size", 16) == "batch_size=16"
+
+
+@pytest.mark.parametrize(
+    ("name", "distance", "text"),
+    [
+        ("same_node", 10, "same node (distance 10)"),
+        ("same_socket", 12, "same socket (distance 12)"),
+        ("other_socket", 32.0, "other socket (distance 32)"),
+        ("other_socket", None, "other socket"),
+        ("other_socket_2_hops", 31, "other socket, 2 hops (distance 31)"),
+        ("mixed", 32, "several distances (up to 32)"),
+        ("mixed", None, "several distances"),
+        (None, None, ""),
+    ],
+)
+def test_a_distance_class_is_shown_with_its_distance(
+    name: str | None, distance: float | None, text: str
+) -> None:
+    assert distance_text(name, distance) == text
+
+
+def test_cpus_and_memory_at_different_distances_are_both_named() -> None:
+    near, far = "same node (distance 10)", "other socket (distance 32)"
+    assert place_distance_text(far, far) == far
+    assert place_distance_text(near, far) == f"CPUs: {near}, memory: {far}"
+    assert (place_distance_text(near, ""), place_distance_text("", far)) == (near, far)
+    assert place_distance_text("", "") == ""
+
+
+def test_hops_are_written_from_two_on() -> None:
+    assert [add_hops("remote", n) for n in (0, 1, 2)] == ["remote", "remote", "remote_2_hops"]
+    assert split_hops("remote_2_hops") == ("remote", 2)
+    assert split_hops("same_socket") == ("same_socket", 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("remote_2_hops", "on a socket 2 hops away"),
+        ("local/remote_2_hops", "memory on a socket 2 hops away, CPUs local"),
+        ("remote_3_hops/local (exclusive)", "CPUs on a socket 3 hops away, memory local"),
+        ("remote", ""),
+    ],
+)
+def test_hops_are_in_the_words_of_a_placement(label: str, words: str) -> None:
+    assert describe_placement(label) == words

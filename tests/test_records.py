@@ -16,6 +16,7 @@ from numa_bench.metric_registry import METRICS, MetricValues, metric_values
 from numa_bench.records import (
     SCHEMA_HISTORY,
     SCHEMA_VERSION,
+    Distances,
     Execution,
     Placement,
     ProfileSpec,
@@ -165,6 +166,22 @@ def test_an_affinity_is_part_of_the_cell_and_the_record() -> None:
     )
     assert (record["cpu_affinity"], record["cpus"]) == ("core-complex", "0-1,8")
     assert RunSpec.from_dict(complex_.to_dict()) == complex_
+
+
+def test_distances_are_in_the_record_and_unknown_in_older_ones() -> None:
+    keys = (
+        *("distance_class", "cpu_distance_class", "memory_distance_class"),
+        *("cpu_distance", "memory_distance"),
+    )
+    distances = Distances("same_node", "other_socket", "other_socket", 10, 32)
+    spec = replace(make_spec(), distances=distances)
+    ended = Execution(Status.FAILED, 1, "", "", 0.0, 1, "", "")
+
+    record: dict[str, Any] = dict(make_record(spec, None, ended, "host"))
+
+    assert [record[key] for key in keys] == ["other_socket", "same_node", "other_socket", 10, 32]
+    old: dict[str, Any] = dict(upgrade_record(OLDEST))
+    assert [old[key] for key in keys] == [None] * 5
 
 
 def test_reading_changes_nothing_of_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,10 @@ import psutil
 
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
+from numa_bench.machine.numa_mode import count_nodes_per_package, describe_numa_mode
 from numa_bench.machine.nvml import read_driver_versions
 from numa_bench.machine.sysfs import read_kernel_setting
+from numa_bench.pcie import format_link
 from numa_bench.records import JsonDict
 from numa_bench.redaction import result_variables
 from numa_bench.versions import package_versions
@@ -49,8 +51,8 @@ SETTINGS = {
     "boost": "sys/devices/system/cpu/cpufreq/boost",
     "smt": "sys/devices/system/cpu/smt/control",
 }
-#: Keys that describe how a study was started, not what it ran on.
-_NOT_IN_ID = ("command",)
+#: How a study was started, and what follows from nodes and CPUs, which are in the id.
+_NOT_IN_ID = ("command", "nodes_per_package", "numa_mode")
 
 
 def describe_environment(
@@ -62,21 +64,26 @@ def describe_environment(
     """The hardware and software that a study runs on. What cannot be determined is null or absent.
 
     `project` is the source tree whose commit is recorded; `root` is the parent of sys/ and proc/
-    (None: the root of the backend). `simulated`, there only on a simulated machine, says so.
+    (None: the root of the backend). `numa_mode` is that of `describe_numa_mode`; `gpu_links`, there
+    only with GPUs, has the fastest link of each by its number. `simulated`, there only on a
+    simulated machine, says so.
     """
     backend = current_backend()
     root = backend.root if root is None else root
     variables = os.environ if environ is None else environ
     driver, cuda = read_driver_versions()
+    cpu_model = _cpu_model(root)
     environment: JsonDict = {
         "host": socket.gethostname(),
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "cpu_model": _cpu_model(root),
+        "cpu_model": cpu_model,
         "cpus": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "settings": collect_kernel_settings(root),
         "numa_nodes": [node.id for node in topology.nodes] if topology else [],
+        "nodes_per_package": count_nodes_per_package(topology) if topology else None,
+        "numa_mode": describe_numa_mode(topology, cpu_model) if topology else None,
         "gpus": [{"name": g.name, "uuid": g.uuid} for g in topology.gpus] if topology else [],
         "nvidia_driver": driver,
         "cuda_driver": cuda,
@@ -86,10 +93,23 @@ def describe_environment(
         "variables": result_variables(variables),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+    if topology and topology.gpus:
+        environment["gpu_links"] = describe_links(topology)
     if backend.simulated:
         environment["simulated"] = backend.simulated
     environment["id"] = hash_environment(environment)
     return environment
+
+
+def describe_links(topology: Topology) -> dict[str, str | None]:
+    """The fastest PCIe link that each GPU and its slot can reach, by the GPU's number.
+
+    None where the driver does not say. What a run observed is in its record's `monitor`.
+    """
+    return {
+        str(gpu.index): format_link(*gpu.link) if gpu.link is not None else None
+        for gpu in topology.gpus
+    }
 
 
 def hash_environment(environment: JsonDict) -> str:

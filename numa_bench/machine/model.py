@@ -19,7 +19,8 @@ class NumaNode:
     node's last-level caches (None: not reported by the kernel). `socket` is the package of its
     CPUs (None: it has no CPUs, or the kernel does not say). `cores` are the CPUs of each physical
     core (SMT siblings together), `l3_domains` those that share a level 3 cache; both list this
-    node's CPUs only, sorted, and are empty where the kernel does not say.
+    node's CPUs only, sorted, and are empty where the kernel does not say. `packages` are the
+    sockets of all its CPUs, sorted; empty where one is unknown.
     """
 
     id: int
@@ -31,6 +32,7 @@ class NumaNode:
     socket: int | None = None
     cores: tuple[tuple[int, ...], ...] = ()
     l3_domains: tuple[tuple[int, ...], ...] = ()
+    packages: tuple[int, ...] = ()
 
     @property
     def cpuless(self) -> bool:
@@ -103,6 +105,32 @@ class Topology:
         beyond = sorted({d for node, d in distances.items() if node != one})
         near = len(beyond) > 1 and distances.get(other) == beyond[0]
         return "same_socket" if near else "other_socket"
+
+    def distance(self, one: int, other: int) -> int | None:
+        """The SLIT distance from one node to another; None where the kernel does not list it."""
+        node = self.node(one)
+        return node.distances.get(other) if node is not None else None
+
+    def count_hops(self, one: int, other: int) -> int:
+        """How many links between sockets lie between two nodes; 0 within a socket.
+
+        The kernel does not say. With more than two sockets, the distances between nodes of
+        different sockets are ranked over the whole machine: 1 is the smallest of them, 2 the next.
+        It is 1 for all of them with two sockets, and where the sockets of the nodes are unknown.
+        """
+        if self.distance_class(one, other) != "other_socket":
+            return 0
+        sockets = {node.id: node.socket for node in self.nodes if node.socket is not None}
+        distance = self.distance(one, other)
+        if not {one, other} <= set(sockets) or len({*sockets.values()}) < 3 or distance is None:
+            return 1
+        between = {
+            node.distances[away]
+            for node in self.nodes
+            for away in node.distances
+            if {node.id, away} <= set(sockets) and sockets[node.id] != sockets[away]
+        }
+        return sorted(between).index(distance) + 1
 
     @property
     def cpu_nodes(self) -> tuple[int, ...]:

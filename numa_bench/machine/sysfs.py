@@ -138,6 +138,7 @@ def _make_node(
         socket=socket,
         cores=_cores(tree, cpus),
         l3_domains=tuple(cache.cpus for cache in caches) if caches and level_3 else (),
+        packages=_packages(tree, cpus),
     )
 
 
@@ -213,5 +214,16 @@ def _cores(tree: Tree, cpus: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 
 def _socket(tree: Tree, cpus: tuple[int, ...]) -> int | None:
     """The package of a node's CPUs; None without CPUs, or where the kernel does not know (-1)."""
-    text = tree.read_text(f"{CPUS}/cpu{cpus[0]}/topology/physical_package_id") if cpus else None
+    return _package(tree, cpus[0]) if cpus else None
+
+
+def _packages(tree: Tree, cpus: tuple[int, ...]) -> tuple[int, ...]:
+    """All packages of a node's CPUs; empty if one is unknown."""
+    found = {_package(tree, cpu) for cpu in cpus}
+    known = {package for package in found if package is not None}
+    return tuple(sorted(known)) if known == found else ()
+
+
+def _package(tree: Tree, cpu: int) -> int | None:
+    text = tree.read_text(f"{CPUS}/cpu{cpu}/topology/physical_package_id")
     return int(text) if text is not None and text.isdigit() else None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
+from numa_bench.labels import MIXED, add_hops, split_hops
 from numa_bench.machine.model import DISTANCE_CLASSES, Gpu, Topology
+from numa_bench.records import MEASURED, DeviceSpec, Distances, Placement, RunSpec
 
 #: Used for distances that the kernel does not list; means "no path" in ACPI's SLIT.
 UNREACHABLE = 255
 #: A distance class (`Topology.distance_class`) in a placement's label.
 _LABELS = dict(zip(DISTANCE_CLASSES, ("local", "same_socket", "remote"), strict=True))
-#: The labels from near to far; "mixed" are CPUs at several distances.
-LABELS = (*_LABELS.values(), "mixed")
 
 
 def find_home(topology: Topology, gpu: Gpu) -> int | None:
@@ -51,18 +52,44 @@ def _distance(topology: Topology, home: int, other: int) -> int:
     return node.distances.get(other, UNREACHABLE) if node is not None else UNREACHABLE
 
 
+def name_class(topology: Topology, one: int, other: int) -> str:
+    """The distance class of two nodes; from two hops on with their number.
+
+    other_socket_2_hops: as `Topology.count_hops` counts them.
+    """
+    return add_hops(topology.distance_class(one, other), topology.count_hops(one, other))
+
+
 def label_distance(topology: Topology, home: int, near: Collection[int], node: int) -> str:
-    """local for a node of `near`, else the label of its distance class from `home`."""
-    return _LABELS["same_node"] if node in near else _LABELS[topology.distance_class(home, node)]
+    """local for a node of `near`, else the label of its distance class from `home`.
+
+    remote is another socket; from two hops on with their number: remote_2_hops.
+    """
+    if node in near:
+        return _LABELS["same_node"]
+    name, hops = split_hops(name_class(topology, home, node))
+    return add_hops(_LABELS[name], hops)
+
+
+def find_farthest(names: Iterable[str]) -> str:
+    """The farthest of some distance classes, or of some labels; "mixed" counts as farthest."""
+    return max(names, key=_rank)
+
+
+def _rank(name: str) -> tuple[int, int]:
+    plain, hops = split_hops(name)
+    order = (*DISTANCE_CLASSES, MIXED) if plain in DISTANCE_CLASSES else (*_LABELS.values(), MIXED)
+    return order.index(plain), hops
 
 
 def choose_pairs(topology: Topology, gpu: Gpu, home: int) -> list[tuple[int, int]]:
     """The (CPU node, memory node) pairs that are measured by default, of a GPU on node `home`.
 
     CPUs and memory are each local and on one remote node, crossed: that separates the two. The
-    remote node represents the farthest distance class. Where that is another socket, and the GPU's
-    own has more nodes, one of those follows the local pair with both on it. Memory-only nodes are
-    not among them, unless the GPU is on one.
+    remote node represents the farthest distance class. A node of each class between them follows
+    the local pair, with both on it: another node of the GPU's own socket, and on machines with
+    several sockets one of those that are fewer hops away. Memory-only nodes are not among them,
+    unless the GPU is on one.
     """
     cpu = find_nearest(topology, home, topology.cpu_nodes)
     memory = find_nearest(topology, home, topology.memory_nodes)
@@ -75,11 +102,14 @@ def choose_pairs(topology: Topology, gpu: Gpu, home: int) -> list[tuple[int, int
     cpus = [cpu] if far_cpu is None else [cpu, far_cpu[0]]
     memories = [memory] if far_memory is None else [memory, far_memory[0]]
     pairs = [(c, m) for c in cpus for m in memories]
-    if far is not None and far[1] == "other_socket":
-        near = {node for node in whole if topology.distance_class(home, node) == "same_socket"}
-        beside = _choose_representative(topology, gpu, home, near)
-        if beside is not None:
-            pairs.insert(1, (beside[0], beside[0]))
+    nearer: dict[str, set[int]] = {}
+    for node in whole if far is not None else ():
+        nearer.setdefault(name_class(topology, home, node), set()).add(node)
+    for name in sorted(nearer, key=_rank, reverse=True):
+        if far is not None and _rank(name) < _rank(far[1]):
+            beside = _choose_representative(topology, gpu, home, nearer[name])
+            if beside is not None:
+                pairs.insert(1, (beside[0], beside[0]))
     return pairs
 
 
@@ -93,8 +123,73 @@ def _choose_representative(
     """
     if not nodes:
         return None
-    classes = {node: topology.distance_class(home, node) for node in nodes}
-    farthest = max(classes.values(), key=DISTANCE_CLASSES.index)
+    classes = {node: name_class(topology, home, node) for node in nodes}
+    farthest = find_farthest(classes.values())
     members = sorted(node for node, name in classes.items() if name == farthest)
     nearest = find_all_nearest(topology, home, members)
     return nearest[rank_on_node(topology, gpu)[0] % len(nearest)], farthest
+
+
+def add_distances(cells: Sequence[RunSpec], topology: Topology) -> list[RunSpec]:
+    """The cells, and the members of sets, with the distances of their placements."""
+    return [_add_to_cell(cell, topology) for cell in cells]
+
+
+def _add_to_cell(cell: RunSpec, topology: Topology) -> RunSpec:
+    if not cell.members:
+        return replace(cell, distances=measure_distances(topology, cell.device, cell.placement))
+    members = tuple(replace(m, spec=_add_to_cell(m.spec, topology)) for m in cell.members)
+    parts = [m.spec.distances for m in members if m.role == MEASURED]
+    return replace(cell, members=members, distances=_join([p for p in parts if p is not None]))
+
+
+def measure_distances(topology: Topology, device: DeviceSpec, placement: Placement) -> Distances:
+    """How far CPUs and memory of a placement are from the device, as `Distances` describes it."""
+    home = placement.numa_node
+    if device.kind == "cuda":
+        # A GPU may come from another reading of the machine, so it is compared by number.
+        gpu = next((gpu for gpu in topology.gpus if gpu.index == device.gpu_id), None)
+        home = find_home(topology, gpu) if gpu is not None else None
+    if home is None:
+        return Distances()
+    # An affinity or CPUs by number may reach over several nodes.
+    own = set(placement.cpus)
+    cpus = {node.id for node in topology.nodes if own & set(node.cpus)}
+    if not cpus and placement.numa_node is not None:
+        cpus = {placement.numa_node}
+    cpu_class, cpu = _summarize_nodes(topology, home, cpus)
+    memory_class, memory = _summarize_nodes(topology, home, placement.memory_nodes)
+    return _make(cpu_class, memory_class, cpu, memory)
+
+
+def _summarize_nodes(
+    topology: Topology, home: int, nodes: Collection[int]
+) -> tuple[str | None, int | None]:
+    """The class that the nodes share, or "mixed", and their greatest distance."""
+    classes = [name_class(topology, home, node) for node in nodes]
+    known = [d for node in nodes if (d := topology.distance(home, node)) is not None]
+    return _join_classes(classes), max(known, default=None)
+
+
+def _join(parts: Sequence[Distances]) -> Distances:
+    """The distances of several workers together."""
+    return _make(
+        _join_classes([part.cpu_class for part in parts]),
+        _join_classes([part.memory_class for part in parts]),
+        max((part.cpu for part in parts if part.cpu is not None), default=None),
+        max((part.memory for part in parts if part.memory is not None), default=None),
+    )
+
+
+def _join_classes(names: Sequence[str | None]) -> str | None:
+    """The class that all have, or "mixed"; None if there is none, or one is unknown."""
+    if not names or None in names:
+        return None
+    return names[0] if len(set(names)) == 1 else MIXED
+
+
+def _make(
+    cpu_class: str | None, memory_class: str | None, cpu: int | None, memory: int | None
+) -> Distances:
+    known = [name for name in (cpu_class, memory_class) if name is not None]
+    return Distances(cpu_class, memory_class, find_farthest(known) if known else None, cpu, memory)

@@ -19,7 +19,7 @@ from numa_bench.plan.affinity import (
     resolve_cpus,
     resolve_physcpu,
 )
-from numa_bench.plan.distance import LABELS, choose_pairs, find_nearest, label_distance
+from numa_bench.plan.distance import choose_pairs, find_farthest, find_nearest, label_distance
 from numa_bench.plan.node_words import MEMORY_KEY, NODES_KEY, NodeWords, find_local_memory
 from numa_bench.records import Placement
 
@@ -187,4 +187,4 @@ class _Resolver:
         labels = {
             label_distance(self.topology, home, near, node) for node in placement.memory_nodes
         }
-        return max(labels, key=LABELS.index)
+        return find_farthest(labels)

@@ -13,6 +13,7 @@ from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, Track
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
+from numa_bench.plan.distance import add_distances
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
 from numa_bench.plan.predictions.blind_spots import find_blind_spots
 from numa_bench.plan.predictions.prediction import ModelPrediction, add_expectations, predict_models
@@ -95,7 +96,7 @@ def build_plan(
     profiler = profiler or Profiler("none", config.profiler)
     _refuse_profile(config.profiler.kind, experiment.workload)
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
-    cells = add_expectations(cells, topology)
+    cells = add_distances(add_expectations(cells, topology), topology)
     limit = fit_blocks(cells, experiment, read_time_limit(config))
     if limit is not None and _records_too_long(limit, profiler):
         without = replace(profiler, kind="none", note=_NO_TIME_TO_RECORD)

@@ -162,3 +162,20 @@ class Expectation:
 
     bound: str
     batch_s: float
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far CPUs and memory of a placement are from the device, seen from the device's node.
+
+    Without a GPU from the node of the CPUs. `cpu_class` and `memory_class`: same_node, same_socket,
+    other_socket, other_socket_2_hops (and so on), or "mixed" for nodes of different classes;
+    `farthest_class` is the farther of the two. `cpu` and `memory` are SLIT distances (10: the same
+    node), the greatest of several nodes. None: not bound, or unknown.
+    """
+
+    cpu_class: str | None = None
+    memory_class: str | None = None
+    farthest_class: str | None = None
+    cpu: int | None = None
+    memory: int | None = None

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from numa_bench.metric_registry import MetricValues, metric_values
 from numa_bench.records.cpu_lists import format_cpu_list
-from numa_bench.records.run_parts import JsonDict
+from numa_bench.records.run_parts import Distances, JsonDict
 from numa_bench.records.specs import SCHEMA_VERSION, RunSpec
 
 
@@ -129,7 +129,8 @@ class PlannedValues(TypedDict):
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
     such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
-    predicted. `scenario` and `background` are null, but in the record of a set of workers.
+    predicted. Distances and their classes are those of `Distances`. `scenario` and `background` are
+    null, but in the record of a set of workers.
     """
 
     schema_version: int
@@ -149,6 +150,11 @@ class PlannedValues(TypedDict):
     memory_nodes: list[int]
     memory_policy: str
     placement: str
+    distance_class: str | None
+    cpu_distance_class: str | None
+    memory_distance_class: str | None
+    cpu_distance: int | None
+    memory_distance: int | None
     cpu_affinity: str | None
     cpus: str | None
     vit_name: str
@@ -226,6 +232,7 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
 
 def _planned(spec: RunSpec) -> PlannedValues:
     memory = spec.placement.memory_nodes
+    distances = spec.distances or Distances()
     return {
         "schema_version": SCHEMA_VERSION,
         "study": spec.study,
@@ -244,6 +251,11 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "memory_nodes": list(memory),
         "memory_policy": spec.placement.policy,
         "placement": spec.placement.label,
+        "distance_class": distances.farthest_class,
+        "cpu_distance_class": distances.cpu_class,
+        "memory_distance_class": distances.memory_class,
+        "cpu_distance": distances.cpu,
+        "memory_distance": distances.memory,
         "cpu_affinity": spec.placement.affinity if spec.placement.numa_node is not None else None,
         "cpus": format_cpu_list(spec.placement.cpus) or None,
         "vit_name": spec.vit.name,

@@ -14,6 +14,7 @@ from numa_bench.records.run_parts import (
     VIT_SIZES,
     BandwidthSpec,
     DeviceSpec,
+    Distances,
     Expectation,
     JsonDict,
     ProfileSpec,
@@ -30,7 +31,7 @@ SCHEMA_VERSION = 1
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
     "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
-    "workers",
+    "workers, then distances and their classes",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -104,7 +105,8 @@ class RunSpec:
     `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, or CONTENTION for a set
     of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
     the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
-    for the record and for estimates; the worker does not use it.
+    for the record and for estimates, `distances` for the record; the worker uses neither, and they
+    are not part of `cell`.
     """
 
     study: str
@@ -122,6 +124,7 @@ class RunSpec:
     members: tuple[Member, ...] = ()
     bandwidth: BandwidthSpec | None = None
     expected: Expectation | None = None
+    distances: Distances | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -205,6 +208,7 @@ class RunSpec:
             ),
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
             "expected": Expectation(**data["expected"]) if data.get("expected") else None,
+            "distances": Distances(**data["distances"]) if data.get("distances") else None,
         }
         return cls(**{**data, **parts})
 

@@ -31,6 +31,8 @@ _NULLS = (
     *("gpu_id", "gpu_name", "gpu_uuid", "gpu_numa_node", "numa_node", "memory_node", "cpus"),
     *("compile_mode", "profiler_capture", "predicted_bound", "exit_code", "error", "environment"),
     *("nsys_report", "nsys_sqlite", "torch_trace", "scenario", "background"),
+    *("distance_class", "cpu_distance_class", "memory_distance_class"),
+    *("cpu_distance", "memory_distance"),
 )
 #: Labels of placements with CPUs and memory apart, as they were called at first.
 _OLD_LABELS = {"remote_cpu": "remote/local", "remote_memory": "local/remote"}

@@ -39,7 +39,7 @@ from numa_bench.tracking.base import RunView, StudyView
 _VOLATILE = ("nsys_sqlite",)
 _TAGS = (
     *("status", "host", "device", "gpu_name", "placement", "memory_policy", "profiler", "repeat"),
-    *("cpu_affinity", "environment", "attempt"),
+    *("distance_class", "cpu_affinity", "environment", "attempt"),
 )
 _STAGES = ("host_ms", "h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
 _OWN_FILES = (RESULTS, SUMMARY, TOPOLOGY, LOG, RESOLVED_CONFIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from numa_bench.machine.environment import (
 )
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from tests.fake_sysfs import write
+from tests.machines import make_gpu, make_node
 
 TOPOLOGY = Topology(
     (NumaNode(0, (0, 1), 1, {0: 10}),), (Gpu(0, "0000:01:00.0", "0x10de", "0x1", 0, "H", "GPU-1"),)
@@ -64,6 +66,41 @@ def test_kernel_settings_are_the_chosen_words(text: str, value: str, tmp_path: P
 
 def test_gpus_are_named_by_uuid(tmp_path: Path) -> None:
     assert describe(tmp_path)["gpus"] == [{"name": "H", "uuid": "GPU-1"}]
+
+
+def test_numa_mode_and_links_are_described(tmp_path: Path) -> None:
+    write(tmp_path, "proc/cpuinfo", "model name\t: AMD EPYC 9654 96-Core Processor\n")
+    gpus = (
+        make_gpu(0, 0),
+        replace(make_gpu(1, 1), link=(4, 8)),
+        replace(make_gpu(2, 1), link=None),
+    )
+    nodes = tuple(make_node(i, (i,), {}, socket=i // 2) for i in range(4))
+
+    found = describe_environment(tmp_path, Topology(nodes, gpus), {}, tmp_path)
+
+    assert found["nodes_per_package"] == 2
+    assert found["numa_mode"] == "NPS2 (2 NUMA nodes per socket)"
+    assert found["gpu_links"] == {"0": "PCIe 5.0 x16", "1": "PCIe 4.0 x8", "2": None}
+
+
+def test_the_id_follows_the_links_and_not_what_is_derived_from_nodes(tmp_path: Path) -> None:
+    """A slot of fewer lanes changes results; the mode is the same as nodes and CPUs."""
+    fast = Topology((make_node(0, (0,), {}, socket=0),), (make_gpu(0, 0),))
+    slow = replace(fast, gpus=(replace(make_gpu(0, 0), link=(5, 8)),))
+    silent = replace(fast, nodes=tuple(replace(node, packages=()) for node in fast.nodes))
+
+    ids = [describe_environment(tmp_path, t, {}, tmp_path)["id"] for t in (fast, slow, silent)]
+
+    assert ids[0] != ids[1]
+    assert ids[0] == ids[2]
+
+
+def test_without_a_gpu_there_are_no_links(tmp_path: Path) -> None:
+    """So that hosts without a GPU keep the id that they had before links were recorded."""
+    found = describe_environment(tmp_path, replace(TOPOLOGY, gpus=()), {}, tmp_path)
+
+    assert "gpu_links" not in found
 
 
 def test_the_commit_says_when_the_tree_was_changed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,71 @@ def test_distance_classes_follow_slit_distances_where_sockets_are_unknown() -> N
     assert pairs == ["same_node", "same_socket", "other_socket", "other_socket"]
     # With one distance only nothing says that the nodes share a socket.
     assert machines.server().distance_class(0, 2) == "other_socket"
+
+
+@pytest.mark.parametrize("name", NAMES or [NO_CAPTURE])
+def test_nodes_of_a_captured_package_are_on_the_same_socket(name: str, tmp_path: Path) -> None:
+    with tarfile.open(CAPTURES / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    expected = json.loads((CAPTURES / f"{name}.expected.json").read_text())
+    topology = read_topology(tmp_path)
+    with_cpus = [node for node in topology.nodes if node.cpus]
+
+    for one in with_cpus:
+        (home,) = (p["id"] for p in expected["packages"] if one.cpus[0] in p["cpus"])
+        for other in with_cpus:
+            (away,) = (p["id"] for p in expected["packages"] if other.cpus[0] in p["cpus"])
+            near = "same_node" if one == other else "same_socket"
+            wanted = near if home == away else "other_socket"
+            assert topology.distance_class(one.id, other.id) == wanted
+            # None of them has more than two sockets.
+            assert topology.count_hops(one.id, other.id) == (home != away)
+
+
+def test_hops_are_ranked_distances_between_more_than_two_sockets() -> None:
+    machine = machines.eight_sockets()
+    assert [machine.count_hops(0, n) for n in range(8)] == [0, 1, 1, 2, 1, 2, 2, 2]
+
+    machine = machines.four_sockets_of_two()
+    assert [machine.count_hops(2, n) for n in range(8)] == [1, 1, 0, 0, 1, 1, 2, 2]
+
+
+def test_a_node_that_is_only_far_from_others_is_two_hops_from_them() -> None:
+    """Ranks are those of the machine, so that they mean the same seen from every GPU."""
+    nodes = tuple(
+        machines.make_node(
+            i, (i,), {j: 10 if i == j else 31 if 2 in (i, j) else 21 for j in range(3)}, socket=i
+        )
+        for i in range(3)
+    )
+    machine = Topology(nodes, ())
+
+    assert [machine.count_hops(2, n) for n in range(3)] == [2, 2, 0]
+    assert [machine.count_hops(0, n) for n in range(3)] == [0, 1, 2]
+
+
+def test_two_sockets_are_one_hop_apart_whatever_their_distances() -> None:
+    nodes = tuple(
+        machines.make_node(
+            i, (i,), {0: (10, 21, 31)[i], 1: 21 if i != 1 else 10, 2: 21}, socket=min(i, 1)
+        )
+        for i in range(3)
+    )
+    machine = Topology(nodes, ())
+
+    assert [machine.distance(0, n) for n in range(3)] == [10, 21, 21]
+    assert [machine.distance(n, 0) for n in range(3)] == [10, 21, 31]
+    assert [machine.count_hops(n, 0) for n in range(3)] == [0, 1, 1]
+
+
+def test_hops_are_one_where_sockets_or_distances_are_unknown() -> None:
+    assert machines.four_nodes().count_hops(0, 2) == 1
+    assert machines.with_memory_only_node().count_hops(0, 2) == 1
+    silent = replace(
+        machines.eight_sockets(),
+        nodes=tuple(replace(n, distances={}) for n in machines.eight_sockets().nodes),
+    )
+    assert (silent.count_hops(0, 7), silent.distance(0, 7)) == (1, None)
 
 
 def test_eight_gpu_server(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from numa_bench.config.schema import HardwareConfig
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.plan.placements import list_placement_warnings, resolve_placements
 from tests.machines import (
+    eight_sockets,
     four_nodes,
+    four_sockets_of_two,
     laptop,
     make_gpu,
     make_node,
@@ -86,6 +88,41 @@ def test_the_nearest_node_of_a_class_represents_it() -> None:
     machine = Topology((first, *others), (make_gpu(0, 0),))
 
     assert cells(machine, machine.gpus[0])[-1] == (2, (2,), "remote")
+
+
+def test_with_hops_the_farthest_sockets_are_compared_and_each_nearer_class_is_measured() -> None:
+    machine = eight_sockets()
+    assert cells(machine, machine.gpus[0]) == [
+        (0, (0,), "local"),
+        (1, (1,), "remote"),
+        (0, (3,), "local/remote_2_hops"),
+        (3, (0,), "remote_2_hops/local"),
+        (3, (3,), "remote_2_hops"),
+    ]
+
+    machine = four_sockets_of_two()
+    assert cells(machine, machine.gpus[0]) == [
+        (0, (0,), "local"),
+        (1, (1,), "same_socket"),
+        (2, (2,), "remote"),
+        (0, (4,), "local/remote_2_hops"),
+        (4, (0,), "remote_2_hops/local"),
+        (4, (4,), "remote_2_hops"),
+    ]
+
+
+def test_nodes_at_different_hops_have_different_labels() -> None:
+    machine = eight_sockets()
+    hardware = HardwareConfig(numa_nodes="other_socket")
+
+    found = resolve_placements(hardware, machine, machine.gpus[1])
+
+    assert [(p.numa_node, p.label) for p in found] == [
+        *((node, "remote_2_hops") for node in (0, 1, 2)),
+        (3, "remote"),
+        (4, "remote_2_hops"),
+        *((node, "remote") for node in (5, 6)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,10 @@ def _row_names(table: pd.DataFrame) -> list[str]:
         parts += [str(row["device_text"])] if several["device_text"] else []
         place = shape.place_name(row["placement_text"]).replace("\n", ", ")
         label = str(row["placement"])
-        parts.append(label if place == label else f"{label} ({place})")
+        texts = [] if place == label else [place]
+        if pd.notna(row.get("distance")):
+            texts.append(f"distance {row['distance']:.0f}")
+        parts.append(f"{label} ({', '.join(texts)})" if texts else label)
         names.append("  ".join(parts))
     return names
 

@@ -19,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from numa_bench.labels import split_hops
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -127,10 +129,14 @@ _AFFINITY_MARKERS = {"socket": "d", "exclusive": "h", "core-complex": "*", "phys
 def get_placement_style(placement: str) -> Look:
     """The look of a placement label; other labels look like "unknown".
 
-    A CPU affinity in brackets changes marker, hatch and line.
+    A CPU affinity in brackets changes marker, hatch and line; two hops or more between sockets
+    change hatch and line.
     """
     plain, _, affinity = placement.partition(" (")
-    look = PLACEMENTS.get(plain, PLACEMENTS["unknown"])
+    base, hops = _split_label(plain)
+    look = PLACEMENTS.get(base, PLACEMENTS["unknown"])
+    if hops > 1:
+        look = replace(look, hatch=look.hatch + "--" * (hops - 1), line=(0, (1, hops)))
     if not affinity:
         return look
     mode = affinity.rstrip(")").partition(" ")[0].removesuffix("-no-smt")
@@ -138,9 +144,20 @@ def get_placement_style(placement: str) -> Look:
 
 
 def order_placements(labels: Iterable[str]) -> list[str]:
-    """Labels, each once, local first; after each those with a CPU affinity."""
+    """Labels, each once, local first, near before far; after each those with a CPU affinity."""
     known = {label: place for place, label in enumerate(PLACEMENTS)}
-    return sorted(set(labels), key=lambda v: (known.get(v.partition(" (")[0], len(known)), v))
+
+    def order(label: str) -> tuple[int, int, str]:
+        base, hops = _split_label(label.partition(" (")[0])
+        return known.get(base, len(known)), hops, label
+
+    return sorted(set(labels), key=order)
+
+
+def _split_label(label: str) -> tuple[str, int]:
+    """A label without hops, and the most hops of its sides: ("local/remote", 2)."""
+    sides = [split_hops(side) for side in label.split("/")]
+    return "/".join(side for side, _ in sides), max(hops for _, hops in sides)
 
 
 def with_style(build: Callable[P, R]) -> Callable[P, R]:

@@ -11,7 +11,10 @@ import pandas as pd
 from numa_bench.analysis.read.runs import Loaded
 from numa_bench.records import JsonDict
 
-_ENVIRONMENT = ("env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model", "env_git_commit")
+_ENVIRONMENT = (
+    *("env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model", "env_numa_mode"),
+    "env_git_commit",
+)
 GROUP_COLUMNS = (
     "group", "host", "device", "gpu_name", "environment", "profiler", "profiler_capture",
     *_ENVIRONMENT, "runs", "passed", "studies",

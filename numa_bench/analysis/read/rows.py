@@ -9,9 +9,18 @@ from typing import Any
 
 from numa_bench.analysis.read.sets import describe_set
 from numa_bench.analysis.read.studies import Study
-from numa_bench.labels import add_affinity, device_label, memory_label, placement_label
+from numa_bench.labels import (
+    MIXED,
+    add_affinity,
+    device_label,
+    distance_text,
+    memory_label,
+    place_distance_text,
+    placement_label,
+)
 from numa_bench.marks import format_marks, warning_code
 from numa_bench.metric_registry import headline_metric
+from numa_bench.pcie import format_link
 from numa_bench.records import (
     NO_HOST_WORK,
     PIPELINE,
@@ -24,6 +33,7 @@ from numa_bench.records import (
 _ENVIRONMENT = {
     "env_kernel": "kernel",
     "env_cpu_model": "cpu_model",
+    "env_numa_mode": "numa_mode",
     "env_nvidia_driver": "nvidia_driver",
     "env_python": "python",
     "env_git_commit": "git_commit",
@@ -90,6 +100,8 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
         "stages_alone": _has_stages_alone(record),
         **_describe_headline(record),
         **_describe_place(record),
+        **_describe_distance(record),
+        **_describe_link(record, found),
         **_make_keys(record, model, test, torch, keys),
     }
 
@@ -117,6 +129,43 @@ def _describe_place(record: Record) -> JsonDict:
         "placement": add_affinity(record["placement"], *affinity),
         "placement_text": together.placement_text or place,
         "memory_text": memory_label(*memory),
+    }
+
+
+def _describe_distance(record: Record) -> JsonDict:
+    """How far the placement is from the device: the greatest distance, and both sides in words.
+
+    None where it is not known, as in studies of before it was recorded.
+    """
+    cpus = distance_text(record["cpu_distance_class"], record["cpu_distance"])
+    memory = distance_text(record["memory_distance_class"], record["memory_distance"])
+    # Without a GPU distances are counted from the CPUs.
+    if memory and record["device"] != "cuda" and record["cpu_distance_class"] != MIXED:
+        cpus = ""
+    known = [d for d in (record["cpu_distance"], record["memory_distance"]) if d is not None]
+    return {
+        "distance": max(known, default=None),
+        "distance_text": place_distance_text(cpus, memory) or None,
+    }
+
+
+def _describe_link(record: Record, environment: JsonDict) -> JsonDict:
+    """The PCIe link of the run's GPU: the fastest that was read during the run, and its maximum.
+
+    A link drops to a lower generation while its GPU idles, so the fastest reading counts.
+    """
+    monitor = record.get("monitor") or {}
+
+    def read(prefix: str) -> str | None:
+        generation, width = (
+            (monitor.get(prefix + name) or {}).get("max") for name in ("generation", "width")
+        )
+        return intern(format_link(generation, width)) if generation and width else None
+
+    links = environment.get("gpu_links") or {}
+    return {
+        "pcie_link": read("pcie_"),
+        "pcie_link_max": read("pcie_max_") or links.get(str(record["gpu_id"])),
     }
 
 

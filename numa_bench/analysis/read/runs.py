@@ -20,6 +20,10 @@ experiment_summary.json describes it; and
 - `workers`: those of a set; sets of different workers or loads are different settings;
 - `cell`: setting and placement; the runs of one cell are repeats of one another;
 - `placement`: the record's, with the CPU affinity in brackets unless that is the whole node;
+- `distance`: the greatest SLIT distance of CPUs and memory from the device; `distance_text` has
+  both with their classes, "other socket (distance 32)";
+- `pcie_link`, `pcie_link_max`: the fastest link of the GPU that was read during the run, and the
+  fastest that GPU and slot can reach, "PCIe 5.0 x16";
 - `device_text`, `model_text`, `placement_text`, `memory_text`: names for tables.
 
 A metric that was not measured is NaN; other missing values are None.
@@ -55,7 +59,10 @@ from numa_bench.records import (
 __all__ = ["Filters", "Loaded", "Problem", "Study", "find_results", "load_runs", "load_studies"]
 
 _SIZES = tuple(f"vit_{name}" for name in VIT_SIZES)
-_NUMBERS = ("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code")
+_NUMBERS = (
+    *("repeat", "gpu_id", "gpu_numa_node", "numa_node", "memory_node", "attempt", "exit_code"),
+    *("cpu_distance", "memory_distance", "distance"),
+)
 
 
 @dataclass(frozen=True)

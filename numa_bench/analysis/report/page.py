@@ -18,6 +18,7 @@ from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
 from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.links import Links
+from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.runs import runs_table
 from numa_bench.marks import KINDS, warning_code
 from numa_bench.records import PIPELINE
@@ -119,6 +120,8 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
         return [p for stem in stems for p in pictures if p.is_of(stem)]
 
     machines = [Block(pictures=[p]) for p in of("machine")]
+    facts = list_machine_facts(analysis.loaded.frame)
+    machines += [Block(lines=facts)] if facts else []
     yield Section("machine", "The machine", machines)
     yield Section("placement", "Does placement matter?", list(_placement(analysis, of)))
     yield Section("measured", "Measurements", list(_measured(analysis, of)))

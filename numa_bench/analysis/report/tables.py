@@ -33,6 +33,13 @@ _PLACE = (
     text_column("placement", "placement"),
     text_column("placement_text", "where", format_place),
 )
+_DISTANCE = text_column("distance_text", "distance")
+
+
+def _place(table: pd.DataFrame) -> tuple[Column, ...]:
+    """Columns of the placement; without the distance where no record has it."""
+    known = "distance_text" in table and table["distance_text"].notna().any()
+    return (*_PLACE, _DISTANCE) if known else _PLACE
 
 
 def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], csv: str) -> Table:
@@ -44,7 +51,7 @@ def effects_table(table: pd.DataFrame, verdicts: Mapping[str, tuple[str, str]], 
 
     columns = (
         *_WHERE,
-        *_PLACE,
+        *_place(table),
         Column("runs", _runs, numeric=True, title="runs of this cell × runs it is compared with"),
         Column("outcome", lambda row: Cell(verdict_of(row)[0])),
         number_column("ratio", "change", format_change),
@@ -116,7 +123,7 @@ def cells_table(table: pd.DataFrame, latency: pd.DataFrame, csv: str) -> Table:
     table = table.assign(p95=table["cell"].map(p95))
     columns = (
         *_WHERE,
-        *_PLACE,
+        *_place(table),
         number_column("n", "n", format_count),
         number_column("median", units, style.format_number, "median over runs"),
         Column("host", _host, title="whether the GPU waited for the host (mark B)"),
@@ -194,6 +201,7 @@ GROUPS = (
     text_column("env_torch", "torch"),
     text_column("env_kernel", "kernel"),
     text_column("env_cpu_model", "CPU"),
+    text_column("env_numa_mode", "NUMA mode"),
     text_column("profiler", "profiler"),
     number_column("runs", "runs", format_count),
     number_column("passed", "in statistics", format_count),

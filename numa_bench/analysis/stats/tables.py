@@ -37,7 +37,10 @@ _NAMES = (
 )
 #: Why a throughput is what it is: medians over the runs of a cell; NaN where not measured.
 _HOST = ("overlap_efficiency", "host_submit_fraction", "busiest_stage_fraction")
-_PLACE = ("placement", "placement_text", "numa_node", "memory_node")
+_PLACE = (
+    *("placement", "placement_text", "numa_node", "memory_node"),
+    *("distance_class", "distance", "distance_text"),
+)
 CELL_COLUMNS = (
     *_NAMES, *_PLACE, "metric", "unit", "n", "median", "low", "high", "spread", "least", "greatest",
     "marks", "host_bound", *_HOST, "excluded", "studies",

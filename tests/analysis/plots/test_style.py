@@ -33,6 +33,20 @@ def test_an_affinity_keeps_the_colour_and_changes_the_rest() -> None:
     assert style.order_placements(labels)[-1] == "remote"
 
 
+def test_hops_keep_the_colour_and_change_hatch_and_line() -> None:
+    labels = ["remote_2_hops", "unbound", "remote_3_hops", "local/remote_2_hops", "remote", "local"]
+
+    looks = [style.get_placement_style(f"remote{more}") for more in ("", "_2_hops", "_3_hops")]
+
+    assert {look.color for look in looks} == {style.PLACEMENTS["remote"].color}
+    assert len({look.hatch for look in looks}) == len({look.line for look in looks}) == 3
+    two = style.get_placement_style("local/remote_2_hops")
+    assert two.color == style.PLACEMENTS["local/remote"].color
+    assert style.order_placements(labels) == [
+        *("local", "local/remote_2_hops", "remote", "remote_2_hops", "remote_3_hops", "unbound")
+    ]
+
+
 def test_lightness_is_that_of_cie() -> None:
     assert style.color_lightness("#000000") == 0
     assert style.color_lightness("#ffffff") == pytest.approx(100)

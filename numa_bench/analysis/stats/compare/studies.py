@@ -24,7 +24,8 @@ from numa_bench.errors import StoreError
 #: What may differ between the two studies; differences are reported.
 _REPORTED = (
     "host", "gpu_name", "env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model",
-    "env_python", "env_git_commit", "env_simulated", "profiler", "environment",
+    "env_python", "env_git_commit", "env_simulated", "env_numa_mode", "pcie_link_max", "pcie_link",
+    "profiler", "environment",
 )  # fmt: skip
 
 
