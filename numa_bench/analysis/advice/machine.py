@@ -32,7 +32,10 @@ class Machine:
 def read_machine(runs: pd.DataFrame, loaded: Loaded) -> Machine:
     """The machine of one group of runs. Raises ValueError where no study has its topology."""
     topology = _read_topology(runs, loaded)
-    return Machine(runs, topology, _select_gpus(runs, topology))
+    gpus = _select_gpus(runs, topology)
+    if not gpus and runs["device"].iloc[0] == "cuda":
+        raise ValueError("topology.json lists none of the GPUs that were measured")
+    return Machine(runs, topology, gpus)
 
 
 def name_machine(runs: pd.DataFrame) -> str:
