@@ -196,7 +196,7 @@ def describe_size(effect: Effect) -> str:
     low, high = sorted((sign * effect.low, sign * effect.high))
     gpus = f"{effect.gpus} GPU{'' if effect.gpus == 1 else 's'} x " if effect.gpus else ""
     return (
-        f"{format_percent(abs(effect.change))} % (95 % CI {format_percent(low)} to "
+        f"{_write_size(effect.change)} % (95 % CI {format_percent(low)} to "
         f"{format_percent(high)}, {gpus}{effect.repeats} repeats)"
     )
 
@@ -210,7 +210,13 @@ def _write_range(effects: Sequence[Effect]) -> str:
     if min(changes) < 0 < max(changes):
         return f"{format_percent(min(changes))} to +{format_percent(max(changes))}"
     sizes = sorted(map(abs, changes))
-    return f"{format_percent(sizes[0])} to {format_percent(sizes[-1])}"
+    return f"{_write_size(sizes[0])} to {_write_size(sizes[-1])}"
+
+
+def _write_size(change: float) -> str:
+    """A change in percent, without its sign."""
+    # A ratio minus 1 is not exactly the decimal that was written: 0.93 gives 0.06999.
+    return format_percent(round(abs(change), 6))
 
 
 def name_placement(label: str) -> str:
