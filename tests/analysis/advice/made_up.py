@@ -77,6 +77,8 @@ def make_study(topology: Topology | None, directory: str = DIRECTORY) -> Study:
 
 def make_loaded(topology: Topology | None, runs: list[dict[str, Any]] | None = None) -> Loaded:
     """A study of all GPUs of a machine, or of its CPUs without any; or of the runs given."""
-    gpus = [gpu.index for gpu in topology.gpus] if topology is not None else [0]
-    rows = runs if runs is not None else [make_run(gpu) for gpu in gpus or [None]]
+    gpus: list[int | None] = [0]
+    if topology is not None:
+        gpus = [gpu.index for gpu in topology.gpus] or [None]
+    rows = runs if runs is not None else [make_run(gpu) for gpu in gpus]
     return Loaded(pd.DataFrame(rows), [], [make_study(topology)])
