@@ -34,7 +34,17 @@ FLOORS = (
 )
 #: The same for the rooms of the analysis; its settings, which its application reads, come first.
 ANALYSIS_FLOORS = (
-    *("settings", "report", "study_analysis", "questions", "plots", "stats", "profiles", "read"),
+    *(
+        "settings",
+        "report",
+        "study_analysis",
+        "advice",
+        "questions",
+        "plots",
+        "stats",
+        "profiles",
+        "read",
+    ),
 )
 #: Modules beside the ground floor that belong to a room above, and a folder that belongs to it.
 THIN = {"cli": "cli", "__main__": "cli", "topology": "machine", "records": "ground"}

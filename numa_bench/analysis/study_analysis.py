@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from numa_bench.analysis.advice.advice import advise
+from numa_bench.analysis.advice.result import Advice
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
@@ -31,7 +33,8 @@ class Analysis:
     percentile of latency (see `stats.tables`). `questions` holds the table of each question that
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
-    `target` is the smallest effect of interest, as a fraction.
+    `target` is the smallest effect of interest, as a fraction. `advice` says what to do, once per
+    group.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Analysis:
     comparison: Comparison | None = None
     versions: dict[str, str] = field(default_factory=dict)
     nvbandwidth: pd.DataFrame = field(default_factory=pd.DataFrame)
+    advice: tuple[Advice, ...] = ()
 
 
 def analyse_study(
@@ -97,6 +101,8 @@ def analyse_study(
         comparison=comparison,
         versions=versions or {},
         nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
+        # Nothing is pooled over GPUs yet, so the advice has bindings without gains.
+        advice=advise(pd.DataFrame(), loaded, target),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 #: From near to far.
@@ -33,6 +33,20 @@ class NumaNode:
     cores: tuple[tuple[int, ...], ...] = ()
     l3_domains: tuple[tuple[int, ...], ...] = ()
     packages: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NumaNode:
+        """The inverse of a node of `Topology.to_dict`. Raises KeyError, TypeError, ValueError."""
+        known = {f.name for f in fields(cls)}
+        return cls(
+            **{key: value for key, value in data.items() if key in known}
+            | {
+                "cpus": tuple(data["cpus"]),
+                "distances": {int(node): d for node, d in data["distances"].items()},
+                "cores": tuple(map(tuple, data.get("cores", ()))),
+                "l3_domains": tuple(map(tuple, data.get("l3_domains", ()))),
+            }
+        )
 
     @property
     def cpuless(self) -> bool:
@@ -84,6 +98,23 @@ class Topology:
     cpus_offline: tuple[int, ...] = ()
     source: str = "live"
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Topology:
+        """The inverse of `to_dict`, for a stored topology.json.
+
+        Raises ValueError for what is no topology.
+        """
+        try:
+            return cls(
+                nodes=tuple(NumaNode.from_dict(node) for node in data["nodes"]),
+                gpus=tuple(Gpu.from_dict(gpu) for gpu in data["gpus"]),
+                cpus_offline=tuple(data.get("cpus_offline", ())),
+                source=data.get("source", "live"),
+                notes=tuple(data.get("notes", ())),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"is no topology: {type(error).__name__} {error}") from error
 
     def node(self, node_id: int) -> NumaNode | None:
         """The online node with this number, or None."""

@@ -31,7 +31,7 @@ Pick = Callable[..., list[Picture]]
 class Block:
     """Part of a section: a heading, a remark, pictures, a table; any of them may be empty.
 
-    With `folded` the table is collapsed below this label.
+    With `folded` the table is collapsed below this label. `code` is shown as it is.
     """
 
     title: str = ""
@@ -40,6 +40,7 @@ class Block:
     table: Table | None = None
     folded: str = ""
     lines: Sequence[str] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report import page as report_page
+from numa_bench.analysis.report.advice import write_advice
 from numa_bench.analysis.report.blocks import Picture
 from numa_bench.analysis.report.figures import draw_figures
 from numa_bench.analysis.report.runs import build_runs_csv
@@ -38,12 +39,13 @@ class Report:
 
     page: Path
     verdict: Path
+    bindings: tuple[Path, ...]
     plots: tuple[Path, ...]
     tables: tuple[Path, ...]
 
 
 def write_report(analysis: Analysis, directory: Path) -> Report:
-    """Write report.html, verdict.json, plots/*.{png,svg} and tables/*.csv.
+    """Write report.html, verdict.json, bindings.{json,txt}, plots/*.{png,svg} and tables/*.csv.
 
     Raises StoreError when the directory cannot be written.
     """
@@ -52,11 +54,12 @@ def write_report(analysis: Analysis, directory: Path) -> Report:
         tables = _write_tables(analysis, directory / "tables")
         verdict = directory / "verdict.json"
         write_json(verdict, build_verdict(analysis))
+        bindings = write_advice(analysis, directory)
         page = directory / "report.html"
         page.write_text(report_page.render_page(analysis, pictures, directory), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
-    return Report(page, verdict, tuple(plots), tuple(tables))
+    return Report(page, verdict, bindings, tuple(plots), tuple(tables))
 
 
 def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], list[Path]]:

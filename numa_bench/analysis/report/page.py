@@ -15,6 +15,7 @@ from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
+from numa_bench.analysis.report.advice import build_advice
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
 from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.links import Links
@@ -122,6 +123,7 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
     machines = [Block(pictures=[p]) for p in of("machine")]
     facts = list_machine_facts(analysis.loaded.frame)
     machines += [Block(lines=facts)] if facts else []
+    yield Section("advice", "What to do", list(build_advice(analysis.advice)))
     yield Section("machine", "The machine", machines)
     yield Section("placement", "Does placement matter?", list(_placement(analysis, of)))
     yield Section("measured", "Measurements", list(_measured(analysis, of)))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from numa_bench.analysis.read.groups import describe_simulations
+from numa_bench.analysis.report.advice import FILES, summarize_advice
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
 
@@ -35,6 +36,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
+        for text in summarize_advice(analysis.advice):
+            console.print(text, soft_wrap=True)
         for metric, effects in analysis.effects.groupby("metric", sort=False):
             _print_effects(console, f"{quantity_label(str(metric))} against local", effects)
     _print_left_out(console, analysis)
@@ -43,6 +46,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
     except ValueError:
         shown = directory
     console.print(f"page      {shown / 'report.html'}", soft_wrap=True)
+    if analysis.advice:
+        console.print(f"bindings  {shown / FILES[1]}", soft_wrap=True)
     console.print(f"plots     {shown / 'plots'}", soft_wrap=True)
     console.print(f"tables    {shown / 'tables'}", soft_wrap=True)
 
