@@ -23,6 +23,7 @@ from numa_bench.analysis.stats.permutation import (
     correct_holm,
     fit_cells,
     null_statistics,
+    number_columns,
     p_values,
 )
 from numa_bench.analysis.stats.robust import Array
@@ -82,7 +83,7 @@ def compare_cells(
     the cells whose noise may differ (see `class_noise`); None: each placement by itself.
     """
     if classes is None:
-        classes = np.broadcast_to(np.arange(values.shape[1]), values.shape[:2])
+        classes = number_columns(values)
     fitted = fit_cells(values, classes, spent=spent)
     tested = np.isfinite(fitted.difference)
     size = int(tested.sum())

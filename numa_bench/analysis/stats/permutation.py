@@ -63,7 +63,8 @@ class Fit:
     - `centre`: robust mean of a cell's runs, of which `weight` count;
     - `difference`: centre minus that of the base, NaN where not comparable; `error` its standard
       error;
-    - `mixed`: the cell has no majority.
+    - `mixed`: the cell has no majority;
+    - `variance`: that of `centre`.
 
     Shape (..., settings, placements, runs): `run_weight`, the weight of each run in 0..1.
 
@@ -78,6 +79,7 @@ class Fit:
     weight: Array
     run_weight: Array
     mixed: NDArray[np.bool_]
+    variance: Array
     difference: Array
     error: Array
     scale: Array
@@ -95,16 +97,19 @@ class Fit:
 
 def fit_cells(
     values: Array,
-    classes: Classes,
+    classes: Classes | None = None,
     shared: Shared | None = None,
     spent: float = 0.0,
     jitter: Array | float = 1.0,
 ) -> Fit:
     """Fit robust centres to all cells, and noise that settings share as far as they are alike.
 
-    `classes` numbers the cells whose noise may differ from that of others (`class_noise`). `shared`
-    None: estimated from these values. `jitter` multiplies the shared variance.
+    `classes` numbers the cells whose noise may differ from that of others (`class_noise`); None:
+    each placement by itself. `shared` None: estimated from these values. `jitter` multiplies the
+    shared variance.
     """
+    if classes is None:
+        classes = number_columns(values)
     present = np.isfinite(values)
     cells = present.any(axis=-1).sum(axis=-1)
     rows = (*values.shape[:-2], -1)
@@ -136,13 +141,15 @@ def fit_cells(
     usable = (runs >= LEAST_RUNS) & (runs[..., :1] >= LEAST_RUNS)
     usable[..., 0] = False
     with np.errstate(divide="ignore", invalid="ignore"):
-        # The two cells are independent: variances of their means add up.
-        error = np.sqrt(noise / counts + (noise / counts)[..., :1])
+        variance_of_centre = noise / counts
+    # The two cells are independent: variances of their means add up.
+    error = np.sqrt(variance_of_centre + variance_of_centre[..., :1])
     return Fit(
         centre=centre,
         weight=counts,
         run_weight=weight,
         mixed=mixed,
+        variance=variance_of_centre,
         difference=np.where(usable, centre - centre[..., :1], np.nan),
         error=error,
         scale=scale,
@@ -152,6 +159,11 @@ def fit_cells(
         freedom=freedom + variance_prior.worth,
         shared=shared or Shared(scale_prior, variance_prior, spent),
     )
+
+
+def number_columns(values: Array) -> Classes:
+    """Classes of noise where every placement has its own."""
+    return np.broadcast_to(np.arange(values.shape[-2]), values.shape[-3:-1])
 
 
 def null_statistics(
@@ -186,11 +198,15 @@ def null_statistics(
         # The same robust fit as of the data, with the weights of outliers, but the same priors.
         statistic = fit_cells(dealt, classes, shared, jitter=jitter).studentised_differences
         statistics.append(statistic[np.isfinite(statistic)])
-    # Degrees of freedom of the runs themselves, without those of the prior.
-    known = float((fitted.freedom - shared.variance.worth).sum())
-    margin = _MARGIN + _SMALL_MARGIN / np.sqrt(max(known, 1.0))
-    null: Array = np.sort(np.concatenate(statistics)) * margin
+    null: Array = np.sort(np.concatenate(statistics)) * inflate_tails(fitted)
     return null
+
+
+def inflate_tails(fitted: Fit) -> float:
+    """By how much the tails of statistics of robust fits to few runs are longer than they show."""
+    # Degrees of freedom of the runs themselves, without those of the prior.
+    known = float((fitted.freedom - fitted.shared.variance.worth).sum())
+    return float(_MARGIN + _SMALL_MARGIN / np.sqrt(max(known, 1.0)))
 
 
 def _residuals(values: Array, fitted: Fit) -> Array:

@@ -13,7 +13,7 @@ import pytest
 
 from numa_bench.analysis.read.groups import difference_table
 from numa_bench.analysis.read.runs import load_runs, load_studies
-from numa_bench.analysis.stats.compare import compare_studies
+from numa_bench.analysis.stats.compare.studies import compare_studies
 from numa_bench.analysis.stats.tables import cell_table, effect_table
 from numa_bench.machine.model import Topology
 from tests.fake_pipeline import Machine

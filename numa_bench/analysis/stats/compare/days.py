@@ -181,7 +181,8 @@ def _centres(values: Array, spent: float) -> tuple[Array, Array]:
     filled = np.where(np.isfinite(values), values - fitted.centre[..., None], 0.0)
     # A cell without a majority has its own noise, if that is larger.
     alone = (filled**2).sum(axis=-1) / np.maximum(counts - 1, 1)
-    noise = np.maximum(fitted.sd[:, None] ** 2, np.where(fitted.mixed, alone, 0.0))
+    own = (fitted.sd[:, None] * fitted.factors) ** 2
+    noise = np.maximum(own, np.where(fitted.mixed, alone, 0.0))
     usable = counts >= LEAST_RUNS
     centre = np.where(usable, fitted.centre, np.nan)
     return centre, np.where(usable, noise / np.maximum(fitted.weight, _TINY), np.nan)

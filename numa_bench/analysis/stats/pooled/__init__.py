@@ -1,0 +1,1 @@
+"""Effects of distance pooled over GPUs and models, and what they say."""
