@@ -15,6 +15,7 @@ from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare.studies import Comparison
+from numa_bench.analysis.stats.pooled.table import pool_effects
 from numa_bench.analysis.stats.verdicts import (
     NO_VERDICT,
     StudyVerdict,
@@ -28,9 +29,10 @@ from numa_bench.analysis.stats.verdicts import (
 class Analysis:
     """The results for one study, for several, or for two that are compared.
 
-    `cells` and `effects` are tables of throughput, or of the bandwidth that a bandwidth study
-    compares, `latency` and `latency_effects` of the 95th
-    percentile of latency (see `stats.tables`). `questions` holds the table of each question that
+    `pooled` has effects pooled over GPUs and models (`stats.pooled.table`), which the verdict on
+    each group is about. `cells` and `effects` are tables of throughput, or of the bandwidth that a
+    bandwidth study compares, `latency` and `latency_effects` of the 95th percentile of latency
+    (see `stats.tables`). `questions` holds the table of each question that
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
     `target` is the smallest effect of interest, as a fraction. `advice` says what to do, once per
@@ -56,6 +58,7 @@ class Analysis:
     comparison: Comparison | None = None
     versions: dict[str, str] = field(default_factory=dict)
     nvbandwidth: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pooled: pd.DataFrame = field(default_factory=pd.DataFrame)
     advice: tuple[Advice, ...] = ()
 
 
@@ -75,6 +78,7 @@ def analyse_study(
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
     effects = _each_metric(frame, stats.effect_table, seed=seed, target=target)
+    pooled = _each_metric(frame, pool_effects, target=target)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
     # Only pipelines have batches, and so a latency of a batch.
@@ -101,8 +105,8 @@ def analyse_study(
         comparison=comparison,
         versions=versions or {},
         nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
-        # Nothing is pooled over GPUs yet, so the advice has bindings without gains.
-        advice=advise(pd.DataFrame(), loaded, target),
+        pooled=pooled,
+        advice=advise(pooled, loaded, target),
     )
 
 

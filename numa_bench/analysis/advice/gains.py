@@ -66,7 +66,8 @@ def read_effects(pooled: pd.DataFrame, group: str, target: float) -> list[Effect
     """The effects of one group; `target` is the smallest effect of interest, a fraction."""
     if pooled.empty:
         return []
-    rows = pooled[pooled["group"] == group].to_dict("records")
+    chosen = (pooled["group"] == group) & pooled["level"].isin(("bound", "model"))
+    rows = pooled[chosen].to_dict("records")
     return [_read_effect(row, target) for row in rows]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.read.model_texts import EFFORT, describe_variants
+from numa_bench.analysis.stats.bounds import STAGES, find_bounds
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, cell_table
 from numa_bench.records import VIT_SIZES
@@ -24,10 +24,9 @@ SHARED_COLUMNS = (
 _PLACE = ("group", "device", "gpu_id", "gpu_uuid", "numa_node", "memory_text", "placement")
 #: They may differ between the points of a series.
 _EFFORT = tuple(f"test_{name}" for name in EFFORT)
-_STAGES = ("h2d_ms", "compute_ms", "d2h_ms")
 #: Medians over the runs of a cell.
 _MEDIANS = (
-    "host_ms", *_STAGES, "host_pipelined_ms", "h2d_pipelined_ms", "compute_pipelined_ms",
+    "host_ms", *STAGES, "host_pipelined_ms", "h2d_pipelined_ms", "compute_pipelined_ms",
     "d2h_pipelined_ms", "latency_p50_ms",
     "overlap_efficiency", "host_submit_fraction", "host_wait_fraction", "busiest_stage_fraction",
 )  # fmt: skip
@@ -66,15 +65,7 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
     table["tflop_per_s"] = rate.where(table["gflop_per_sample"] > 0)
     copies = table["h2d_ms"] + table["d2h_ms"]
     table["copy_share"] = copies / (copies + table["compute_ms"])
-    # On a GPU the stages overlap, and the slowest alone sets the pace; on the CPU they add up.
-    gpu = first["device"].loc[table.index] == "cuda"
-    transfer = copies.where(~gpu, table[["h2d_ms", "d2h_ms"]].max(axis=1))
-    table["bound"] = np.where(transfer > table["compute_ms"], "transfer", "compute")
-    longest = np.maximum(transfer, table["compute_ms"])
-    table.loc[table["host_ms"] > longest, "bound"] = "host work"
-    table.loc[table[list(_STAGES)].isna().any(axis=1), "bound"] = None
-    # Last: while the GPU waits for the host, its stage times do not say what limits.
-    table.loc[table["host_bound"], "bound"] = "host"
+    table["bound"] = find_bounds(runs).reindex(table.index)
     # The plan says link for what is called transfer here.
     table["predicted_bound"] = (
         first["predicted_bound"].map({"link": "transfer"}).fillna(first["predicted_bound"])

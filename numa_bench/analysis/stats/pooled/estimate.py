@@ -62,9 +62,8 @@ class Selection:
 class Pooled:
     """One value per contrast; `estimate`, `low`, `high` and `detectable` are logarithms.
 
-    `error` is the standard error with `freedom` degrees of freedom; `between` is the share of its
-    variance that no further repeats reduce. `repeats`: for an effect of interest, NaN where
-    `_MOST_REPEATS` are not enough.
+    `error` is the standard error with `freedom` degrees of freedom. `repeats`: what an effect of
+    interest needs, NaN where `_MOST_REPEATS` are not enough. `units`: how many were averaged.
     """
 
     estimate: Array
@@ -76,6 +75,7 @@ class Pooled:
     p_holm: Array
     detectable: Array
     repeats: Array
+    units: NDArray[np.intp]
 
     @property
     def claimed(self) -> NDArray[np.bool_]:
@@ -125,6 +125,7 @@ def pool_differences(grid: Grid, selections: Sequence[Selection], target: float)
         p_holm=correct_holm(p),
         detectable=size * limit * error,
         repeats=_needed_repeats(grid.repeats, errors, size, target),
+        units=np.array([u.count for u in units]),
     )
 
 
