@@ -7,13 +7,15 @@ uses them is resolved.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
 from numa_bench.config.checks import check_name
+from numa_bench.config.launchers import check_launcher, resolve_launcher_class
 from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
@@ -39,6 +41,8 @@ def register_hydra() -> None:
         # A resumed study keeps Hydra's snapshot of its first start.
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "checked_uri": _checked_uri,
+        "checked_launcher": _checked_launcher,
+        "launcher_class": resolve_launcher_class,
         "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
@@ -72,6 +76,12 @@ def resolve_sweep_dir(
 def _checked_uri(path: str, uri: str | None) -> str:
     """`path`. Raises ConfigError if the URI has credentials, which Hydra would save first."""
     check_uri(uri)
+    return path
+
+
+def _checked_launcher(path: str, launcher: Mapping[str, Any]) -> str:
+    """`path`. Raises ConfigError if the settings of the launcher are wrong, before a job starts."""
+    check_launcher(launcher)
     return path
 
 
