@@ -11,7 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from numa_bench.config import hydra_app
-from numa_bench.config.loading import discover_machine, load_config, save_resolved
+from numa_bench.config.loading import (
+    discover_allocation,
+    discover_machine,
+    load_config,
+    save_resolved,
+)
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.plan.devices import refuse_mig_slices
@@ -36,32 +41,36 @@ def run(node: DictConfig) -> None:
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
     topology, visible = discover_machine(config.topology_root)
+    allocation = discover_allocation(config.topology_root, topology)
     here = config.topology_root is None
     if here:
         refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
+    touched = find_touched_models(overrides)
+    plan = build_plan(config, topology, visible, touched, profiler, allocation)
+    # What is waived is recorded, and neither tried nor checked.
+    runs = [run for run in plan.runs if run.waived is None]
     if here:
         check_importable(config.experiment.vit_configs)
-        check_binding(run.placement for run in list_processes(plan.runs))
+        check_binding(run.placement for run in list_processes(runs))
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
     from numa_bench.runner.display.console import print_matrix
     from numa_bench.runner.study import run_study
 
     if plan.dry_run:
-        conditions = check_conditions(plan.runs, topology) if here else []
+        conditions = check_conditions(runs, topology) if here else []
         print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
         return
     directory = Path(settings.runtime.output_dir)
     check_directory(directory, plan, overrides)
-    check_gpus(run.device for run in list_processes(plan.runs))
-    recorded = (run for run in plan.runs if not run.members)  # sets are not profiled
+    check_gpus(run.device for run in list_processes(runs))
+    recorded = (run for run in runs if not run.members)  # sets are not profiled
     gpu = next((run.device for run in recorded if run.device.kind == "cuda"), None)
     if gpu is not None:
         checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
         if checked is not plan.profiler:
-            plan = build_plan(config, topology, visible, find_touched_models(overrides), checked)
+            plan = build_plan(config, topology, visible, touched, checked, allocation)
     run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 
 

@@ -104,9 +104,10 @@ def _not_a_study(path: Path) -> str:
 
 
 def _gpu_count() -> int:
-    from numa_bench.machine.topology import discover_topology, select_visible_gpus
+    from numa_bench.machine.allocation import select_granted_gpus
+    from numa_bench.machine.topology import discover_topology
 
-    return len(select_visible_gpus(discover_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return len(select_granted_gpus(discover_topology(), os.environ)[0])
 
 
 def _more_gpus_than(count: int) -> Callable[[object, object], object]:

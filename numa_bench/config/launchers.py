@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from numa_bench.errors import ConfigError
 
 KEY = "hydra/launcher"
+# Our files of these names are checked against the plugins' own schemas, as intended; Hydra 1.3
+# warns that a later version will not do that. At import: processes of a launcher do nothing else.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/(basic|joblib|ray)' is validated against")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ PLUGINS = {
         _SLURM, "submitit_launcher.SlurmLauncher", "pip install 'hydra-submitit-launcher>=1.2,<1.3'"
     ),
     "ray": LauncherPlugin(
-        "hydra_ray_launcher", "ray_launcher.RayLauncher", "pip install 'hydra-ray-launcher>=1.2,<1.3'"
+        "hydra_ray_launcher",
+        "ray_launcher.RayLauncher",
+        "pip install 'hydra-ray-launcher>=1.2,<1.3'",
     ),
 }
 #: Options of hydra/launcher that the plugins bring themselves.

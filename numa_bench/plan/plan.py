@@ -11,7 +11,9 @@ from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.schemas.bandwidth import AUTO
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
+from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.allocation import fit_cells
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.distance import add_distances
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
@@ -58,6 +60,7 @@ class Plan:
     predictions: tuple[ModelPrediction, ...] = ()
     blind_spots: tuple[str, ...] = ()
     time_limit: TimeLimit | None = None
+    allocation: Allocation = field(default_factory=Allocation)
     cut: tuple[RunSpec, ...] = ()
 
     @property
@@ -82,10 +85,12 @@ def build_plan(
     visible: tuple[Gpu, ...],
     touched: frozenset[int] = frozenset(),
     profiler: Profiler | None = None,
+    allocation: Allocation | None = None,
 ) -> Plan:
     """Plan a validated configuration on a machine.
 
-    `visible` are the GPUs that this process may use; `profiler` is the result of `find_profiler`.
+    `visible` are the GPUs that this process may use, `allocation` what else it was granted (None:
+    everything); `profiler` is the result of `find_profiler`.
     `touched` are the vit_configs entries that the command line changed. Such an entry may become
     equal to another (in a sweep over depth, for example); it is then measured once, with a
     warning. Any other two equal runs raise ConfigError.
@@ -96,11 +101,13 @@ def build_plan(
     profiler = profiler or Profiler("none", config.profiler)
     _refuse_profile(config.profiler.kind, experiment.workload)
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
+    granted = allocation or Allocation()
+    cells, not_granted = fit_cells(cells, granted, visible)
     cells = add_distances(add_expectations(cells, topology), topology)
     limit = fit_blocks(cells, experiment, read_time_limit(config))
     if limit is not None and _records_too_long(limit, profiler):
         without = replace(profiler, kind="none", note=_NO_TIME_TO_RECORD)
-        return build_plan(config, topology, visible, touched, without)
+        return build_plan(config, topology, visible, touched, without, allocation)
     predictions = predict_models(cells, topology)
     plan = Plan(
         study=experiment.name,
@@ -117,10 +124,11 @@ def build_plan(
         debug=config.debug,
         resume_from=config.resume_from,
         topology_root=config.topology_root,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys([*warnings, *granted.notes, *not_granted])),
         predictions=predictions,
         blind_spots=tuple(find_blind_spots(predictions, topology)),
         time_limit=limit,
+        allocation=granted,
     )
     return plan if limit is None else plan.cut_after(limit.kept)
 

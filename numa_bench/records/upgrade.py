@@ -81,6 +81,7 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "conditions": [str(item) for item in value("conditions", list, [])],
         "warnings": [str(item) for item in value("warnings", list, [])],
         "profiler": value("profiler", dict, {}),
+        "allocation": value("allocation", dict, {}),
         "machine": value("machine", dict, {}),
         "environments": {k: v for k, v in environments.items() if isinstance(v, dict)},
     }

@@ -107,6 +107,24 @@ def attempt_run(
     return record
 
 
+def waive_run(spec: RunSpec, store: StudyStore, host: Host) -> Record:
+    """The record of a run that is not tried because of `spec.waived`."""
+    paths = store.run_paths(spec.run_id)
+    attempt = store.count_attempts(spec.run_id) + 1
+    execution = Execution(
+        status=Status.WAIVED,
+        exit_code=None,
+        error=spec.waived,
+        start_time=utc_timestamp(),
+        duration_s=0.0,
+        attempt=attempt,
+        stdout_log=store.relative_path(paths.stdout),
+        stderr_log=store.relative_path(paths.stderr),
+        environment=host.environment,
+    )
+    return make_record(spec, None, execution, host.name)
+
+
 def _measure(context: RunContext, paths: RunPaths, topology: Topology) -> WorkerOutcome:
     """Run the worker that measures. If it fails under nsys, try once without nsys."""
     spec = context.spec

@@ -17,12 +17,13 @@ from numa_bench.plan.plan import Plan
 from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import Record, RunSpec, add_warnings
-from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
+from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
 from numa_bench.runner.study_summary import (
     StudyStart,
@@ -72,6 +73,7 @@ def run_study(
         print_results(rows, plan, lines)
     # Everything is stored and shown by now.
     if interrupted:
+        interrupts.pass_on_time_out()
         raise KeyboardInterrupt
     counts = format_counts(store)
     if saved.parent != directory:
@@ -95,7 +97,7 @@ def _run_plan(
     for each tracker.
     """
     # Resuming is nothing else: the order of the plan, without the runs that need not run again.
-    done = store.finished_runs()
+    done = find_done(store.records, plan.runs)
     pending = [run for run in plan.runs if run.run_id not in done]
     limit_s = plan.time_limit.limit_s if plan.time_limit is not None else None
     clock = StudyClock(limit_s, len(plan.cells), store.records, time.monotonic)
@@ -130,6 +132,8 @@ def _run_plan(
 
 def _attempt(spec: RunSpec, **context: Any) -> Record:
     """One attempt at a run, or at a set of workers."""
+    if spec.waived is not None:
+        return waive_run(spec, context["store"], context["host"])
     return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 
@@ -151,7 +155,7 @@ def _run_pending(
     exporter = _make_exporter(plan, store, interrupts)
     cut_from = None
     for repeat, block in split_blocks(pending):
-        if not interrupts.count and not clock.allows(len(block)):
+        if not interrupts.count and not clock.allows(sum(spec.waived is None for spec in block)):
             cut_from = repeat
             break
         for spec in block:
@@ -160,7 +164,8 @@ def _run_pending(
             reporter.show_run_start(spec)
             record = measure(spec)
             store.add_record(record)
-            clock.count_run()
+            if spec.waived is None:
+                clock.count_run()
             # Rarely waits: the worker did not measure before the previous export had ended.
             exporter.collect_export()
             reporter.show_run_end(record)
@@ -175,16 +180,18 @@ def _run_pending(
 def _describe_start(
     topology: Topology, store: StudyStore, pending: Sequence[RunSpec]
 ) -> StudyStart:
+    runs = [run for run in pending if run.waived is None]
     return StudyStart(
         started=utc_timestamp(),
         environment=describe_environment(PROJECT, topology),
         earlier=read_summary(store.root)["environments"],
-        conditions=tuple(check_conditions(pending, topology)) if pending else (),
+        conditions=tuple(check_conditions(runs, topology)) if runs else (),
     )
 
 
 def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore) -> None:
     others = warn_other_environments(store.records, start.environment["id"])
+    others += find_other_runs(store.records, plan)
     limited = [f"time limit: {line}" for line in describe_limit(plan)]
     for warning in (*plan.warnings, *plan.blind_spots, *limited, *start.conditions, *others):
         logger.warning(warning)

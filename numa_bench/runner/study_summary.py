@@ -74,6 +74,7 @@ def build_summary(
             "version": plan.profiler.version,
             "note": plan.profiler.note,
         },
+        "allocation": plan.allocation.to_dict(),
         "machine": start.environment,
         # By id, as records name them: a study may have been resumed elsewhere.
         "environments": {**start.earlier, own_id: start.environment},
