@@ -133,8 +133,8 @@ def test_max_gpus(most: int, wanted: list[int]) -> None:
             server(),
             (),
             {"device": "cuda"},
-            "experiment.hardware.device=cuda: this machine has GPU 0, 1, 2, 3, 4, 5, 6, 7, of which "
-            "8 are not granted to this process; use device=cpu",
+            "experiment.hardware.device=cuda: this machine has GPU 0, 1, 2, 3, 4, 5, 6, 7, of "
+            "which 8 are not granted to this process; use device=cpu",
         ),
         (
             laptop(),
