@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from numa_bench.config import hydra_app
+from numa_bench.config.launchers import remember_visible_devices, restore_visible_devices
 from numa_bench.config.loading import (
     discover_allocation,
     discover_machine,
@@ -38,6 +39,7 @@ def app(node: DictConfig) -> None:
 def run(node: DictConfig) -> None:
     """Compose, validate, discover, plan, check the machine, run."""
     settings = HydraConfig.get()
+    restore_visible_devices(os.environ, settings.launcher)
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
     topology, visible = discover_machine(config.topology_root)
@@ -77,5 +79,6 @@ def run(node: DictConfig) -> None:
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
     hydra_app.register_hydra()
+    remember_visible_devices(os.environ)
     rewrite_command_line(sys.argv, os.environ)
     return hydra_app.run_app(app)

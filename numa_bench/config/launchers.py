@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from numa_bench.errors import ConfigError
+from numa_bench import errors
+from numa_bench.errors import ConfigError, NumaBenchError, StudyFailed
 
 KEY = "hydra/launcher"
 # Our files of these names are checked against the plugins' own schemas, as intended; Hydra 1.3
@@ -46,6 +48,12 @@ PLUGINS = {
         "pip install 'hydra-ray-launcher>=1.2,<1.3'",
     ),
 }
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+#: CUDA_VISIBLE_DEVICES of the shell in which the sweep was started, for its jobs' processes.
+SHELL_DEVICES = "NUMA_BENCH_SHELL_CUDA_VISIBLE_DEVICES"
+_UNSET = "unset"
+#: Launchers on this host that set CUDA_VISIBLE_DEVICES for their jobs.
+_OVERWRITING = ("submitit_launcher.LocalLauncher", "ray_launcher.RayLauncher")
 #: Options of hydra/launcher that the plugins bring themselves.
 _OWN_OPTIONS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray_aws": "ray"}
 
@@ -76,6 +84,50 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
             f"must be less than the time limit, timeout_min={timeout} ({60 * timeout} s); a job "
             "is asked to store its results so long before it",
         )
+
+
+def remember_visible_devices(environ: MutableMapping[str, str]) -> None:
+    """Keep the value of CUDA_VISIBLE_DEVICES where a launcher does not overwrite it."""
+    environ[SHELL_DEVICES] = environ.get(VISIBLE_DEVICES, _UNSET)
+
+
+def restore_visible_devices(environ: MutableMapping[str, str], launcher: Mapping[str, Any]) -> None:
+    """In a job: undo what submitit_local and Ray do to CUDA_VISIBLE_DEVICES.
+
+    Both set it to nothing where no GPU was asked of them, and every study would be of the CPU. It
+    is left alone where the launcher was asked for GPUs, or is another one.
+    """
+    ray = launcher.get("ray") or {}
+    asked = launcher.get("gpus_per_node") or (ray.get("remote") or {}).get("num_gpus")
+    overwrites = str(launcher.get("_target_", "")).endswith(_OVERWRITING)
+    if asked or not overwrites or SHELL_DEVICES not in environ:
+        return
+    if environ[SHELL_DEVICES] == _UNSET:
+        environ.pop(VISIBLE_DEVICES, None)
+    else:
+        environ[VISIBLE_DEVICES] = environ[SHELL_DEVICES]
+
+
+def explain_lost_job(error: BaseException) -> tuple[str, int] | None:
+    """One line and an exit code for submitit's error about a job; None for any other error.
+
+    submitit raises it in the launcher's process: with the job's traceback as text, or, for a job
+    that left no result, with its state and its log.
+    """
+    if not type(error).__module__.startswith("submitit."):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
+    own = [m for line in lines if (m := re.match(r"numa_bench\.errors\.(\w+): (.*)", line))]
+    if own:
+        kind = getattr(errors, own[-1][1], StudyFailed)
+        code = kind.exit_code if issubclass(kind, NumaBenchError) else 1
+        return f"a job of the sweep: {own[-1][2]}", code
+    what = lines[0] if lines else type(error).__name__
+    return (
+        f"a job of the sweep ended without a result: {what}; its log is below .submitit/ in the "
+        "sweep's directory. To continue it: scontrol requeue JOB, or resume_from=<job directory>",
+        1,
+    )
 
 
 def _is_installed(package: str) -> bool:

@@ -97,3 +97,69 @@ def test_a_signal_later_than_the_time_limit_is_refused(
         return
     with pytest.raises(ConfigError, match=r"signal_delay_s=120: must be less .*timeout_min=2"):
         launchers.check_launcher(OmegaConf.create(settings))
+
+
+LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "shell", "wanted"),
+    [
+        ({"_target_": LOCAL}, "2,3", "2,3"),
+        ({"_target_": LOCAL}, None, None),
+        ({"_target_": RAY, "ray": {"remote": {"max_retries": 0}}}, "1", "1"),
+        # Where GPUs were asked for, the launcher's choice counts.
+        ({"_target_": LOCAL, "gpus_per_node": 1}, "2,3", "0"),
+        ({"_target_": RAY, "ray": {"remote": {"num_gpus": 1}}}, "2,3", "0"),
+        # SLURM grants GPUs; those of the login node's shell mean nothing on the compute node.
+        ({"_target_": SLURM}, "2,3", "0"),
+    ],
+)
+def test_jobs_see_the_gpus_of_the_shell(
+    launcher: dict[str, Any], shell: str | None, wanted: str | None
+) -> None:
+    environ = {} if shell is None else {"CUDA_VISIBLE_DEVICES": shell}
+    launchers.remember_visible_devices(environ)
+    environ["CUDA_VISIBLE_DEVICES"] = "0"  # what the launcher does
+
+    launchers.restore_visible_devices(environ, launcher)
+
+    assert environ.get("CUDA_VISIBLE_DEVICES") == wanted
+
+
+class JobError(Exception):
+    """As those of submitit, which is optional."""
+
+
+JobError.__module__ = "submitit.core.utils"
+TRACE = """Job (task=0) failed during processing with trace:
+----------------------
+Traceback (most recent call last):
+  File "run.py", line 1, in run
+numa_bench.errors.{}: {}
+
+----------------------
+You can check full logs with 'job.stderr(0)'"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "code"),
+    [
+        (TRACE.format("StudyFailed", "not every run passed: 1 failed"), "1 failed", 1),
+        (TRACE.format("MachineError", "numactl is not installed"), "numactl is not installed", 2),
+        ("Job 8 (task: 0) with path x has not produced any output (state: CANCELLED)", "Job 8", 1),
+    ],
+)
+def test_a_lost_job_is_one_line(text: str, line: str, code: int) -> None:
+    explained = launchers.explain_lost_job(JobError(text))
+
+    assert explained is not None
+    assert line in explained[0]
+    assert "Traceback" not in explained[0]
+    assert explained[1] == code
+
+
+def test_other_errors_are_not_those_of_a_job() -> None:
+    assert launchers.explain_lost_job(ValueError("x")) is None

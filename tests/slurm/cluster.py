@@ -27,8 +27,9 @@ QUICK = (
     "experiment.test.memory_size_mb=4",
     "profiler=none",
     "tracking=none",
-    "hydra.launcher.additional_parameters={}",
+    "~hydra.launcher.additional_parameters.exclusive",
     "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=2",
 )
 Records = list[dict[str, Any]]
 
@@ -58,8 +59,11 @@ class Sweep:
 
     def list_jobs(self) -> list[str]:
         """SLURM ids of the jobs (of an array: ID_TASK), by number."""
-        folders = self.folder.glob("outputs/multirun/*/*/.submitit/*_*")
-        return sorted((path.name for path in folders), key=lambda name: int(name.split("_")[1]))
+        found = self.folder.glob("outputs/multirun/*/*/.submitit/[0-9]*")
+        names = {path.name for path in found if path.is_dir()}
+        # A single job is no array. The array itself has a folder, too.
+        tasks = {name for name in names if "_" in name} or names
+        return sorted(tasks, key=lambda name: int(name.rpartition("_")[2]))
 
     def read(self, job: int) -> Records:
         """The records of a job, which must be complete JSON; empty before there are any."""
