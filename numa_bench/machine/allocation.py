@@ -108,7 +108,7 @@ def select_granted_gpus(
     limits = [f"{VISIBLE_DEVICES}={environ[VISIBLE_DEVICES]}"] if VISIBLE_DEVICES in environ else []
     name = next((name for name in SLURM_GPUS if name in environ), None)
     if name is None:
-        notes = ()
+        notes: tuple[str, ...] = ()
         if environ.get(JOB_ID) and visible and VISIBLE_DEVICES not in environ:
             notes = (
                 f"SLURM job {environ[JOB_ID]} asked for no GPU, and sees {len(visible)}: other "

@@ -55,7 +55,8 @@ def is_restarted(directory: Path, plan: Plan) -> bool:
     if not plan.allocation.restarts or job is None or not (directory / RESULTS).is_file():
         return False
     # Without a summary the job ended before its first run.
-    return read_summary(directory)["allocation"].get("slurm_job", job) == job
+    began = read_summary(directory)["allocation"].get("slurm_job", job)
+    return bool(began == job)
 
 
 def find_done(records: Sequence[Record], runs: Iterable[RunSpec]) -> set[str]:

@@ -35,8 +35,8 @@ def test_cpus_and_nodes_come_from_the_affinity_and_the_status() -> None:
         server(), {}, {0, 1, 50, 200}, STATUS.replace("list:\t0,2", "list:\t0")
     )
 
-    assert allocation.cpus == {0, 1, 50}
-    assert allocation.memory_nodes == {0}
+    assert allocation.cpus == frozenset({0, 1, 50})
+    assert allocation.memory_nodes == frozenset({0})
     assert allocation.to_dict()["cpus"] == "0-1,50"
 
 

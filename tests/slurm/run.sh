@@ -18,4 +18,4 @@ python=${PYTHON:-.venv/bin/python}
 }
 echo "$(scontrol --version), $(sinfo --noheader -o '%D node(s), %P, %G' | sort -u | paste -sd';')"
 export NUMA_BENCH_SLURM=1
-exec "$python" -m pytest -o timeout=900 -n 5 --dist load -v tests/slurm "$@"
+exec "$python" -m pytest -o timeout=900 -n 5 --dist load -vv tests/slurm "$@"
