@@ -14,7 +14,6 @@ from numa_bench.analysis.read.runs import Filters
 from numa_bench.config.settings import documented_field, format_help, to_typed_config
 from numa_bench.errors import ConfigError
 
-
 #: Formats of what is printed.
 TEXT, MARKDOWN = "text", "markdown"
 

@@ -39,7 +39,8 @@ def run(node: DictConfig) -> None:
 def write_analysis(wanted: Settings, directory: Path) -> None:
     """Write the page of an analysis to `directory` and print its verdict, or only its block.
 
-    With format=markdown stdout has the block and nothing else: all notes are on stderr. Raises RegressionFound when throughput fell by more than `fail_on_regression` percent.
+    With format=markdown stdout has the block and nothing else: all notes are on stderr. Raises
+    RegressionFound when throughput fell by more than `fail_on_regression` percent.
     """
     # Imported late: --cfg job, --help and mistakes do not wait for numpy, pandas and matplotlib.
     from numa_bench.analysis.report.files import write_report

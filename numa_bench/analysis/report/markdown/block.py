@@ -43,21 +43,23 @@ _LABELS = {"gpu_name": "GPU", "pcie_link_max": "fastest PCIe link", "pcie_link":
 
 @dataclass(frozen=True)
 class _Part:
-    """A verdict with what supports it; `heading` is "" for a single one."""
+    """A verdict with what supports it; `group` names its runs where there are several groups."""
 
-    heading: str
+    group: str
     headline: str
     details: Sequence[str]
     table: Table | None
     facts: Sequence[str]
 
     def write(self, rows: int, details: int) -> list[str]:
-        lines = [self.heading, ""] if self.heading else []
-        lines += [f"**{escape_text(self.headline, _HEADLINE_WIDTH)}**", ""]
+        group = f"{self.group}: " if self.group else ""
+        lines = [f"**{group}{escape_text(self.headline, _HEADLINE_WIDTH)}**", ""]
         shown = [f"- {escape_text(d, _DETAIL_WIDTH)}" for d in self.details[:details]]
         lines += [*shown, ""] if shown else []
         if self.table is not None:
             lines += [*self.table.write(rows), ""]
+            if left_out := self.table.count_left_out(rows):
+                lines.append(f"- {left_out} more rows of the table are on the page.")
         return [*lines, *self.facts, ""]
 
 
@@ -98,7 +100,7 @@ def _write_head(analysis: Analysis) -> list[str]:
         title = f"NUMA benchmark, {shorten_paths(analysis.name)}"
     else:
         names = dict.fromkeys(study.name for study in analysis.loaded.studies)
-        title = f"NUMA placement, {', '.join(names)}"
+        title = f"NUMA benchmark, {', '.join(names)}"
     simulated = " ".join(describe_simulations(analysis.loaded.frame))
     remark = [f"**{escape_text(simulated, _DETAIL_WIDTH)}**", ""] if simulated else []
     return [f"### {escape_text(title, 120)}", "", *remark]
@@ -117,7 +119,7 @@ def _make_part(analysis: Analysis, verdict: StudyVerdict, several: bool) -> _Par
     frame = analysis.loaded.frame
     runs = frame[frame["group"] == verdict.group]
     return _Part(
-        heading=_name_group(runs) if several else "",
+        group=_name_group(runs) if several else "",
         headline=verdict.text,
         details=verdict.details,
         table=tabulate_group(analysis, verdict.group),
@@ -132,7 +134,7 @@ def _name_group(runs: pd.DataFrame) -> str:
     names += [f"{w} {first[k]}" for w, k in _VERSIONS.items() if pd.notna(first[k])]
     if first["profiler"] != "none":
         names.append(f"profiler {first['profiler']}")
-    return f"#### {join_names(names, len(names))}"
+    return join_names(names, len(names))
 
 
 #: Versions that tell groups apart.

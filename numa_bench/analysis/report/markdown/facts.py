@@ -164,7 +164,7 @@ def _list_method(runs: pd.DataFrame, studies: Sequence[Study]) -> Iterator[str]:
     yield "95 % confidence intervals, p-values corrected after Holm"
     commits = list(dict.fromkeys(runs["env_git_commit"].dropna()))
     measured_by = f", measured with commit {join_names(commits)}" if commits else ""
-    yield f"numa\\_bench {__version__}{measured_by}"
+    yield f"numa_bench {__version__}{measured_by}"
 
 
 def _describe_order(runs: pd.DataFrame, studies: Sequence[Study]) -> str:

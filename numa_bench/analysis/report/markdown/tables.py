@@ -37,11 +37,12 @@ class Table:
     total: int
 
     def write(self, most: int) -> list[str]:
-        """Lines of at most `most` rows, with a note on those that are left out."""
-        shown = self.rows[:most]
-        left_out = self.total - len(shown)
-        more = ["", f"{left_out} more rows are on the page."] if left_out else []
-        return [*self.head, *shown, *more]
+        """Its lines, with at most `most` rows."""
+        return [*self.head, *self.rows[:most]]
+
+    def count_left_out(self, most: int) -> int:
+        """How many rows `write` leaves out."""
+        return self.total - min(most, len(self.rows))
 
 
 #: Heading, whether it is a column of numbers, and how a row's cell is written ("" if empty).

@@ -11,7 +11,7 @@ from numa_bench.redaction import is_secret, redact_credentials
 #: Characters that have a meaning in running text or in a table cell; a dollar sign starts
 #: mathematics on GitHub.
 _SPECIAL = re.compile(r"[\\`*\[\]~|$>]|(?<!\w)_|_(?!\w)")
-#: What starts a heading, a list item or a rule at the start of a line; a number only before a space.
+#: What starts a heading, a list item or a rule at the start of a line.
 _LEADING = re.compile(r"^(\d+(?=[.)](?:\s|$))|(?=[-+#=]))")
 #: What GitHub turns into a mention of a user, or a reference to an issue.
 _REFERENCE = re.compile(r"@(?=\w)|#(?=\d)")
