@@ -164,11 +164,9 @@ def _describe_differences(differences: pd.DataFrame) -> str:
     for row in known[:_MOST_DIFFERENCES]:
         name = str(row["key"]).removeprefix("env_")
         name = _LABELS.get(name, name.replace("_", " "))
-        values = [
-            escape_text(row[side]) or "unknown" for side in ("before", "after") if side in row
-        ]
-        shown = values if name != "host" else []
-        texts.append(f"{escape_text(name)} {' before, '.join(shown)}{' after' if shown else ''}")
+        sides = [side for side in ("before", "after") if side in row and name != "host"]
+        values = [f" {escape_text(row[side]) or 'unknown'} {side}" for side in sides]
+        texts.append(escape_text(name) + ",".join(values))
     if len(known) > _MOST_DIFFERENCES:
         texts.append(f"{len(known) - _MOST_DIFFERENCES} more on the page")
     return f"- **Differs between before and after:** {'; '.join(texts) or 'nothing on record'}."
