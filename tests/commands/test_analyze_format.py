@@ -13,8 +13,8 @@ from numa_bench.analysis.settings import AnalysisConfig, check_settings
 from numa_bench.commands.analyze import write_analysis
 from numa_bench.errors import ConfigError
 from numa_bench.records import Status
-from tests.analyses import one_gpu, scenario
-from tests.fake_scenarios import models
+from tests.analyses import scenario
+from tests.fake_scenarios import models, one_gpu
 from tests.fake_study import write_study
 
 
@@ -41,6 +41,7 @@ def analyse(study: Path, directory: Path, **changes: object) -> None:
         write_analysis(wanted, directory)
 
 
+@pytest.mark.slow
 def test_stdout_has_only_the_block(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +55,7 @@ def test_stdout_has_only_the_block(
         assert note in err
 
 
+@pytest.mark.slow
 def test_the_block_is_written_whatever_is_printed(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,8 +19,10 @@ from tests.analyses import SIMULATED, analysed, reported
 from tests.fake_scenarios import HOSTILE
 
 #: Kinds whose blocks differ in what they have.
-SHOWN = ("server8", "one_gpu", "cpu_nodes", "laptop", "one_repeat", "nothing_passed", "settings")
-SHOWN += ("hostile", "before_after", "custom")
+SHOWN = (
+    *("server8", "one_gpu", "cpu_nodes", "laptop", "one_repeat", "nothing_passed", "settings"),
+    *("hostile", "before_after", "custom"),
+)
 ZERO_WIDTH = "\u200b"
 
 
