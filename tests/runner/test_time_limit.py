@@ -116,9 +116,23 @@ def test_a_shorter_limit_does_not_disown_what_was_measured(runs: Runs, tmp_path:
 def test_what_is_planned_is_said_before_it_runs() -> None:
     assert describe_limit(limited(None)) == []
     assert describe_limit(limited(80.0)) == []
-    (line,) = describe_limit(limited(40.0, kept=2))
-    assert line.startswith("2 of 5 repeats fit into 40 s: about ")
-    fits, weak, exceeded = describe_limit(limited(15.0, kept=1))
+    (line,) = describe_limit(limited(60.0, kept=3))
+    assert line.startswith("3 of 5 repeats fit into 60 s: about ")
+    fits, _, exceeded = describe_limit(limited(15.0, kept=1))
     assert fits.startswith("1 of 5 repeats fits into 15 s: about ")
-    assert "no confidence interval" in weak
-    assert exceeded == "one repeat takes about 16 s, longer than time_limit=15s; it runs whole"
+    assert exceeded == "one repeat takes about 16 s, longer than the limit of 15 s; it runs whole"
+
+
+def test_too_few_repeats_for_a_verdict_are_warned_about() -> None:
+    plan = limited(40.0, kept=2)
+
+    _, before = describe_limit(plan)
+    _, after = describe_limit(plan, took_s=35.0)
+
+    assert before == (
+        "fewer than 3 repeats give no verdict; for 3 use time_limit=1m, or fewer models or "
+        "placements"
+    )
+    assert after == "fewer than 3 repeats give no verdict"
+    (fits,) = describe_limit(limited(20.0, repeats=2, kept=1))  # fewer were asked for anyway
+    assert fits.startswith("1 of 2 repeats fits")
