@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from numa_bench.analysis.stats.extensions import describe_extensions
 from numa_bench.analysis.stats.sentences import (
     FIRST_REPEATS,
     Row,
@@ -170,10 +171,15 @@ def judge_studies(verdicts: list[Verdict], frame: pd.DataFrame) -> list[StudyVer
     groups = list(dict.fromkeys(frame["group"])) if not frame.empty else []
     return [
         _judge_group(
-            str(g), [v for v in verdicts if v.group == g], _host_text(frame[frame["group"] == g])
+            str(g), [v for v in verdicts if v.group == g], _list_notes(frame[frame["group"] == g])
         )
         for g in groups
     ]
+
+
+def _list_notes(frame: pd.DataFrame) -> list[str]:
+    """What weakens the verdict on these runs."""
+    return [*_host_text(frame), *describe_extensions(frame)]
 
 
 def _host_text(frame: pd.DataFrame) -> list[str]:
