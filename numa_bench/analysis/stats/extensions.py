@@ -8,10 +8,10 @@ import pandas as pd
 
 from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS
 
-#: Share of studies without any effect that claim one at any of so many looks. Simulated: 1,200 studies
-#: of one setting in two placements with the noise called "real" in docs/statistics.md, judged after
-#: 5, 10, ..., 30 repeats (4.7 % at the first look; standard errors 0.6 to 1.0 points). Contrasts pooled
-#: over 6 models x 8 GPUs stay lower: 0.9 % at one look, 4.5 % at any of four, 5.8 % of six.
+#: Share of studies without any effect that claim one at any of so many looks. Simulated: 1,200
+#: studies of one setting in two placements with the noise called "real" in docs/statistics.md,
+#: judged after 5, 10, ..., 30 repeats (4.7 % at the first look; standard errors 0.6 to 1.0 points).
+#: Contrasts pooled over 6 models x 8 GPUs stay lower: 0.9 % at one look, 4.5 % at any of four.
 FALSE_CLAIMS = {2: 0.07, 3: 0.09, 4: 0.11, 5: 0.13, 6: 0.14}
 
 
