@@ -133,6 +133,8 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "target": analysis.target,
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],
+        # Of each study: after which repeats results may have been looked at.
+        "repeats_history": {s.directory: s.repeats_history for s in analysis.loaded.studies},
         "groups": _records(analysis.groups),
         "problems": [p.to_dict() for p in analysis.loaded.problems],
         "versions": analysis.versions,

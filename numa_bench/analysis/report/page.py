@@ -265,11 +265,14 @@ def _progress(study: Study) -> str:
 def _study(study: Study, links: Links) -> dict[str, str | None]:
     results = Path(study.directory) / "results.json"
     counts = ", ".join(f"{n} {status}" for status, n in sorted(study.counts.items()) if n)
+    runs = f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded)
+    if len(study.repeats_history) > 1:
+        runs += f" ({', then '.join(map(str, study.repeats_history))} repeats)"
     return {
         "name": study.name,
         "directory": study.directory,
         "url": links.relative_url(results) if results.is_file() else None,
-        "runs": f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded),
+        "runs": runs,
         "counts": counts,
         "order": study.order,
         "started": (study.started or "")[:19].replace("T", " "),
