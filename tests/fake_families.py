@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
 from numa_bench.analysis.stats.drift import remove_drift
-from numa_bench.analysis.stats.pooled.estimate import Pooled, Selection, pool_differences
+from numa_bench.analysis.stats.pooled.estimate import Grid, Pooled, Selection, pool_differences
 from numa_bench.analysis.stats.pooled.grid import Cells, make_grid
 from numa_bench.analysis.stats.pooled.table import BOUND, MODEL, UNIT
 from numa_bench.analysis.stats.robust import Array
@@ -101,7 +101,7 @@ class PooledJudgement:
     def average(self, truth: Array) -> Array:
         """The truth of each contrast, from logarithms of shape (models, gpus, placements)."""
         means = [truth[np.ix_(s.models, s.units)][..., s.place + 1].mean() for s in self.selections]
-        return np.array(means)
+        return np.array(means, dtype=np.float64)
 
 
 def judge_pooled(values: Array) -> PooledJudgement:
@@ -118,20 +118,26 @@ def judge_pooled(values: Array) -> PooledJudgement:
             spent=spent,
         )
     )
-    level, selections, parts = [], [], []
-    for chosen in (_list_shown(models, gpus, placements), _list_units(models, gpus, placements)):
+    level: list[str] = []
+    selections: list[Selection] = []
+    parts = []
+    for listed in (_list_shown(models, gpus, placements), _list_units(models, gpus, placements)):
+        # Too many runs may be missing.
+        chosen = [(name, s) for name, s in listed if _is_known(grid, s)]
         if chosen:
             level += [name for name, _ in chosen]
             selections += [selection for _, selection in chosen]
             parts.append(pool_differences(grid, [s for _, s in chosen], TARGET))
 
     def join(value: Callable[[Pooled], Array]) -> Array:
-        return np.concatenate([value(part) for part in parts])
+        return np.concatenate([np.empty(0), *(value(part) for part in parts)])
 
     low, high = join(lambda part: part.low), join(lambda part: part.high)
-    claimed = np.concatenate([part.claimed for part in parts]) & ((low > 0) | (high < 0))
+    claimed = join(lambda part: part.claimed.astype(np.float64)).astype(bool) & (
+        (low > 0) | (high < 0)
+    )
     return PooledJudgement(
-        level=np.array(level),
+        level=np.array(level, dtype=str),
         selections=selections,
         low=low,
         high=high,
@@ -139,6 +145,11 @@ def judge_pooled(values: Array) -> PooledJudgement:
         detectable=join(lambda part: part.detectable),
         repeats=join(lambda part: part.repeats),
     )
+
+
+def _is_known(grid: Grid, selection: Selection) -> bool:
+    part = grid.difference[np.ix_(selection.models, selection.units)][..., selection.place]
+    return bool(np.isfinite(part).any())
 
 
 def _group_models(models: int) -> list[tuple[int, ...]]:

@@ -50,6 +50,7 @@ def measure_singles(design: Design, seed: int) -> dict[str, float]:
         "found": _mean(claimed[true != 0]),
         "coverage": _mean(held),
         "coverage_of_largest": float(held[size.argmax()]) if claimed.any() else np.nan,
+        "size_of_largest": float(size.max()) if claimed.any() else np.nan,
     }
 
 
