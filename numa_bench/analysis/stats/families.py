@@ -18,7 +18,7 @@ from numa_bench.labels import find_base_label
 #: Between the names of a cell and of a study; neither has a line break.
 _OF_STUDY = "\n"
 #: What decides which cells are compared.
-_COMPARED = ("cell", "placement", "numa_node", "memory_policy", "device")
+_COMPARED = ("setting", "cell", "placement", "numa_node", "memory_policy", "device")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
     """Every group's comparisons with local. Settings without a local cell are left out."""
     runs = select_usable_runs(frame, metric)
     for group, members in runs.groupby("group", sort=False):
-        rows = list_all_comparisons(members)
+        rows = list_comparisons(members)
         if rows:
             values, spent = remove_study_drift(members, metric)
             cells, stack = _stack_comparisons(rows, members, values)
@@ -154,27 +154,25 @@ def stack_cells(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[
     return cells, values
 
 
-def list_all_comparisons(members: pd.DataFrame) -> list[list[str]]:
-    """The rows of `list_comparisons` of all settings, in the order of the runs."""
-    # Few rows and columns: selecting from wide tables of runs, once per setting, takes seconds.
-    cells = members.drop_duplicates("cell")[["setting", *_COMPARED]]
-    settings = cells.groupby("setting", sort=False)
-    return [row for _, setting in settings for row in list_comparisons(setting)]
-
-
-def list_comparisons(setting: pd.DataFrame) -> list[list[str]]:
-    """The cells of one setting as rows: a local cell, followed by those compared to it.
+def list_comparisons(members: pd.DataFrame) -> list[list[str]]:
+    """The cells of each setting as rows: a local cell, followed by those compared to it.
 
     With a GPU there is one local cell per memory policy. Without one every node has its own, and a
     placement is compared to the local cell of the node its threads run on. Local cells with another
     CPU affinity than that of the base (`labels.find_base_label`) are compared to it as well.
     """
-    cells = setting.drop_duplicates("cell")
-    home = find_base_label(cells["placement"])
-    records = cells[list(_COMPARED)].to_dict("records")
-    local = [cell for cell in records if cell["placement"] == home]
+    settings: dict[str, list[dict[Any, Any]]] = {}
+    # Few columns, and no table per setting: there may be thousands.
+    for cell in members.drop_duplicates("cell")[list(_COMPARED)].to_dict("records"):
+        settings.setdefault(str(cell["setting"]), []).append(cell)
+    return [row for cells in settings.values() for row in _list_rows(cells)]
+
+
+def _list_rows(cells: list[dict[Any, Any]]) -> list[list[str]]:
+    home = find_base_label(cell["placement"] for cell in cells)
+    local = [cell for cell in cells if cell["placement"] == home]
     rows: dict[str, list[str]] = {}
-    for other in records:
+    for other in cells:
         if other["placement"] != home and local:
             base = _choose_base(other, local)
             rows.setdefault(base, [base]).append(str(other["cell"]))

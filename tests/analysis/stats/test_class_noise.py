@@ -10,7 +10,7 @@ from numa_bench.analysis.stats.permutation import number_columns
 from numa_bench.analysis.stats.robust import Array
 
 
-def draw(scales: list[float], settings: int = 20, runs: int = 5) -> Array:
+def draw(scales: list[float], settings: int = 100, runs: int = 5) -> Array:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.01, (settings, len(scales), runs))
     return np.asarray(noise * np.array(scales)[:, None])
@@ -24,12 +24,12 @@ def ratio(values: Array) -> float:
 
 
 def test_a_placement_with_three_times_the_noise_is_seen_as_such() -> None:
-    assert ratio(draw([1.0, 3.0])) == pytest.approx(3.0, rel=0.25)
+    assert ratio(draw([1.0, 3.0])) == pytest.approx(3.0, rel=0.2)
     assert ratio(draw([3.0, 1.0])) == pytest.approx(1 / 3, rel=0.25)
 
 
 def test_placements_that_differ_by_chance_only_are_taken_as_alike() -> None:
-    assert ratio(draw([1.0, 1.0])) == pytest.approx(1.0, abs=0.05)
+    assert ratio(draw([1.0, 1.0])) == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_noise_of_a_setting_is_not_that_of_a_placement() -> None:

@@ -123,9 +123,7 @@ def test_intervals_of_three_repeats_hold_the_truth() -> None:
     assert rates(measure_pooled, design, 100)["coverage"].value >= 0.93
 
 
-def test_the_interval_of_a_pooled_claim_holds_the_truth_more_often_than_that_of_the_largest() -> (
-    None
-):
+def test_the_interval_of_a_pooled_claim_holds_the_truth_and_of_the_largest_single_one_not() -> None:
     design = replace(LARGE, effect=-0.015, affected=3, last_only=True)
     assert rates(measure_pooled, design, 50)["coverage_of_claimed"].value >= 0.90
     largest = rates(measure_singles, design, 20)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.stats.bounds import find_bounds
 from numa_bench.analysis.stats.families import (
-    list_all_comparisons,
+    list_comparisons,
     remove_study_drift,
     select_usable_runs,
 )
@@ -61,7 +61,7 @@ def pool_effects(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFram
 
 
 def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[pd.DataFrame]:
-    rows = list_all_comparisons(members)
+    rows = list_comparisons(members)
     if not rows:
         return
     cells, names = _arrange_cells(members, metric, rows)

@@ -105,6 +105,6 @@ def test_detectable_effects_and_repeats_follow_the_noise() -> None:
     assert 5 < noisy.detectable[0] / quiet.detectable[0] < 20
     assert noisy.detectable[0] > noisy.high[0] - noisy.estimate[0]
     assert quiet.repeats[0] == 3
-    needed = [pool(draw(sd=0.02, units=1), target).repeats[0] for target in (0.02, 0.01, 1e-5)]
+    needed = [pool(draw(sd=0.04, units=1), target).repeats[0] for target in (0.02, 0.01, 1e-5)]
     assert REPEATS < needed[0] < needed[1]
     assert np.isnan(needed[2])
