@@ -47,10 +47,11 @@ def least_by_chance(rate: float, studies: int) -> float:
 
 @pytest.mark.parametrize("noise", ["real", "noisy remote", "noisy local", "two modes"])
 def test_without_an_effect_few_large_studies_hold_a_false_claim(noise: str) -> None:
-    studies = 20
+    studies = 15
     found = rates(measure_singles, replace(LARGE, noise=MODELS[noise]), studies)
     assert found["false"].value <= most_by_chance(0.06, studies)
-    assert found["coverage"].value >= 0.92
+    # Two states of the clock make intervals too short: docs/statistics.md names the rate.
+    assert found["coverage"].value >= (0.92 if noise != "two modes" else 0.85)
 
 
 @pytest.mark.parametrize("noise", ["uneven", "heavy tails", "step of a GPU", "missing runs"])
@@ -61,7 +62,7 @@ def test_neither_do_small_ones(noise: str) -> None:
 
 def test_a_single_comparison_with_a_noisy_remote_side_is_rarely_a_false_claim() -> None:
     design = Design(models=1, noise=MODELS["noisy remote"])
-    assert rates(measure_singles, design, 80)["false"].value <= most_by_chance(0.05, 80)
+    assert rates(measure_singles, design, 50)["false"].value <= most_by_chance(0.05, 50)
 
 
 @pytest.mark.parametrize("repeats", [3, 5])
@@ -95,7 +96,7 @@ def test_pooling_finds_half_as_much_in_half_of_the_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "studies"), [(measure_detectable_single, 60), (measure_detectable_pooled, 150)]
+    ("measure", "studies"), [(measure_detectable_single, 40), (measure_detectable_pooled, 150)]
 )
 def test_an_effect_of_exactly_the_detectable_size_is_found_four_times_of_five(
     measure: Callable[[Design, int], dict[str, float]], studies: int
@@ -106,14 +107,14 @@ def test_an_effect_of_exactly_the_detectable_size_is_found_four_times_of_five(
 
 def test_so_it_is_after_the_verdict_no_difference() -> None:
     design = replace(SMALL, noise=MODELS["clean"], varied=True)
-    power = rates(measure_detectable_pooled, design, 300)["power_after_no_difference"]
-    assert power.studies > 50
+    power = rates(measure_detectable_pooled, design, 200)["power_after_no_difference"]
+    assert power.studies > 30
     assert least_by_chance(0.80, power.studies) <= power.value
 
 
 def test_the_repeats_it_asks_for_are_enough() -> None:
-    found = rates(measure_detectable_pooled, replace(SMALL, varied=True), 200)["repeats_enough"]
-    assert found.studies > 50
+    found = rates(measure_detectable_pooled, replace(SMALL, varied=True), 120)["repeats_enough"]
+    assert found.studies > 30
     assert found.value >= least_by_chance(0.80, found.studies)
 
 
