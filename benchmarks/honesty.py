@@ -200,7 +200,8 @@ def run_jobs(jobs: Sequence[Job], seed: int, workers: int) -> list[dict[str, Rat
     figures: dict[Job, list[dict[str, float]]] = {job: [] for job in jobs}
     start = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        for k, (task, rows) in enumerate(zip(tasks, pool.map(run_chunk, tasks), strict=True), 1):
+        done = pool.map(run_chunk, tasks)
+        for k, (task, rows) in enumerate(zip(tasks, done, strict=True), 1):
             figures[task[0]] += rows
             print(f"\r{k} of {len(tasks)} parts, {time.monotonic() - start:.0f} s", end="")
     print()

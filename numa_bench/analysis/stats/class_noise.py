@@ -16,7 +16,7 @@ Classes = NDArray[np.intp]
 #: Chosen; a placement of three times the noise is seen as such after a few steps.
 _MOST = 3.0
 #: Steps: scales of settings, then factors of classes, then both again. With 2, a placement of three
-#: times the noise has a factor of 2.5, and pooled contrasts of one GPU claim too much (simulation:
+#: times the noise had a factor of 2.8 and pooled contrasts of one GPU claimed too much (simulation:
 #: 19 % instead of 7 % of studies with noisy local runs). More than 4 change nothing.
 _STEPS = 4
 #: Efficiency of the capped squares. Chosen: that of squares is 1, that of the median absolute
