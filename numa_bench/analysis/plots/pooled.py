@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,54 +16,50 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from numa_bench.analysis.plots import style
+from numa_bench.analysis.plots.pooled_lines import (
+    BOUND,
+    GAP,
+    ROW,
+    UNIT,
+    Line,
+    Row,
+    arrange_lines,
+    find_odd_unit,
+    shows_models,
+)
+from numa_bench.analysis.plots.shape import Part
 from numa_bench.labels import describe_placement, quantity_label
 
-#: Levels of `stats.pooled.table`, which this room does not import.
-_BOUND, _MODEL, _UNIT = "bound", "model", "unit"
-#: Groups of models from top to bottom: first those whose throughput the link decides.
-_ORDER = ("transfer", "host", "host work", "compute")
-#: Most placements side by side, and most models with a row of their own. Chosen for readability.
-_ACROSS, _MOST_MODELS = 4, 40
-#: Inches.
-_ROW, _GAP, _STRIP = 0.27, 0.12, 0.17
+#: Most placements side by side. Chosen for readability.
+_ACROSS = 4
 #: Slower and faster: the hues of the heat map, dark enough for a marker.
 _SLOWER, _FASTER, _BAND = "#C44E00", "#0072B2", "#e6eaee"
 #: An axis reaches at most so many times as far as the largest estimate; longer intervals are cut
 #: at its end, with an arrow.
 _REACH = 2.5
 
-_Row = Mapping[Any, Any]
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One line of all panels. `key` finds its row of the table; `strip`: units are below it."""
-
-    y: float
-    label: str
-    key: tuple[str, ...]
-    level: str
-    strip: bool = False
-
 
 @style.with_style
-def plot_pooled(pooled: pd.DataFrame, target: float, title: str = "") -> Figure | None:
+def plot_pooled(part: Part) -> Figure | None:
     """A panel per placement, a line per model and a bold one per group of models.
 
-    `pooled` has one group's rows of `stats.pooled.table`, `target` is the effect of interest as a
-    fraction, `title` names the group where there are several. None without a comparison.
+    None without a pooled effect (`stats.pooled.table`).
     """
-    table = pooled[np.isfinite(pooled["ratio"].astype(float))] if len(pooled) else pooled
+    table, target = part.pooled, part.target
+    table = table[np.isfinite(table["ratio"].astype(float))] if len(table) else table
     if table.empty:
         return None
-    lines, height = _arrange_lines(table)
+    lines, height = arrange_lines(table)
     places = style.order_placements(table["placement"])
     across = _choose_columns(len(places))
     words = {place: _explain_place(place, table, across) for place in places}
     top = 0.19 * max(map(len, words.values()))
-    heading = f"{_title(table)}, {title}" if title else _title(table)
     figure, panels = style.make_panels(
-        len(places), heading, height=height + top + 0.75, columns=across, share_x=True
+        len(places),
+        part.figure_title(_title(table)),
+        height=height + top + 0.75,
+        columns=across,
+        share_x=True,
     )
     figure.set_size_inches(style.WIDTH, figure.get_figheight())
     limits = _limits(table, target)
@@ -83,7 +77,7 @@ def plot_pooled(pooled: pd.DataFrame, target: float, title: str = "") -> Figure 
         axes.grid(axis="x")
         if i >= len(places) - across:
             axes.set_xlabel("change from local (%)")
-    _legend(figure, table, target, any(line.strip for line in lines), _leave_out_note(table))
+    _legend(figure, table, target, any(line.strip for line in lines))
     return figure
 
 
@@ -118,57 +112,17 @@ def _explain_place(place: str, table: pd.DataFrame, across: int) -> list[str]:
 def _set_title(axes: Axes, place: str, words: Sequence[str]) -> None:
     """The label in bold, what it means below it."""
     size, line = 9, 12
-    axes.set_title(style.shorten_middle(place, style.PANEL_TITLE), pad=4 + line * len(words))
+    axes.set_title(style.shorten_middle(place, style.PANEL_TITLE), pad=6 + line * len(words))
     axes.annotate(
         "\n".join(words), (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points",
         va="bottom", fontsize=size, color=style.QUIET, linespacing=line / size / 1.1,
     )  # fmt: skip
 
 
-def _arrange_lines(table: pd.DataFrame) -> tuple[list[_Line], float]:
-    """The lines of each panel from top to bottom, and the height of all in inches."""
-    groups = table[table["level"] == _BOUND].drop_duplicates("model_text")
-    rank = {bound: i for i, bound in enumerate(_ORDER)}
-    groups = groups.sort_values("bound", key=lambda s: s.map(rank).fillna(len(rank)), kind="stable")
-    with_models = _shows_models(table)
-    several_units = (table["level"] == _UNIT).any()
-    lines: list[_Line] = []
-    y = 0.0
-    for group in groups.to_dict("records"):
-        y += _GAP if lines else 0.05
-        label = _group_label(group, len(groups))
-        lines.append(_Line(y + _ROW / 2, label, group["models"], _BOUND, bool(several_units)))
-        y += _ROW + (_STRIP if several_units else 0)
-        for model in group["models"] if with_models and len(group["models"]) > 1 else ():
-            lines.append(_Line(y + _ROW / 2, style.shorten_middle(model, 32), (model,), _MODEL))
-            y += _ROW
-    return lines, y + 0.05
-
-
-def _shows_models(table: pd.DataFrame) -> bool:
-    return int(table.loc[table["level"] == _MODEL, "model_text"].nunique()) <= _MOST_MODELS
-
-
-def _leave_out_note(table: pd.DataFrame) -> str:
-    return "" if _shows_models(table) else "single models are in the table"
-
-
-def _group_label(group: _Row, groups: int) -> str:
-    """ "bound by transfer, 3 models"; a group of one has its model's name."""
-    count, bound = len(group["models"]), str(group["bound"])
-    how = f"bound by {'the host' if bound == 'host' else bound}" if bound else ""
-    if count == 1:
-        name = style.shorten_middle(group["models"][0], 24)
-        return f"{name}\n{how}" if how else name
-    if not how:
-        return "all together" if groups == 1 else f"the other {count}"
-    return f"{how}, {count} models"
-
-
 def _limits(table: pd.DataFrame, target: float) -> tuple[float, float]:
     """The ends of the axis in percent: all estimates, intervals, and the band of the target."""
     change = 100 * (table["ratio"].to_numpy(float) - 1)
-    shown = table[table["level"] != _UNIT]
+    shown = table[table["level"] != UNIT]
     ends = 100 * (shown[["low", "high"]].to_numpy(float).ravel() - 1)
     ends = ends[np.isfinite(ends)]
     reach = _REACH * max(float(np.abs(change).max()), 200 * target)
@@ -179,7 +133,7 @@ def _limits(table: pd.DataFrame, target: float) -> tuple[float, float]:
 
 
 def _draw_line(
-    axes: Axes, line: _Line, rows: pd.DataFrame, target: float, *, detailed: bool
+    axes: Axes, line: Line, rows: pd.DataFrame, target: float, *, detailed: bool
 ) -> None:
     """Estimate and interval with their value beside the panel; below it the single units."""
     same = rows["models"] == line.key
@@ -188,7 +142,7 @@ def _draw_line(
         axes.text(1.02, line.y, "–", transform=axes.get_yaxis_transform(), va="center")
         return
     row = mine[0]
-    group = line.level == _BOUND
+    group = line.level == BOUND
     _draw_estimate(axes, line.y, row, group)
     text = style.format_percent(row["ratio"] - 1)
     ends = (row["low"] - 1, row["high"] - 1)
@@ -197,14 +151,15 @@ def _draw_line(
         text += f" ({low} to {high})"
     axes.text(
         1.02, line.y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5,
-        fontweight="bold" if group else "normal", color=style.INK if row["claimed"] else style.QUIET,
+        fontweight="bold" if group else "normal",
+        color=style.INK if row["claimed"] else style.QUIET,
     )  # fmt: skip
     if line.strip:
-        units = rows[same & (rows["level"] == _UNIT)].to_dict("records")
-        _draw_units(axes, line.y + _ROW / 2 + 0.05, row, units, target)
+        units = rows[same & (rows["level"] == UNIT)].to_dict("records")
+        _draw_units(axes, line.y + ROW / 2 + 0.05, row, units, target)
 
 
-def _draw_estimate(axes: Axes, y: float, row: _Row, group: bool) -> None:
+def _draw_estimate(axes: Axes, y: float, row: Row, group: bool) -> None:
     change, low, high = (100 * float(row[k]) - 100 for k in ("ratio", "low", "high"))
     color = _color(row)
     left, right = axes.get_xlim()
@@ -222,15 +177,13 @@ def _draw_estimate(axes: Axes, y: float, row: _Row, group: bool) -> None:
     )  # fmt: skip
 
 
-def _color(row: _Row) -> str:
+def _color(row: Row) -> str:
     if not row["claimed"]:
         return style.QUIET
     return _SLOWER if row["ratio"] < 1 else _FASTER
 
 
-def _draw_units(
-    axes: Axes, y: float, pooled: _Row, units: Sequence[_Row], target: float
-) -> None:
+def _draw_units(axes: Axes, y: float, pooled: Row, units: Sequence[Row], target: float) -> None:
     """Each unit's own change as a small dot; the odd one, if any, with its name."""
     changes = [100 * float(row["ratio"]) - 100 for row in units]
     axes.plot(
@@ -241,41 +194,26 @@ def _draw_units(
     if odd is None:
         return
     at = 100 * float(odd["ratio"]) - 100
-    left, right = axes.get_xlim()
-    # The name is on the side with more room.
-    side = 1 if at - left < right - at else -1
+    # On the far side of the dot, where no other is.
+    side = -1 if odd["ratio"] < pooled["ratio"] else 1
     axes.annotate(
         str(odd["unit_text"]).partition(" (")[0], (at, y), (5 * side, 0),
         textcoords="offset points", ha="left" if side > 0 else "right", va="center", fontsize=8,
     )  # fmt: skip
 
 
-def find_odd_unit(pooled: _Row, units: Sequence[_Row], target: float) -> _Row | None:
-    """The unit farthest from the pooled effect; None if it is near, or not known to be far.
-
-    Far: by more than `target`, with an interval that does not hold the pooled effect.
-    """
-    middle = float(pooled["ratio"])
-    far = [
-        row
-        for row in units
-        if abs(row["ratio"] / middle - 1) > target and not row["low"] <= middle <= row["high"]
-    ]
-    return max(far, key=lambda row: abs(math.log(row["ratio"] / middle)), default=None)
-
-
-def _label_lines(axes: Axes, lines: Sequence[_Line], *, named: bool) -> None:
+def _label_lines(axes: Axes, lines: Sequence[Line], *, named: bool) -> None:
     axes.set_yticks([line.y for line in lines], [line.label if named else "" for line in lines])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     for text, line in zip(axes.get_yticklabels(), lines, strict=True):
-        text.set_fontweight("bold" if line.level == _BOUND else "normal")
+        text.set_fontweight("bold" if line.level == BOUND else "normal")
     for line in lines[1:]:
-        if line.level == _BOUND:
-            axes.axhline(line.y - _ROW / 2 - _GAP / 2, color=style.FAINT, linewidth=0.8)
+        if line.level == BOUND:
+            axes.axhline(line.y - ROW / 2 - GAP / 2, color=style.FAINT, linewidth=0.8)
 
 
-def _legend(figure: Figure, table: pd.DataFrame, target: float, units: bool, note: str) -> None:
+def _legend(figure: Figure, table: pd.DataFrame, target: float, units: bool) -> None:
     handles: list[Line2D | Patch] = list(_legend_markers(table))
     if units:
         kind = "GPU" if table["gpus"].max() > 0 else "node"
@@ -284,13 +222,12 @@ def _legend(figure: Figure, table: pd.DataFrame, target: float, units: bool, not
         handles.append(dot)
     within = style.format_percent(target, 1, sign=False).replace(f".0{style.THIN}", style.THIN)
     handles.append(Patch(color=_BAND, label=f"within ±{within}"))
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=5, title=note or None, alignment="left"
-    )
+    note = None if shows_models(table) else "single models are in the table"
+    figure.legend(handles=handles, loc="outside lower left", ncols=5, title=note, alignment="left")
 
 
 def _legend_markers(table: pd.DataFrame) -> Iterator[Line2D]:
-    shown = table[table["level"] != _UNIT]
+    shown = table[table["level"] != UNIT]
     claimed = shown["claimed"].astype(bool)
     slower = shown["ratio"] < 1
     for present, color, fill, label in (

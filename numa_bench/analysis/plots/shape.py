@@ -13,12 +13,17 @@ THROUGHPUT = "throughput_samples_per_s"
 
 @dataclass(frozen=True)
 class Part:
-    """The tables of one group. `title` names the group where there are several."""
+    """The tables of one group. `title` names the group where there are several.
+
+    `pooled` has its pooled effects; `target` is the effect of interest, a fraction.
+    """
 
     frame: pd.DataFrame
     cells: pd.DataFrame
     latency: pd.DataFrame
     effects: pd.DataFrame
+    pooled: pd.DataFrame
+    target: float
     title: str = ""
 
     @property
