@@ -93,7 +93,9 @@ def analyse_study(
         effects=effects,
         latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
-        study_verdicts=[_add_answers(v, answers) for v in judge_studies(verdicts, frame)],
+        study_verdicts=[
+            _add_answers(v, answers) for v in judge_studies(verdicts, frame, pooled, target)
+        ],
         groups=grouping.group_table(frame),
         differences=grouping.difference_table(loaded),
         excluded=grouping.excluded_table(frame),

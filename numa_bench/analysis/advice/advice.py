@@ -46,6 +46,7 @@ from numa_bench.analysis.advice.targets import (
     list_node_targets,
 )
 from numa_bench.analysis.read.runs import Loaded
+from numa_bench.analysis.stats.pooled.table import BOUND
 from numa_bench.analysis.stats.sentences import format_percent
 from numa_bench.labels import LOCAL, is_local
 from numa_bench.machine.model import Topology
@@ -92,7 +93,9 @@ def _advise_group(
 
 def _decide(blank: Advice, machine: Machine, effects: Sequence[Effect], target: float) -> Advice:
     """Kind, placement and text, before there are lines."""
-    outcomes = {e.outcome for e in effects}
+    # Groups of models decide; a single model needs more runs for the same certainty.
+    groups = [e for e in effects if e.level == BOUND or e.outcome in (SLOWER, FASTER)]
+    outcomes = {e.outcome for e in groups}
     if len(machine.topology.nodes) == 1 and not outcomes & {SLOWER, FASTER}:
         return replace(
             blank,
@@ -114,12 +117,12 @@ def _decide(blank: Advice, machine: Machine, effects: Sequence[Effect], target: 
     if SLOWER in outcomes:
         return _advise_local(blank, machine, effects, target)
     if outcomes <= {EQUAL, NONE_FOUND}:
-        return replace(blank, kind=DO_NOT_BOTHER, text=_say_do_not_bother(effects, target))
+        return replace(blank, kind=DO_NOT_BOTHER, text=_say_do_not_bother(groups, target))
     return replace(
         blank,
         kind=NOT_ENOUGH,
         placement=LOCAL,
-        text=f"{_say_not_enough(effects, target)} Until then {_name_local(machine)} bindings are "
+        text=f"{_say_not_enough(groups, target)} Until then {_name_local(machine)} bindings are "
         "the safe choice; what they gain is not known.",
     )
 

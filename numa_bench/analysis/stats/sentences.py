@@ -42,6 +42,13 @@ def describe_no_difference(row: Row, name: str) -> str:
     return f"{name}: no difference; {detectable}{describe_insignificant(row)}"
 
 
+def describe_equal(row: Row, name: str, target: float) -> str:
+    """A change whose interval is within the effect of interest: two one-sided tests show it."""
+    low, high = (f"{100 * (row[end] - 1):+.1f}" for end in ("low", "high"))
+    size = format_percent(target)
+    return f"{name}: equal within {size} % (95 % CI {low} to {high} %){describe_insignificant(row)}"
+
+
 def describe_insignificant(row: Row) -> str:
     """An observed change that would count on its own but is not significant in its family."""
     if row["low"] <= 1 <= row["high"] and row["p_value"] >= ALPHA:

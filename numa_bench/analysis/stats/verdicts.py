@@ -8,16 +8,17 @@ from typing import Any
 
 import pandas as pd
 
+from numa_bench.analysis.stats.pooled.headline import write_headline
+from numa_bench.analysis.stats.pooled.pattern import describe_pattern
 from numa_bench.analysis.stats.sentences import (
     FIRST_REPEATS,
     Row,
     advise_repeats,
     describe_change,
-    describe_detectable,
+    describe_equal,
     describe_insignificant,
     describe_no_difference,
     describe_too_few,
-    format_percent,
 )
 from numa_bench.analysis.stats.tables import TARGET, find_host_bound
 from numa_bench.labels import describe_placement, find_base_label
@@ -29,6 +30,10 @@ EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
     "not_enough",
     "no_verdict",
 )
+
+
+#: Corrected p below which single comparisons count although no pooled effect is found. Chosen.
+SURE = 0.01
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
         needed = FIRST_REPEATS
     elif row["claimed"]:
         kind, text = EFFECT, f"{name} is {describe_change(row)}"
+    elif row["low"] > 1 - target and row["high"] < 1 / (1 - target):
+        kind, text = NO_DIFFERENCE, describe_equal(row, name, target)
     elif row["detectable"] <= target:
         # Only where the effect of interest would have been found is silence an answer.
         kind, text = NO_DIFFERENCE, describe_no_difference(row, name)
@@ -165,12 +172,21 @@ def _names(row: Row) -> dict[str, Any]:
     return {name: str(row[name]) for name in names}
 
 
-def judge_studies(verdicts: list[Verdict], frame: pd.DataFrame) -> list[StudyVerdict]:
-    """One verdict per group, in the order of the runs."""
+def judge_studies(
+    verdicts: list[Verdict],
+    frame: pd.DataFrame,
+    pooled: pd.DataFrame,
+    target: float = TARGET,
+) -> list[StudyVerdict]:
+    """One verdict per group, in the order of the runs; `pooled` as of `stats.pooled.table`."""
     groups = list(dict.fromkeys(frame["group"])) if not frame.empty else []
     return [
         _judge_group(
-            str(g), [v for v in verdicts if v.group == g], _host_text(frame[frame["group"] == g])
+            str(g),
+            [v for v in verdicts if v.group == g],
+            pooled[pooled["group"] == g],
+            _host_text(frame[frame["group"] == g]),
+            target,
         )
         for g in groups
     ]
@@ -188,85 +204,55 @@ def _host_text(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _judge_group(group: str, verdicts: list[Verdict], notes: list[str]) -> StudyVerdict:
+def _judge_group(
+    group: str,
+    verdicts: list[Verdict],
+    pooled: pd.DataFrame,
+    notes: list[str],
+    target: float,
+) -> StudyVerdict:
     by_kind = {k: [v for v in verdicts if v.kind == k] for k in (EFFECT, NO_DIFFERENCE, NOT_ENOUGH)}
     judged = sum(map(len, by_kind.values()))
-    claims, short = by_kind[EFFECT], by_kind[NOT_ENOUGH]
-    if claims:
-        kind, text = EFFECT, _claims_text(claims, judged)
-    elif judged and not short:
-        kind, text = NO_DIFFERENCE, _nothing_text(by_kind[NO_DIFFERENCE])
-    elif judged:
-        kind, text = NOT_ENOUGH, _short_text(short, judged)
-    else:
+    headline = write_headline(pooled, target)
+    # Rare enough not to add to the claims that chance makes of the pooled effects.
+    sure = [v for v in by_kind[EFFECT] if v.p_holm is not None and v.p_holm < SURE]
+    if headline is None:
         reason = verdicts[0].text.partition("no verdict")[2].lstrip(",: ") if verdicts else ""
         kind, text = NO_VERDICT, f"No verdict: {reason or 'no runs'}."
-    details = [*_by_placement(verdicts), *_kinds_text(by_kind, len(verdicts) - judged), *notes]
-    return StudyVerdict(group, kind, text, tuple(details), len(claims), judged)
+    elif headline.effect:
+        kind, text = EFFECT, headline.text
+    elif sure:
+        kind, text = EFFECT, f"{_describe_single(sure, judged)} {headline.text}"
+    else:
+        kind, text = (NO_DIFFERENCE if headline.enough else NOT_ENOUGH), headline.text
+    details = [
+        *describe_pattern(pooled, [v.change for v in verdicts if v.p_holm is not None]),
+        *_kinds_text(by_kind, len(verdicts) - judged),
+        *notes,
+    ]
+    return StudyVerdict(group, kind, text, tuple(details), len(by_kind[EFFECT]), judged)
 
 
-def _claims_text(claims: list[Verdict], judged: int) -> str:
-    largest = max(claims, key=lambda v: abs(v.change or 0.0))
-    where = f"{largest.model_text} on {largest.device_text}"
-    if judged == 1:
-        return f"Placement matters here: {where}, {largest.text}."
-    return (
-        f"Placement matters here: {len(claims)} of {judged} comparisons with local differ; the "
-        f"largest difference: {where}, {largest.text}."
-    )
-
-
-def _nothing_text(none: list[Verdict]) -> str:
-    # The least sensitive comparison limits what the whole group can rule out.
-    least = max(v.detectable or 0.0 for v in none)
-    return f"No difference in {_counted(len(none))} with local; {describe_detectable(least)}."
-
-
-def _short_text(short: list[Verdict], judged: int) -> str:
-    needed = [v.repeats_needed for v in short]
-    known = [n for n in needed if n is not None]
-    # Repeats are a setting of the whole study: the most demanding comparison decides.
-    advice = (
-        f"repeat with experiment.repeats={max(known)}"
-        if known
-        else "find out what disturbs the runs"
-    )
-    return (
-        f"No difference found, but {len(short)} of {_counted(judged)} with local "
-        f"{'needs' if len(short) == 1 else 'need'} more runs to rule out the effect of interest: "
-        f"{advice}."
-    )
-
-
-def _by_placement(verdicts: list[Verdict]) -> list[str]:
-    lines = []
-    tested = [v for v in verdicts if v.p_holm is not None]
-    for label in dict.fromkeys(v.placement for v in tested):
-        members = [v for v in tested if v.placement == label]
-        changes = [v.change or 0.0 for v in members if v.kind == EFFECT]
-        parts = []
-        for word, sizes in (
-            ("slower", [-c for c in changes if c < 0]),
-            ("faster", [c for c in changes if c > 0]),
-        ):
-            if sizes:
-                low, high = format_percent(min(sizes)), format_percent(max(sizes))
-                by = f"{low} %" if low == high else f"{low} to {high} %"
-                parts.append(f"{word} in {len(sizes)} of {len(members)} by {by}")
-        words = describe_placement(label)
-        name = f"{label} ({words})" if words else label
-        lines.append(f"{name}: {', '.join(parts) or f'no difference found in {len(members)}'}")
-    return lines
+def _describe_single(claims: list[Verdict], judged: int) -> str:
+    """Single comparisons that differ where nothing does that is pooled: one model on one GPU."""
+    named = "; ".join(f"{v.model_text} on {v.device_text}, {v.text}" for v in claims[:2])
+    more = f" and {len(claims) - 2} more" if len(claims) > 2 else ""
+    return f"{len(claims)} of {_counted(judged)} with local: {named}{more}. Over all GPUs:"
 
 
 def _kinds_text(by_kind: dict[str, list[Verdict]], unjudged: int) -> list[str]:
+    """Single comparisons by their outcome, in one line, and those without a verdict in another."""
+    judged = sum(map(len, by_kind.values()))
     lines = []
-    short = [v.repeats_needed for v in by_kind[NOT_ENOUGH] if v.repeats_needed is not None]
-    if by_kind[EFFECT] and short:
-        count = len(by_kind[NOT_ENOUGH])
-        need = f"{_counted(count)} {'needs' if count == 1 else 'need'} more runs"
-        lines.append(f"{need} (experiment.repeats={max(short)})")
-    if unjudged and any(by_kind.values()):
+    if judged:
+        counts = [f"{len(by_kind[EFFECT])} of {judged} differ"]
+        if short := len(by_kind[NOT_ENOUGH]):
+            need = "needs" if short == 1 else "need"
+            counts.append(
+                f"{short} {need} more runs for a verdict of {'its' if short == 1 else 'their'} own"
+            )
+        lines.append(f"single comparisons with local: {', '.join(counts)}")
+    if unjudged and judged:
         lines.append(f"{_counted(unjudged)} without a verdict, see the table")
     return lines
 

@@ -11,7 +11,7 @@ import pytest
 from numa_bench.analysis.read.runs import load_runs
 from numa_bench.analysis.stats.tables import effect_table
 from numa_bench.analysis.stats.verdicts import judge_studies
-from tests.analysis.stats.made_up import QUIET, judged, runs_of
+from tests.analysis.stats.made_up import QUIET, judged, pooled, runs_of
 from tests.fake_pipeline import Machine, Noise
 from tests.fake_scenarios import experiment, models, numa_study, one_gpu
 from tests.fake_study import Scenario, again, write_study
@@ -32,15 +32,17 @@ def test_an_effect_has_its_size_interval_and_n(tmp_path: Path) -> None:
     assert json.loads(json.dumps(verdict.to_dict()))["placement"] == "remote"
 
 
-def test_no_difference_names_the_change_that_would_have_been_detected(tmp_path: Path) -> None:
+def test_intervals_within_the_effect_of_interest_are_called_equal(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, numa_study(one_gpu(), effect=0.0, noise=QUIET))
     verdicts = judged(runs)
     assert {v.kind for v in verdicts} == {"no_difference"}
-    assert all("no difference; a change of 0." in v.text for v in verdicts)
-    (study,) = judge_studies(verdicts, runs)
+    assert all("remote: equal within 2 % (95 % CI -" in v.text for v in verdicts)
+    (study,) = judge_studies(verdicts, runs, pooled(runs))
     assert study.kind == "no_difference"
-    assert study.text.startswith("No difference in 6 comparisons with local; a change of ")
+    assert study.text.startswith("No difference between placements: equal within 2 % (1 GPU x 5")
     assert study.claims == 0
+    smaller = judged(runs, target=0.001)
+    assert {v.kind for v in smaller} == {"not_enough"}
 
 
 def test_noisy_runs_give_the_number_of_repeats_needed(tmp_path: Path) -> None:
@@ -53,8 +55,9 @@ def test_noisy_runs_give_the_number_of_repeats_needed(tmp_path: Path) -> None:
     assert f"repeat with experiment.repeats={needed[0]} for 2 %" in verdicts[0].text
     finer = [v.repeats_needed or 0 for v in judged(runs, target=0.01)]
     assert min(finer) > max(n or 0 for n in needed)
-    (study,) = judge_studies(verdicts, runs)
-    assert f"experiment.repeats={max(n or 0 for n in needed)}" in study.text
+    (study,) = judge_studies(verdicts, runs, pooled(runs))
+    # Pooled over models, fewer runs are needed.
+    assert "repeat with experiment.repeats=" in study.text
 
 
 @pytest.mark.parametrize(("repeats", "reason"), [(1, "from one run"), (2, "from 2 runs")])
@@ -65,7 +68,7 @@ def test_too_few_repeats_give_no_verdict(tmp_path: Path, repeats: int, reason: s
     verdicts = judged(runs)
     assert {v.kind for v in verdicts} == {"no_verdict"}
     assert all(reason in v.text and "experiment.repeats=5" in v.text for v in verdicts)
-    assert judge_studies(verdicts, runs)[0].kind == "no_verdict"
+    assert judge_studies(verdicts, runs, pooled(runs))[0].kind == "no_verdict"
 
 
 def test_without_local_or_without_another_placement_there_is_no_verdict(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_an_answer_for_each_group(tmp_path: Path) -> None:
     write_study(tmp_path, first)
     write_study(tmp_path, again(first, host="other"))
     runs = load_runs(tmp_path)
-    answers = judge_studies(judged(runs), runs)
+    answers = judge_studies(judged(runs), runs, pooled(runs))
     assert len(answers) == 2
-    assert all(a.text.startswith("Placement matters here: 3 of 6") for a in answers)
-    assert all(any("slower in 3 of 6" in line for line in a.details) for a in answers)
+    assert all(a.text.startswith("Crossing the socket (distance 21) costs the") for a in answers)
+    assert all("single comparisons with local: 3 of 6 differ" in a.details for a in answers)

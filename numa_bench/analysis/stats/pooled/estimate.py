@@ -37,14 +37,16 @@ class Grid:
     Shape (models, units, classes): `difference`, NaN where not comparable; `variance` of its
     estimate, from the noise of runs; `doubt`, the probability that most runs of one of its cells
     are in a rare state (see `majority`). Shape (models, units, classes, blocks): `residual`, the
-    difference within a block minus `difference`, NaN where a run is missing. `freedom` is that of
-    `variance`, and `repeats` the runs of a cell.
+    difference within a block minus `difference`, NaN where a run is missing. Shape (classes,):
+    `noise`, the noise of a class's runs over that of local ones. `freedom` is that of `variance`,
+    and `repeats` the runs of a cell.
     """
 
     difference: Array
     variance: Array
     doubt: Array
     residual: Array
+    noise: Array
     freedom: float
     repeats: int
 

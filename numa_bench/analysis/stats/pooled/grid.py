@@ -60,7 +60,14 @@ def make_grid(cells: Cells) -> Grid:
     freedom = float(fitted.freedom.min())
     tails = inflate_tails(fitted)
     repeats = int(np.median(runs[runs > 0]))
-    return Grid(difference, variance * tails**2, doubt, by_block, freedom, repeats)
+    noise = _compare_noise(fitted, cells.place)
+    return Grid(difference, variance * tails**2, doubt, by_block, noise, freedom, repeats)
+
+
+def _compare_noise(fitted: Fit, place: Index) -> Array:
+    """The noise of each class over that of the base, which is the same for all settings."""
+    ratio = fitted.factors / fitted.factors[:, :1]
+    return np.array([np.median(ratio[place == c]) for c in range(place.max() + 1)])
 
 
 def _pseudo_residuals(values: Array, fitted: Fit) -> Array:

@@ -24,7 +24,7 @@ BOUND, MODEL, UNIT = "bound", "model", "unit"
 POOLED_COLUMNS = (
     "group", "metric", "level", "models", "model_text", "bound", "placement", "distance_text",
     "unit_text", "units", "gpus", "repeats", "ratio", "low", "high", "p_value", "p_holm", "claimed",
-    "equal", "detectable", "repeats_needed", "family_size",
+    "equal", "detectable", "repeats_needed", "family_size", "noise_ratio",
 )  # fmt: skip
 #: Policies of memory that a placement's name does not need.
 _PLAIN = ("bind", "none")
@@ -47,7 +47,8 @@ def pool_effects(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFram
     `level` is one of the three above; `models` a tuple of their names; `units` the GPUs that are
     averaged, or without GPUs the nodes that threads ran on, and `unit_text` their names. `ratio` is
     of robust means with a 95 % interval; `equal`: the interval is within +-`target`, a fraction
-    (two one-sided tests); `detectable` and `repeats_needed` as in `stats.tables.effect_table`.
+    (two one-sided tests); `noise_ratio` is the noise of such runs over that of local ones;
+    `detectable` and `repeats_needed` as in `stats.tables.effect_table`.
     """
     runs = select_usable_runs(frame, metric)
     tables = [
@@ -70,7 +71,7 @@ def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[p
     for selections in (shown, _list_units(grid, names)):
         if selections:
             pooled = pool_differences(grid, [s for _, s in selections], target)
-            table = _make_table(selections, pooled, names, grid.repeats, target)
+            table = _make_table(selections, pooled, names, grid, target)
             distances = _describe_distances(members)
             yield table.assign(
                 group=members["group"].iloc[0],
@@ -199,7 +200,7 @@ def _is_known(grid: Grid, selection: Selection) -> bool:
 
 
 def _make_table(
-    selections: Sequence[_Named], pooled: Pooled, names: _Names, repeats: int, target: float
+    selections: Sequence[_Named], pooled: Pooled, names: _Names, grid: Grid, target: float
 ) -> pd.DataFrame:
     low, high = np.exp(pooled.low), np.exp(pooled.high)
     chosen = [selection for _, selection in selections]
@@ -213,7 +214,7 @@ def _make_table(
             "placement": [names.places[s.place] for s in chosen],
             "unit_text": [", ".join(names.units[u] for u in s.units) for s in chosen],
             "units": pooled.units,
-            "repeats": repeats,
+            "repeats": grid.repeats,
             "ratio": np.exp(pooled.estimate),
             "low": low,
             "high": high,
@@ -224,5 +225,6 @@ def _make_table(
             "detectable": -np.expm1(-pooled.detectable),
             "repeats_needed": pooled.repeats,
             "family_size": len(chosen),
+            "noise_ratio": [grid.noise[s.place] for s in chosen],
         }
     )
