@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -24,6 +23,7 @@ from numa_bench.analysis.plots.pooled_lines import (
     Line,
     Row,
     arrange_lines,
+    find_distance,
     find_odd_unit,
     shows_models,
 )
@@ -102,10 +102,9 @@ def _explain_place(place: str, table: pd.DataFrame, across: int) -> list[str]:
     """What a placement's label means in lines, with the distance where all its cells have one."""
     texts = table.loc[table["placement"] == place, "distance_text"].dropna()
     text = next((str(t) for t in texts if t), "")
-    distances = [int(d) for d in re.findall(r"distance (\d+)", text)]
     words = describe_placement(place)
-    if words and distances:
-        words += f" (distance {max(distances)})"
+    if words and find_distance(text):
+        words += f" ({find_distance(text)})"
     return textwrap.wrap(words or text, {1: 90, 2: 50, 3: 36}.get(across, 29))
 
 

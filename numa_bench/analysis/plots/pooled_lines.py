@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,12 @@ def arrange_lines(table: pd.DataFrame) -> tuple[list[Line], float]:
             lines.append(Line(y + ROW / 2, style.shorten_middle(model, 32), (model,), MODEL))
             y += ROW
     return lines, y + 0.05
+
+
+def find_distance(text: str) -> str:
+    """The greatest distance in a text of `labels.place_distance_text`: "distance 32", or ""."""
+    distances = [int(d) for d in re.findall(r"distance (\d+)", text)]
+    return f"distance {max(distances)}" if distances else ""
 
 
 def rank_bound(bound: str) -> int:

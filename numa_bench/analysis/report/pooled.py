@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import math
 
 import pandas as pd
 
 from numa_bench.analysis.plots import style
-from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, UNIT, rank_bound
+from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, UNIT, find_distance, rank_bound
 from numa_bench.analysis.report.columns import (
+    ABSENT,
     Cell,
     Column,
     Record,
@@ -19,7 +20,6 @@ from numa_bench.analysis.report.columns import (
     format_probability,
     format_share,
     has_value,
-    interval_column,
     number_column,
     text_column,
     without_empty,
@@ -39,6 +39,7 @@ def select_levels(pooled: pd.DataFrame, *levels: str) -> pd.DataFrame:
             "group": pd.factorize(rows["group"])[0],
             "bound": rows["bound"].map(rank_bound),
             "level": rows["level"].map([BOUND, MODEL, UNIT].index),
+            "model": pd.factorize(rows["model_text"])[0],
             "place": rows["placement"].map(places.index),
         },
         index=rows.index,
@@ -60,15 +61,6 @@ def describe_outcome(row: Record, target: float) -> str:
     return f"{word}, by less than {within}" if row["equal"] else word
 
 
-def shorten_distance(text: str) -> str:
-    """A distance without the side that is on the device's node, which the placement's name says.
-
-    "memory: other socket (distance 32)".
-    """
-    sides = re.split(", (?=memory: )", text)
-    return ", ".join(side for side in sides if len(sides) < 2 or "same node" not in side)
-
-
 def count_runs(row: Record) -> str:
     """GPUs, or nodes without a GPU, and repeats: "8 × 5"."""
     return f"{row['units']} × {row['repeats']}"
@@ -78,6 +70,21 @@ def name_units(table: pd.DataFrame) -> str:
     """What effects are pooled over: "GPUs", "nodes", or both in different groups."""
     kinds = {"GPUs" if gpus else "nodes" for gpus in table["gpus"]}
     return " or ".join(sorted(kinds))
+
+
+def _shorten_distance(text: str) -> str:
+    """The greatest distance alone: the placement's name says which side is how far."""
+    return find_distance(text).removeprefix("distance ") or text
+
+
+def _interval(row: Record) -> Cell:
+    """ "−2.1 to −1.5 %": short, as this table has many columns."""
+    low, high = (float(row[key]) for key in ("low", "high"))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Cell(ABSENT)
+    return Cell(
+        f"{format_change(low).removesuffix(f'{style.THIN}%')} to {format_change(high)}", low
+    )
 
 
 def pooled_table(table: pd.DataFrame, target: float, csv: str = CSV) -> Table:
@@ -94,11 +101,10 @@ def pooled_table(table: pd.DataFrame, target: float, csv: str = CSV) -> Table:
         text_column("model_text", "models"),
         text_column("bound", "bound by"),
         text_column("placement", "placement"),
-        text_column("distance_text", "distance", shorten_distance),
-        *(() if single else (runs,)),
+        text_column("distance_text", "distance", _shorten_distance),
         Column("outcome", lambda row: Cell(describe_outcome(row, target))),
         number_column("ratio", "change", format_change),
-        interval_column("low", "high", "95 % interval", format_change),
+        Column("95 % interval", _interval, numeric=True),
         number_column(
             "p_holm", "p (Holm)", format_probability, "corrected for the number of pooled effects"
         ),
@@ -111,6 +117,7 @@ def pooled_table(table: pd.DataFrame, target: float, csv: str = CSV) -> Table:
             format_count,
             f"repeats that detect a change of {style.format_percent(target, sign=False)}",
         ),
+        *(() if single else (runs,)),
     )
     table = table.assign(**{k: table[k].replace("", None) for k in ("bound", "distance_text")})
     return without_empty(build_table(columns, table, csv))
