@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.registry import load_questions
-from numa_bench.analysis.read.groups import describe_simulations
+from numa_bench.analysis.read.groups import count_warnings, describe_simulations
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.advice import build_advice
@@ -22,7 +21,7 @@ from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
 from numa_bench.analysis.report.runs import runs_table
-from numa_bench.marks import KINDS, warning_code
+from numa_bench.marks import KINDS
 from numa_bench.records import PIPELINE
 
 if TYPE_CHECKING:
@@ -172,16 +171,14 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     frame = analysis.loaded.frame
     if frame.empty:
         return
-    counts = Counter(c for some in frame["warnings"] for c in {warning_code(w) for w in some})
     rows = [
         {
-            "mark": kind.mark,
+            "mark": KINDS[code].mark,
             "seen": code.replace("_", " "),
-            "meaning": kind.meaning,
-            "runs": counts[code],
+            "meaning": KINDS[code].meaning,
+            "runs": count,
         }
-        for code, kind in KINDS.items()
-        if counts[code]
+        for code, count in count_warnings(frame).items()
     ]
     if rows:
         columns = (
@@ -224,11 +221,14 @@ def _progress(study: Study) -> str:
 def _study(study: Study, links: Links) -> dict[str, str | None]:
     results = Path(study.directory) / "results.json"
     counts = ", ".join(f"{n} {status}" for status, n in sorted(study.counts.items()) if n)
+    runs = f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded)
+    if len(study.repeats_history) > 1:
+        runs += f" ({', then '.join(map(str, study.repeats_history))} repeats)"
     return {
         "name": study.name,
         "directory": study.directory,
         "url": links.relative_url(results) if results.is_file() else None,
-        "runs": f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded),
+        "runs": runs,
         "counts": counts,
         "order": study.order,
         "started": (study.started or "")[:19].replace("T", " "),

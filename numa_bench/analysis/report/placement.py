@@ -26,7 +26,7 @@ KIND_SIGNS = {
     "simulated": ("!", "simulated machine"),
 }
 #: With more pooled effects, those of single models are collapsed.
-_MOST_OPEN = 16
+_MOST_OPEN = 12
 
 
 def build_placement(analysis: Analysis, of: Pick) -> Iterator[Block]:

@@ -49,15 +49,29 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
             console.print(text, soft_wrap=True)
         _print_against_local(console, analysis)
     _print_left_out(console, analysis)
-    try:
-        shown = directory.relative_to(Path.cwd())
-    except ValueError:
-        shown = directory
+    shown = _shorten(directory)
     console.print(f"page      {shown / 'report.html'}", soft_wrap=True)
     if analysis.advice:
         console.print(f"bindings  {shown / FILES[1]}", soft_wrap=True)
+    console.print(f"block     {shown / 'report.md'}", soft_wrap=True)
     console.print(f"plots     {shown / 'plots'}", soft_wrap=True)
     console.print(f"tables    {shown / 'tables'}", soft_wrap=True)
+
+
+def print_block(analysis: Analysis, block: Path) -> None:
+    """Print the block for a pull request on stdout, and on stderr what else there is to say."""
+    sys.stdout.write(block.read_text(encoding="utf-8"))
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    _print_left_out(console, analysis)
+    console.print(f"page      {_shorten(block.parent) / 'report.html'}", soft_wrap=True)
+
+
+def _shorten(directory: Path) -> Path:
+    """A directory as seen from the working directory, if it is below that."""
+    try:
+        return directory.relative_to(Path.cwd())
+    except ValueError:
+        return directory
 
 
 def _print_verdicts(console: Console, analysis: Analysis) -> None:

@@ -20,9 +20,10 @@ from numa_bench.analysis.stats.robust import (
     robust_location,
     rough_scale,
 )
+from numa_bench.metric_registry import LEAST_REPEATS
 
-#: Fewest runs of a cell that enter a comparison. Chosen: two runs cannot show which is the outlier.
-LEAST_RUNS = 3
+#: Fewest runs of a cell that enter a comparison.
+LEAST_RUNS = LEAST_REPEATS
 #: Conventions: the rate of false claims per family, and the power of "detectable".
 ALPHA = 0.05
 POWER = 0.80

@@ -142,9 +142,8 @@ def _bounds_of_models(
 
 def _describe_distances(members: pd.DataFrame) -> dict[str, str]:
     """The distance of each placement, where all its cells have the same."""
-    cells = members.drop_duplicates("cell")
-    texts = cells["distance_text"].fillna("").groupby(cells["placement"]).unique()
-    return {str(p): str(t[0]) for p, t in texts.items() if len(t) == 1}
+    texts = members.drop_duplicates("cell").groupby("placement")["distance_text"].unique()
+    return {str(p): t[0] for p, t in texts.items() if len(t) == 1 and isinstance(t[0], str)}
 
 
 _Named = tuple[str, Selection]
