@@ -37,7 +37,9 @@ def plot_heatmap(part: Part) -> Figure | None:
     columns = list(cells.sort_values("column_order")["column"].unique())
     labels = [_label_column(name, cells[cells["column"] == name]) for name in columns]
     rows = list(cells.sort_values("row_order")["row"].unique())
-    across = 3 if len(columns) <= 5 else 2 if len(columns) <= 9 else 1
+    width = max(len(line) for label in labels for line in label.split("\n"))
+    # So many characters of 9 points fit side by side under a panel. Tried out.
+    across = next((n for n, most in ((3, 36), (2, 62)) if (width + 1) * len(columns) <= most), 1)
     lines = max(label.count("\n") for label in labels) + 1
     height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
     n = int(cells["n"].mode().iloc[0])
@@ -55,8 +57,7 @@ def plot_heatmap(part: Part) -> Figure | None:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     for axes in panels[-min(across, len(panels)) :]:
-        memory = _is_by_node(part)
-        axes.set_xlabel("NUMA node of the memory" if memory else "NUMA node of CPUs and memory")
+        axes.set_xlabel(cells["axis"].iloc[0])
     handles = [
         Patch(fc="white", ec=style.INK, lw=1.8, label=f"local (n = {n} in each cell)"),
         Patch(fc="white", ec=style.QUIET, hatch="////", label="not significant"),
@@ -68,28 +69,44 @@ def plot_heatmap(part: Part) -> Figure | None:
 def _with_change(part: Part) -> pd.DataFrame:
     """Cells with the change against their local one, and their row and column on the map.
 
-    Without a GPU the rows are the nodes of the threads, and the columns those of the memory; not so
-    where sets of workers are among the cells.
+    Columns are nodes, or placements where each device has its own nodes. Without a GPU the rows are
+    the nodes of the threads, and the columns those of the memory; not so where sets of workers are
+    among the cells.
     """
     by_node = _is_by_node(part)
+    by_place = not by_node and _is_sparse(part.cells)
     effects = part.effects.drop_duplicates("cell").set_index("cell")
     ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
     devices, places = shape.order_devices(part.cells), shape.order_places(part.cells)
+    labels = style.order_placements(part.cells["placement"])
     rows = []
     for cell in part.cells.to_dict("records"):
         cpus, _, memory = cell["placement_text"].partition(", ")
+        row, column = cell["device_text"], shape.place_name(cell["placement_text"])
+        orders: tuple[object, object]
         if by_node:
             row = f"CPUs of {cpus}" if cpus != "any" else "any CPU"
             column = memory or "any memory"
-            orders: tuple[object, object] = (row, column)
+            orders = (row, column)
+        elif by_place:
+            column = shape.break_label(cell["placement"])
+            orders = (devices.index(row), labels.index(cell["placement"]))
         else:
-            row, column = cell["device_text"], shape.place_name(cell["placement_text"])
             orders = (devices.index(row), places.index(cell["placement_text"]))
         change = float(ratio.get(cell["cell"], math.nan)) - 1
         claimed = bool(claims.get(cell["cell"], False))
         more = {"row": row, "column": column, "row_order": orders[0], "column_order": orders[1]}
         rows.append(cell | more | {"change": change, "claimed": claimed})
-    return pd.DataFrame(rows)
+    of_nodes = "NUMA node of the memory" if by_node else "NUMA node of CPUs and memory"
+    return pd.DataFrame(rows).assign(axis="placement" if by_place else of_nodes)
+
+
+def _is_sparse(cells: pd.DataFrame) -> bool:
+    """Whether most of a map of devices and nodes were empty, and one of placements is not."""
+    if cells.duplicated(["model_text", "device_text", "placement"]).any():
+        return False
+    devices = cells["device_text"].nunique() * cells["model_text"].nunique()
+    return len(cells) < 0.6 * devices * cells["placement_text"].nunique()
 
 
 def _label_column(name: str, cells: pd.DataFrame) -> str:

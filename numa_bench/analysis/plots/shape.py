@@ -98,6 +98,11 @@ def place_name(text: str) -> str:
     return f"{cpus}\n{memory}" if memory else cpus
 
 
+def break_label(label: str) -> str:
+    """A placement's label on several lines, for ticks: "local/" above "remote"."""
+    return label.replace("_", "_\n").replace("/", "/\n").replace(" (", "\n(")
+
+
 @dataclass(frozen=True)
 class BoundBlock:
     """Neighbouring sizes from `least` to `most` at which the same thing, `bound`, limits."""
