@@ -97,6 +97,7 @@ def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "runs", build_runs_csv(analysis.loaded.frame)
     yield "cells", analysis.cells
     yield "cells_latency_p95", analysis.latency
+    yield "pooled", analysis.pooled.drop(columns="models", errors="ignore")
     yield "effects", analysis.effects
     yield "effects_latency_p95", analysis.latency_effects
     yield "groups", analysis.groups
