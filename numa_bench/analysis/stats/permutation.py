@@ -39,8 +39,8 @@ _VALUES = 40_000_000
 #: small. Found by simulation: with them about 5 % of the families of benchmarks/honesty.py hold a
 #: false claim.
 _MARGIN, _SMALL_MARGIN = 1.04, 0.20
-#: Values in memory at once, about 12 MB per array.
-_CHUNK = 1_500_000
+#: Values in memory at once, about 6 MB per array.
+_CHUNK = 750_000
 
 
 @dataclass(frozen=True)

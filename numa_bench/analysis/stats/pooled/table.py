@@ -62,7 +62,7 @@ def pool_effects(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFram
 
 
 def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[pd.DataFrame]:
-    rows = [r for _, s in members.groupby("setting", sort=False) for r in list_comparisons(s)]
+    rows = list_comparisons(members)
     if not rows:
         return
     cells, names = _arrange_cells(members, metric, rows)
