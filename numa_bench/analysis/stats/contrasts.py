@@ -21,6 +21,7 @@ from numa_bench.analysis.stats.permutation import (
     POWER,
     Fit,
     correct_holm,
+    find_class_freedom,
     fit_cells,
     inflate_tails,
     null_statistics,
@@ -91,7 +92,7 @@ def compare_cells(
     counts = np.isfinite(values).sum(axis=-1)
     least = np.broadcast_to(_least_p(counts, counts[:, :1], size), tested.shape)
     null = np.array([])
-    tails, own_freedom = inflate_tails(fitted), _freedom_of_classes(fitted, counts, classes)
+    tails, own_freedom = inflate_tails(fitted), find_class_freedom(fitted, counts, classes)
     p, p_holm = np.full(tested.shape, np.nan), np.full(tested.shape, np.nan)
     if size:
         null = null_statistics(values, classes, fitted, seed, int(effort * DRAWS))
@@ -123,21 +124,6 @@ def compare_cells(
         fitted=fitted,
         null=null,
     )
-
-
-def _freedom_of_classes(fitted: Fit, counts: NDArray[np.intp], classes: Classes) -> Array:
-    """Degrees of freedom of each comparison's error where each class of cells has its own noise.
-
-    Welch's (1947), with those of all cells of a class for its variance. Null statistics deal all
-    residuals to both sides, so that in a small family they do not know how little of the noise of
-    the noisier side was seen.
-    """
-    spare = np.maximum(counts - 1, 0)
-    of_class = np.bincount(classes.ravel(), weights=spare.ravel())[classes]
-    parts = fitted.variance**2 / np.maximum(of_class, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = fitted.error**4 / (parts + parts[:, :1])
-    return np.where(np.isfinite(freedom), np.maximum(freedom, 1.0), 1.0)
 
 
 def _null_quantile(null: Array, beyond: float) -> float:

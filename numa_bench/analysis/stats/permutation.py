@@ -160,6 +160,21 @@ def fit_cells(
     )
 
 
+def find_class_freedom(fitted: Fit, counts: NDArray[np.intp], classes: Classes) -> Array:
+    """Degrees of freedom of each comparison's error where each class of cells has its own noise.
+
+    Welch's (1947), with those of all cells of a class for its variance. Null statistics deal all
+    residuals to both sides, so that in a small family they do not know how little of the noise of
+    the noisier side was seen.
+    """
+    spare = np.maximum(counts - 1, 0)
+    of_class = np.bincount(classes.ravel(), weights=spare.ravel())[classes]
+    parts = fitted.variance**2 / np.maximum(of_class, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = fitted.error**4 / (parts + parts[:, :1])
+    return np.where(np.isfinite(freedom), np.maximum(freedom, 1.0), 1.0)
+
+
 def number_columns(values: Array) -> Classes:
     """Classes of noise where every placement has its own."""
     return np.broadcast_to(np.arange(values.shape[-2]), values.shape[-3:-1])
