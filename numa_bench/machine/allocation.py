@@ -3,7 +3,8 @@
 A SLURM job, a container, a cpuset, taskset and CUDA_VISIBLE_DEVICES each take a part away. CPUs
 come from sched_getaffinity(2), memory nodes from Mems_allowed_list of /proc/self/status
 (proc(5), cpuset(7)), GPUs from CUDA_VISIBLE_DEVICES and from SLURM's variables (sbatch(1), srun(1):
-SLURM_JOB_GPUS and SLURM_STEP_GPUS are global numbers, also where a cgroup hides other GPUs).
+SLURM_JOB_GPUS and SLURM_STEP_GPUS are global numbers, also where a cgroup hides other GPUs). A CPU
+quota (`machine.cpu_quota`) takes time away, and no CPU in particular: it is only noted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.machine.backend import current_backend
+from numa_bench.machine.cpu_quota import read_cpu_quota
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import select_visible_gpus
 from numa_bench.records.cpu_lists import format_cpu_list, parse_cpu_list
@@ -32,7 +34,8 @@ RESTART_COUNT = "SLURM_RESTART_COUNT"
 class Allocation:
     """The part of the machine that this process may use.
 
-    `cpus` and `memory_nodes`: None means all of them. `gpus` are those it may use, None all;
+    `cpus` and `memory_nodes`: None means all of them. `cpu_quota`: the time of so many CPUs at
+    most, None without a quota. `gpus` are those it may use, None all;
     `gpu_limits` are the variables that limit them, as NAME=value. `job` is the SLURM job's id
     (None outside SLURM), `restarts` how often SLURM started it again. `notes` are lines for the
     user.
@@ -40,6 +43,7 @@ class Allocation:
 
     cpus: frozenset[int] | None = None
     memory_nodes: frozenset[int] | None = None
+    cpu_quota: float | None = None
     gpus: tuple[Gpu, ...] | None = None
     gpu_limits: tuple[str, ...] = ()
     job: str | None = None
@@ -58,6 +62,7 @@ class Allocation:
             "memory_nodes": (
                 None if self.memory_nodes is None else format_cpu_list(self.memory_nodes)
             ),
+            "cpu_quota": self.cpu_quota,
             "gpus": None if self.gpus is None else [gpu.uuid or gpu.index for gpu in self.gpus],
             "gpu_limits": list(self.gpu_limits),
             "slurm_job": self.job,
@@ -70,24 +75,36 @@ def read_allocation(
     environ: Mapping[str, str] | None = None,
     affinity: Collection[int] | None = None,
     status: str | None = None,
+    cpu_quota: float | None = None,
 ) -> Allocation:
     """What this process was granted of the machine `topology`.
 
-    `environ`, `affinity` (CPUs) and `status` (the text of /proc/self/status) default to those of
-    this process. On a simulated machine CPUs and memory nodes are not limited: those of this
-    process are of another machine.
+    `environ`, `affinity` (CPUs), `status` (the text of /proc/self/status) and `cpu_quota` (CPUs)
+    default to those of this process. On a simulated machine CPUs and memory nodes are not limited:
+    those of this process are of another machine.
     """
     variables = os.environ if environ is None else environ
     if affinity is None and not current_backend().simulated:
         affinity = os.sched_getaffinity(0)
     if status is None and not current_backend().simulated:
         status = _read_status()
+    if cpu_quota is None and not current_backend().simulated:
+        cpu_quota = read_cpu_quota()
     gpus, limits, notes = select_granted_gpus(topology, variables)
     every_cpu = {cpu for node in topology.nodes for cpu in node.cpus}
     restarts = variables.get(RESTART_COUNT, "")
+    cpus = _limit(affinity, every_cpu)
+    if cpu_quota is not None and cpu_quota < (count := len(every_cpu if cpus is None else cpus)):
+        notes = (
+            *notes,
+            f"a cgroup limits this process to the time of {cpu_quota:g} CPUs, and it may use "
+            f"{count}: its threads are stopped when a period's quota is used up, which changes "
+            "throughput; grant whole CPUs (cpuset) instead of a quota",
+        )
     return Allocation(
-        cpus=_limit(affinity, every_cpu),
+        cpus=cpus,
         memory_nodes=_limit(parse_allowed_nodes(status or ""), topology.memory_nodes),
+        cpu_quota=cpu_quota,
         gpus=gpus if limits else None,
         gpu_limits=limits,
         job=variables.get(JOB_ID) or None,

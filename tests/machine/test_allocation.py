@@ -26,7 +26,7 @@ def granted(**environ: str) -> list[int]:
 
 
 def test_an_unrestricted_process_has_no_limits() -> None:
-    assert read_allocation(server(), {}, ALL_CPUS, STATUS) == Allocation()
+    assert read_allocation(server(), {}, ALL_CPUS, STATUS, 96.0) == Allocation(cpu_quota=96.0)
 
 
 def test_cpus_and_nodes_come_from_the_affinity_and_the_status() -> None:
@@ -89,10 +89,20 @@ def test_numbers_of_slurm_do_not_count_where_a_cgroup_hides_the_other_gpus() -> 
 
 
 def test_a_slurm_job_that_sees_gpus_without_having_asked_is_noted() -> None:
-    notes = read_allocation(server(), {"SLURM_JOB_ID": "7"}, ALL_CPUS, STATUS).notes
+    notes = read_allocation(server(), {"SLURM_JOB_ID": "7"}, ALL_CPUS, STATUS, 96.0).notes
 
     assert len(notes) == 1
     assert "asked for no GPU, and sees 8" in notes[0]
+
+
+@pytest.mark.parametrize(("quota", "lines"), [(2.5, 1), (96.0, 0)])
+def test_a_cpu_quota_below_the_granted_cpus_is_noted(quota: float, lines: int) -> None:
+    allocation = read_allocation(server(), {}, ALL_CPUS, STATUS, quota)
+
+    assert allocation.to_dict()["cpu_quota"] == quota
+    assert allocation.cpus is None
+    assert len(allocation.notes) == lines
+    assert all("the time of 2.5 CPUs, and it may use 96" in note for note in allocation.notes)
 
 
 def test_job_and_restarts_come_from_slurm() -> None:

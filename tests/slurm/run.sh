@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Run tests/slurm against a SLURM that is up: jobs that end well, are killed, time out, are requeued.
+# Run the tests that submit jobs, on a SLURM that is up: jobs that end well, are killed, time out, are
+# requeued (tests/slurm), and the same sweep under each launcher (tests/test_launchers.py, which asks
+# for one GPU and needs a node that has two or more, idle ones; --deselect it elsewhere).
 #   tests/slurm/run.sh [arguments of pytest]
 # SLURM's commands must be on PATH and reach a controller (set SLURM_CONF where needed), the working
 # directory must be shared with the nodes, and accounting must be on: submitit learns only from
@@ -18,4 +20,4 @@ python=${PYTHON:-.venv/bin/python}
 }
 echo "$(scontrol --version), $(sinfo --noheader -o '%D node(s), %P, %G' | sort -u | paste -sd';')"
 export NUMA_BENCH_SLURM=1
-exec "$python" -m pytest -o timeout=900 -n 5 --dist load -vv tests/slurm "$@"
+exec "$python" -m pytest -o timeout=900 -n 5 --dist load -vv tests/slurm tests/test_launchers.py "$@"
