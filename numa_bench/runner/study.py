@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import StudyFailed
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
@@ -63,7 +64,8 @@ def run_study(
             # results.json is there before the first run: a study killed in it can be resumed.
             store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
-            plan, clock, tracked = _run_plan(plan, topology, store, interrupts, reporter)
+            locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
+            plan, clock, tracked = _run_plan(plan, topology, store, interrupts, reporter, locks)
             saved = store.save_somewhere()
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
@@ -88,6 +90,7 @@ def _run_plan(
     store: StudyStore,
     interrupts: Interrupts,
     reporter: Reporter,
+    locks: HostLocks,
 ) -> tuple[Plan, StudyClock, list[str]]:
     """Run everything that is pending, and feed trackers.
 
@@ -103,7 +106,7 @@ def _run_plan(
     _log_warnings(plan, start, store)
     # Before the first run too: a study that is killed still says where it ran.
     _write_summary(plan, start, store, interrupts)
-    feeder = _make_feeder(plan, store, interrupts)
+    feeder = _make_feeder(plan, store, interrupts, locks)
     if plan.tracking.required:
         feeder.require_trackers()
     reporter.show_start(plan, pending, shown_path(store.root))
@@ -116,10 +119,13 @@ def _run_plan(
         ),
         store=store,
         topology=topology,
-        host=Host(socket.gethostname(), start.environment["id"]),
+        host=Host(socket.gethostname(), start.environment["id"], locks),
         interrupts=interrupts,
     )
-    cut_from = _run_pending(pending, plan, clock, measure, store, interrupts, reporter, feeder)
+    exporter = _make_exporter(plan, store, interrupts, locks)
+    cut_from = _run_pending(
+        pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
+    )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
     _write_summary(plan, start, store, interrupts)
@@ -142,13 +148,13 @@ def _run_pending(
     interrupts: Interrupts,
     reporter: Reporter,
     feeder: Feeder,
+    exporter: Exporter,
 ) -> int | None:
     """Measure one spec after the other; stop after the run that is interrupted.
 
     Returns the number of the block before which the time limit ended the study, else None.
     Exports and trackers work while the next worker starts; it waits for them before it measures.
     """
-    exporter = _make_exporter(plan, store, interrupts)
     cut_from = None
     for repeat, block in split_blocks(pending):
         if not interrupts.count and not clock.allows(len(block)):
@@ -200,16 +206,22 @@ def _write_summary(
     store.write_file(SUMMARY, summary)
 
 
-def _make_feeder(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Feeder:
+def _make_feeder(plan: Plan, store: StudyStore, interrupts: Interrupts, locks: HostLocks) -> Feeder:
     tracking = plan.tracking
     trackers = make_trackers(tracking, Path(plan.output.root))
     syncer = Syncer(store.root, trackers, tracking.series_points, tracking.max_file_mb)
     return Feeder(
-        syncer, store.root / BUSY_LOCK, tracking.timeout_s, lambda: _is_in_a_hurry(interrupts)
+        syncer,
+        store.root / BUSY_LOCK,
+        tracking.timeout_s,
+        lambda: _is_in_a_hurry(interrupts),
+        locks.begin_heavy_work,
     )
 
 
-def _make_exporter(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Exporter:
+def _make_exporter(
+    plan: Plan, store: StudyStore, interrupts: Interrupts, locks: HostLocks
+) -> Exporter:
     """An exporter that stores a new record of the run when its export has ended."""
 
     def store_outcome(run_id: str, problem: str | None) -> None:
@@ -223,6 +235,7 @@ def _make_exporter(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Exp
         store.root / BUSY_LOCK,
         store_outcome,
         lambda: _is_in_a_hurry(interrupts),
+        locks.begin_heavy_work,
     )
 
 
