@@ -162,24 +162,39 @@ def take_lock(path: Path, patience: Patience, *, shared: bool) -> int:
 
 def describe_holder(path: Path) -> str:
     """Who holds the lock, as far as the kernel says: "process 12 of anna"."""
-    with contextlib.suppress(OSError, ValueError):
-        status = path.stat()
-        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-        for line in Path("/proc/locks").read_text().splitlines():
-            words = line.split()
-            # Those that wait have an arrow: proc_locks(5).
-            if words[1] == "FLOCK" and words[5] == f"{device}:{status.st_ino}":
-                return _describe_process(int(words[4]))
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
+        number = _find_owner(path.stat()) or _find_heir(path)
+        if number is not None and not psutil.pid_exists(number):
+            number = _find_heir(path)  # the owner died, and a worker of it inherited the lock
+        if number is not None:
+            return f"process {number} of {psutil.Process(number).username()}"
     return "another process"
 
 
-def _describe_process(number: int) -> str:
-    if number <= 0:  # of another container
-        return "another process"
-    try:
-        return f"process {number} of {psutil.Process(number).username()}"
-    except psutil.Error:
-        return f"a worker of process {number}, which has ended"
+def _find_owner(file: os.stat_result) -> int | None:
+    """The process that took the lock, by proc_locks(5); it may have ended. None: not shown."""
+    identity = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        # Those that wait have an arrow before the kind.
+        if words[1] == "FLOCK" and words[5] == identity and int(words[4]) > 0:
+            return int(words[4])
+    return None
+
+
+def _find_heir(path: Path) -> int | None:
+    """A living process with a descriptor that holds the lock, by proc_pid_fdinfo(5).
+
+    None: there is none among the processes that this user may look at.
+    """
+    for number in psutil.pids():
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{number}/fd").iterdir():
+                if link.is_symlink() and os.readlink(link) == str(path):  # noqa: PTH115
+                    described = Path(f"/proc/{number}/fdinfo/{link.name}").read_text()
+                    if "\nlock:" in described:
+                        return number
+    return None
 
 
 def _wait(descriptor: int, operation: int, patience: Patience) -> None:
