@@ -301,6 +301,7 @@ def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
     from numa_bench.config.hydra_app import run_app
     from numa_bench.config.schemas.isolation import IsolationConfig
+    from numa_bench.records import DeviceSpec
     from numa_bench.runner import study, worker_run
 
     parser = argparse.ArgumentParser()
@@ -310,6 +311,7 @@ def drive(argv: Sequence[str]) -> int:
     parser.add_argument("--nohup", action="store_true")
     parser.add_argument("--exclusive", default="host")
     parser.add_argument("--wait-limit-s", type=float)
+    parser.add_argument("--gpu", type=int, help="the runs are of this GPU, as far as locks go")
     args = parser.parse_args(argv)
     # As from a user's shell, also where the tests run in the background or under nohup.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -320,6 +322,9 @@ def drive(argv: Sequence[str]) -> int:
     mock.patch.object(worker_run, "worker_command", command).start()
     isolation = IsolationConfig(exclusive=args.exclusive, wait_limit_s=args.wait_limit_s)
     plan = replace(make_plan(names, grace_s=args.grace_s), isolation=isolation)
+    if args.gpu is not None:
+        gpu = DeviceSpec("cuda", args.gpu, "H100", f"GPU-{args.gpu}", 0)
+        plan = replace(plan, runs=tuple(replace(run, device=gpu) for run in plan.runs))
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 
 

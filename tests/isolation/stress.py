@@ -1,0 +1,85 @@
+"""Many short runs of several processes on one host, and whether any two were measured at once.
+
+    python -m tests.isolation.stress DIRECTORY        20 real runs of a sweep under joblib
+
+CI runs many fake ones instead (test_stress.py). Both read the windows that records say.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from numa_bench.config.schemas.isolation import IsolationConfig
+from numa_bench.jsonio import read_json
+from numa_bench.records import JsonDict, RunSpec
+from numa_bench.runner.command import worker_command
+from numa_bench.runner.process import Command
+from numa_bench.study_files import RESULTS, RunPaths
+from numa_bench.versions import PROJECT
+from tests.fake_worker import TOPOLOGY, make_plan
+
+QUICK_WORKER = Path(__file__).with_name("quick_worker.py")
+#: Five jobs of two cells, twice each.
+REAL_SWEEP = (
+    *("-m", "experiment=quick_test", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4"),
+    *("experiment.repeats=2", "experiment.test.seed=1,2,3,4,5", "tracking=none", "profiler=none"),
+)
+
+
+def quick_command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
+    """In place of `worker_command`."""
+    argv = [sys.executable, "-I", "-S", QUICK_WORKER, paths.result, spec.run_id, spec.cell_hash()]
+    return replace(worker_command(spec, paths, *rest), argv=tuple(map(str, argv)))
+
+
+def run_quick_study(directory: Path, locks: Path, repeats: int, exclusive: str = "host") -> None:
+    """A study of quick fake runs; a job of joblib."""
+    from numa_bench.runner import study, worker_run
+
+    isolation = IsolationConfig(directory=str(locks), exclusive=exclusive)
+    plan = replace(make_plan(["m0"], repeats=repeats), isolation=isolation)
+    with mock.patch.object(worker_run, "worker_command", quick_command):
+        study.run_study(plan, TOPOLOGY, directory)
+
+
+def read_all(studies: Iterable[Path]) -> list[JsonDict]:
+    """The records of several studies."""
+    return [record for study in studies for record in read_json(study / RESULTS)]
+
+
+def find_overlaps(records: Iterable[JsonDict]) -> list[tuple[str, str]]:
+    """Pairs of runs on one host whose windows overlap."""
+    windows = sorted(
+        (*record["observed"]["window_monotonic_s"], f"{record['study']}: {record['run_id']}")
+        for record in records
+    )
+    # Neighbours are enough: if any two overlap, some neighbours do.
+    return [(a[2], b[2]) for a, b in itertools.pairwise(windows) if b[0] < a[1]]
+
+
+def main(root: Path) -> int:
+    """Run the real sweep, and say how many of its windows overlap."""
+    runner = PROJECT / "hydra_experiment_runner.py"
+    done = subprocess.run(
+        [sys.executable, str(runner), *REAL_SWEEP, f"output.root={root}"], cwd=PROJECT, check=False
+    )
+    records = read_all(path.parent for path in root.rglob(RESULTS))
+    measured = [record for record in records if record["success"]]
+    overlaps = find_overlaps(measured)
+    waited = sum(record["lock_wait_s"] for record in records)
+    print(
+        f"{len(records)} runs, {len(measured)} measured, {len(overlaps)} overlaps, "
+        f"{waited:.1f} s of waiting, exit code {done.returncode}"
+    )
+    return 1 if overlaps or len(measured) < 20 else done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
