@@ -324,7 +324,8 @@ def drive(argv: Sequence[str]) -> int:
     plan = replace(make_plan(names, grace_s=args.grace_s), isolation=isolation)
     if args.gpu is not None:
         gpu = DeviceSpec("cuda", args.gpu, "H100", f"GPU-{args.gpu}", 0)
-        plan = replace(plan, runs=tuple(replace(run, device=gpu) for run in plan.runs))
+        runs = tuple(replace(run, device=gpu) for run in plan.runs)
+        plan = replace(plan, cells=runs, runs=runs)
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 
 
