@@ -26,9 +26,10 @@ from numa_bench.versions import PROJECT
 from tests.fake_worker import TOPOLOGY, make_plan
 
 QUICK_WORKER = Path(__file__).with_name("quick_worker.py")
-#: Five jobs of two cells, twice each.
+#: Five jobs of two models, twice each.
 REAL_SWEEP = (
     *("-m", "experiment=quick_test", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4"),
+    "experiment.vit_configs=[{patch_size: 32, depth: 0}, {patch_size: 32, depth: 2, dim: 128}]",
     *("experiment.repeats=2", "experiment.test.seed=1,2,3,4,5", "tracking=none", "profiler=none"),
 )
 
