@@ -191,9 +191,16 @@ def runner(
     """
     studies: list[Plan] = []
 
-    def note(plan: Plan, _: Topology, __: Path, opened: Callable[[], None]) -> None:
+    def note(
+        plan: Plan,
+        _: Topology,
+        __: Path,
+        opened: Callable[[], None],
+        started: Callable[[], None],
+    ) -> None:
         studies.append(plan)
         opened()
+        started()
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
     monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)

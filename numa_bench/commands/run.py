@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import hydra
@@ -40,17 +40,24 @@ def run(node: DictConfig) -> None:
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
     directory = Path(settings.runtime.output_dir)
-    # Other jobs may be measuring. A dry run is light, and answers at once.
-    quiet = nullcontext() if config.dry_run else hold_start_up(config.isolation, _print_wait)
-    with quiet:
+    with ExitStack() as start_up:
+        if not config.dry_run:  # which is light, and answers at once
+            # Other jobs may be measuring.
+            start_up.enter_context(hold_start_up(config.isolation, _print_wait))
         prepared = _prepare(config, overrides, directory)
-    if prepared is None:
-        return
-    # Imported late: --cfg job and configuration errors do not need it.
-    from numa_bench.runner.study import run_study
+        if prepared is None:
+            return
+        # Imported late: --cfg job and configuration errors do not need it.
+        from numa_bench.runner.study import run_study
 
-    plan, topology = prepared
-    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
+        plan, topology = prepared
+        run_study(
+            plan,
+            topology,
+            directory,
+            opened=lambda: save_resolved(config, directory),
+            started=start_up.close,
+        )
 
 
 def _print_wait(text: str) -> None:

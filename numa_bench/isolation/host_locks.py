@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import math
 import os
 import threading
@@ -34,6 +35,7 @@ from numa_bench.isolation.resources import list_locks
 from numa_bench.machine.model import Topology
 from numa_bench.records import RunSpec
 
+logger = logging.getLogger("numa_bench")
 _GATE, _HOST = "gate", "host"
 
 
@@ -118,6 +120,7 @@ class HostLocks:
         self._directory = prepare_directory(settings.directory)
         self._heavy = _HeavyWork()
         self._waits_for: Path | None = None
+        self._waits_since = 0.0
 
     @property
     def shares_host(self) -> bool:
@@ -159,15 +162,20 @@ class HostLocks:
         when there is no lock: the limit, the user in a hurry, a directory that has gone.
         """
         if not self._heavy.join():
-            patience = self._make_patience(tolerated=1)
-            try:
-                descriptor = self._take_host(patience, shared=True)
-            except WaitEnded as ended:
-                raise TimeoutError(self._describe_end(ended)) from ended
-            finally:
-                self._end_show()
-            self._heavy.begin(descriptor)
+            self._heavy.begin(self.take_host(shared=True))
         return self._make_end()
+
+    def take_host(self, *, shared: bool = False) -> int:
+        """Wait for the host without its GPUs and nodes; return the descriptor of its lock.
+
+        Raises OSError as `begin_heavy_work` does.
+        """
+        try:
+            return self._take_host(self._make_patience(tolerated=1), shared=shared)
+        except WaitEnded as ended:
+            raise TimeoutError(self._describe_end(ended)) from ended
+        finally:
+            self._end_show()
 
     def _make_end(self) -> Callable[[], None]:
         once = threading.Lock()
@@ -206,6 +214,8 @@ class HostLocks:
         return Patience(until, self._signals, tolerated, self._show_wait)
 
     def _show_wait(self, path: Path) -> None:
+        if self._waits_for is None:
+            self._waits_since = time.monotonic()
         self._waits_for = path
         self._show(f"waits for {self._describe(path)}")
 
@@ -213,6 +223,7 @@ class HostLocks:
         if self._waits_for is not None:
             self._waits_for = None
             self._show("")
+            logger.info("waited %.1f s", time.monotonic() - self._waits_since)
 
     def _describe(self, path: Path) -> str:
         # Whoever holds the gate waits for the host itself.
@@ -231,7 +242,7 @@ class HostLocks:
 
 @contextlib.contextmanager
 def hold_start_up(settings: IsolationConfig, show: Callable[[str], None]) -> Iterator[None]:
-    """Prepare a study while nobody measures; `show` is that of HostLocks.
+    """Prepare a study, or feed trackers, while nobody measures; `show` is that of HostLocks.
 
     Raises ConfigError when the directory of the locks cannot be used, MachineError when the wait
     is longer than its limit.
@@ -245,3 +256,20 @@ def hold_start_up(settings: IsolationConfig, show: Callable[[str], None]) -> Ite
         yield
     finally:
         end()
+
+
+@contextlib.contextmanager
+def hold_host(settings: IsolationConfig, show: Callable[[str], None]) -> Iterator[None]:
+    """Measure something that is no run while no study measures or does heavy work.
+
+    Raises as `hold_start_up` does.
+    """
+    locks = HostLocks(settings, Topology((), ()), show=show)
+    try:
+        descriptor = locks.take_host()
+    except OSError as error:
+        raise MachineError(f"cannot start: {error}") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

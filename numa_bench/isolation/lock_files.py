@@ -81,16 +81,21 @@ class Patience:
     tolerated: int = 0
     show: Callable[[Path], None] = lambda _: None
 
+    def measure_left(self) -> float:
+        """Seconds that are left, more than none. Raises WaitEnded."""
+        if self.signals is not None and self.signals.count > self.tolerated:
+            raise WaitEnded(interrupted=True)
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise WaitEnded(interrupted=False)
+        return left
+
     def sleep_until(self, descriptor: int) -> None:
         """Sleep in the kernel until `descriptor` is readable. Raises WaitEnded."""
         watched = [descriptor] if self.signals is None else [descriptor, self.signals.fd]
         while True:
-            if self.signals is not None and self.signals.count > self.tolerated:
-                raise WaitEnded(interrupted=True)
-            left = self.until - time.monotonic()
-            if left <= 0:
-                raise WaitEnded(interrupted=False)
-            readable, _, _ = select.select(watched, [], [], min(left, _LONGEST_S))
+            longest_s = min(self.measure_left(), _LONGEST_S)
+            readable, _, _ = select.select(watched, [], [], longest_s)
             if self.signals is not None:
                 self.signals.drain()
             if descriptor in readable:
@@ -150,6 +155,7 @@ def take_lock(path: Path, patience: Patience, *, shared: bool) -> int:
                 fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             except BlockingIOError:
                 patience.show(path)
+                patience.measure_left()  # without a wait there is no thread to leave behind
                 _wait(descriptor, operation, patience)
             # Someone may have cleaned up the directory meanwhile, and others lock a new file.
             if _is_same_file(descriptor, path):

@@ -33,6 +33,7 @@ from numa_bench.runner.study_summary import (
     format_counts,
     shown_path,
     warn_other_environments,
+    warn_other_isolation,
 )
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
@@ -50,10 +51,12 @@ def run_study(
     topology: Topology,
     directory: Path,
     opened: Callable[[], None] = lambda: None,
+    started: Callable[[], None] = lambda: None,
 ) -> None:
     """Run what is pending, and leave a complete study directory behind.
 
-    `opened` is called when this process holds the directory, before anything is written there.
+    `opened` is called when this process holds the directory, before anything is written there;
+    `started` when the study has started up: from then on it takes the locks that it needs.
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
@@ -66,7 +69,9 @@ def run_study(
             store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
-            plan, clock, tracked = _run_plan(plan, topology, store, interrupts, reporter, locks)
+            plan, clock, tracked = _run_plan(
+                plan, topology, store, interrupts, reporter, locks, started
+            )
             saved = store.save_somewhere()
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
@@ -92,6 +97,7 @@ def _run_plan(
     interrupts: Interrupts,
     reporter: Reporter,
     locks: HostLocks,
+    started: Callable[[], None],
 ) -> tuple[Plan, StudyClock, list[str]]:
     """Run everything that is pending, and feed trackers.
 
@@ -104,13 +110,15 @@ def _run_plan(
     limit_s = plan.time_limit.limit_s if plan.time_limit is not None else None
     clock = StudyClock(limit_s, len(plan.cells), store.records, time.monotonic)
     start = _describe_start(topology, store, pending)
-    _log_warnings(plan, start, store)
+    _log_warnings(plan, start, store, locks)
     # Before the first run too: a study that is killed still says where it ran.
     _write_summary(plan, start, store, interrupts)
     feeder = _make_feeder(plan, store, interrupts, locks)
     if plan.tracking.required:
         feeder.require_trackers()
     reporter.show_start(plan, pending, shown_path(store.root))
+    # Before any other lock: whoever holds the gate may be waiting for the one of the start-up.
+    started()
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
     measure = partial(
@@ -192,8 +200,9 @@ def _describe_start(
     )
 
 
-def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore) -> None:
+def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore, locks: HostLocks) -> None:
     others = warn_other_environments(store.records, start.environment["id"])
+    others += warn_other_isolation(store.records, locks.shares_host)
     limited = [f"time limit: {line}" for line in describe_limit(plan)]
     for warning in (*plan.warnings, *plan.blind_spots, *limited, *start.conditions, *others):
         logger.warning(warning)

@@ -475,7 +475,7 @@ def test_a_failed_study_in_a_sweep_is_told_and_counts(
 
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         if plan.cells[0].test.seed == 1:
             raise StudyFailed("not every run passed: 1 failed")
@@ -494,7 +494,7 @@ def test_an_interrupted_sweep_ends_with_130(
 ) -> None:
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         raise KeyboardInterrupt
 

@@ -18,12 +18,12 @@ from unittest import mock
 
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.jsonio import read_json
-from numa_bench.records import JsonDict, RunSpec
+from numa_bench.records import DeviceSpec, JsonDict, RunSpec
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.process import Command
 from numa_bench.study_files import RESULTS, RunPaths
 from numa_bench.versions import PROJECT
-from tests.fake_worker import TOPOLOGY, make_plan
+from tests.fake_worker import LIMIT_S, TOPOLOGY, make_plan
 
 QUICK_WORKER = Path(__file__).with_name("quick_worker.py")
 #: Five jobs of two models, twice each.
@@ -40,13 +40,42 @@ def quick_command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
     return replace(worker_command(spec, paths, *rest), argv=tuple(map(str, argv)))
 
 
-def run_quick_study(directory: Path, locks: Path, repeats: int, exclusive: str = "host") -> None:
+def run_quick_study(directory: Path, locks: Path, repeats: int) -> None:
     """A study of quick fake runs; a job of joblib."""
     from numa_bench.runner import study, worker_run
 
-    isolation = IsolationConfig(directory=str(locks), exclusive=exclusive)
+    isolation = IsolationConfig(directory=str(locks))
     plan = replace(make_plan(["m0"], repeats=repeats), isolation=isolation)
     with mock.patch.object(worker_run, "worker_command", quick_command):
+        study.run_study(plan, TOPOLOGY, directory)
+
+
+def run_gpu_study(directory: Path, locks: Path, job: int, jobs: int, repeats: int) -> None:
+    """Quick fake runs on as many GPUs as there are jobs, which share the host; a job of joblib.
+
+    Each job begins with a GPU of its own. Its first worker does not end before the first workers of
+    all jobs run.
+    """
+    from numa_bench.runner import study, worker_run
+
+    meeting = locks.with_name("meeting")
+    meeting.mkdir(exist_ok=True)
+    plan = make_plan(["m0"], repeats=jobs * repeats, timeout_s=LIMIT_S)
+    numbers = [(job + index) % jobs for index in range(len(plan.runs))]
+    runs = tuple(
+        replace(run, device=DeviceSpec("cuda", number, "H100", f"GPU-{number}", number % 2))
+        for run, number in zip(plan.runs, numbers, strict=True)
+    )
+    isolation = IsolationConfig(directory=str(locks), exclusive="gpu")
+    plan = replace(plan, cells=runs, runs=runs, isolation=isolation)
+
+    def command(spec: RunSpec, paths: RunPaths, *rest: Any) -> Command:
+        quick = quick_command(spec, paths, *rest)
+        first = spec.run_id == runs[0].run_id
+        more = (str(meeting), str(job), str(jobs)) if first else ()
+        return replace(quick, argv=(*quick.argv, *more))
+
+    with mock.patch.object(worker_run, "worker_command", command):
         study.run_study(plan, TOPOLOGY, directory)
 
 
@@ -63,6 +92,12 @@ def find_overlaps(records: Iterable[JsonDict]) -> list[tuple[str, str]]:
     )
     # Neighbours are enough: if any two overlap, some neighbours do.
     return [(a[2], b[2]) for a, b in itertools.pairwise(windows) if b[0] < a[1]]
+
+
+def count_together(records: Iterable[JsonDict]) -> int:
+    """The largest number of runs that were measured at the same time."""
+    windows = [record["observed"]["window_monotonic_s"] for record in records]
+    return max(sum(begin <= at < end for begin, end in windows) for at, _ in windows)
 
 
 def main(root: Path) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import MachineError
-from numa_bench.isolation.host_locks import HostLocks, hold_start_up
+from numa_bench.isolation.host_locks import HostLocks, hold_host, hold_start_up
 from numa_bench.records import DeviceSpec, RunSpec
 from tests.fake_worker import TOPOLOGY
 from tests.isolation.test_resources import spec_on
@@ -178,3 +178,20 @@ def test_start_up_waits_for_a_measurement(tmp_path: Path) -> None:
     with hold_start_up(settings, lambda _: None):
         assert not may_measure(study(tmp_path), NODE0)
     assert may_measure(study(tmp_path), NODE0)
+
+
+def test_the_selftest_has_the_host_for_itself(tmp_path: Path) -> None:
+    settings = IsolationConfig(directory=str(tmp_path), wait_limit_s=0.0)
+    end = study(tmp_path).begin_heavy_work()
+    with (
+        pytest.raises(MachineError, match="wait_limit_s=0 for the host"),
+        hold_host(settings, lambda _: None),
+    ):
+        pass
+    end()
+
+    with hold_host(settings, lambda _: None):
+        assert not may_measure(study(tmp_path, "gpu"), gpu(0))
+        with pytest.raises(TimeoutError):
+            study(tmp_path).begin_heavy_work()
+    assert may_measure(study(tmp_path, "gpu"), gpu(0))
