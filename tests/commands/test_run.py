@@ -17,10 +17,14 @@ import pytest
 import yaml
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.settings import list_keys, list_settings
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
+from tests.fake_worker import TOPOLOGY
+from tests.isolation.test_resources import spec_on
 from tests.machines import laptop, server
 
 Runner = Callable[..., Outcome]
@@ -394,6 +398,28 @@ def test_the_plan_that_is_run_is_the_one_configured(runner: Runner) -> None:
     (study,) = out.studies
     assert out.code == 0
     assert [cell.vit.depth for cell in study.cells] == [8, 2, 4, 6, 8, 12]
+
+
+def test_nobody_measures_while_a_study_starts_up(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = HostLocks(IsolationConfig(wait_limit_s=0.0), TOPOLOGY)
+    free: list[bool] = []
+
+    def note_turn() -> None:
+        with others.hold(spec_on(0, 0)) as turn:
+            free.append(turn.problem is None)
+
+    def study(*_: object, started: Callable[[], None], **__: object) -> None:
+        note_turn()
+        started()
+        note_turn()
+
+    monkeypatch.setattr("numa_bench.commands.run.check_gpus", lambda _: note_turn())
+    monkeypatch.setattr("numa_bench.runner.study.run_study", study)
+
+    assert runner("experiment=quick_test", machine=laptop()).code == 0
+    assert free == [False, False, True]
 
 
 @pytest.mark.slow

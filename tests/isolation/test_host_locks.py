@@ -14,6 +14,8 @@ from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import MachineError
 from numa_bench.isolation.host_locks import HostLocks, hold_host, hold_start_up
 from numa_bench.records import DeviceSpec, RunSpec
+from numa_bench.selftest import command as selftest
+from numa_bench.tracking import __main__ as tracking
 from tests.fake_worker import TOPOLOGY
 from tests.isolation.test_resources import spec_on
 
@@ -195,3 +197,42 @@ def test_the_selftest_has_the_host_for_itself(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             study(tmp_path).begin_heavy_work()
     assert may_measure(study(tmp_path, "gpu"), gpu(0))
+
+
+def refuse_measurement() -> None:
+    """Raise MachineError if somebody may measure now."""
+    settings = IsolationConfig(wait_limit_s=0.0)
+    with HostLocks(settings, TOPOLOGY).hold(NODE0) as turn:
+        if turn.problem is None:
+            raise MachineError("a measurement may start")
+
+
+def test_feeding_trackers_with_what_is_stored_is_heavy_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def log(directory: Path, _: object) -> int:
+        refuse_measurement()
+        seen.append(directory)
+        return 0
+
+    monkeypatch.setattr(tracking, "find_studies", lambda path, **_: [path])
+    monkeypatch.setattr(tracking, "_one", log)
+
+    assert tracking.main(["sync", str(tmp_path)]) == 0
+    assert seen == [tmp_path]
+
+
+def test_no_measurement_starts_beside_the_selftest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def supervise(*_: object) -> list[object]:
+        refuse_measurement()
+        raise MachineError("the end of this test")
+
+    monkeypatch.setattr(selftest, "supervise_checks", supervise)
+    arguments = ["--only", "torch", "--json", str(tmp_path / "out.json")]
+
+    assert selftest.main(arguments) == 2
+    assert "the end of this test" in capsys.readouterr().err
