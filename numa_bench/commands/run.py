@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import hydra
@@ -20,8 +21,11 @@ from numa_bench.config.loading import (
 )
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
+from numa_bench.config.schema import RunnerConfig
+from numa_bench.isolation.host_locks import hold_start_up
+from numa_bench.machine.model import Topology
 from numa_bench.plan.devices import refuse_mig_slices
-from numa_bench.plan.plan import build_plan
+from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.launch import check_cuda_recording, find_profiler
 from numa_bench.records import list_processes
 from numa_bench.runner.command import gpu_environment
@@ -42,6 +46,36 @@ def run(node: DictConfig) -> None:
     restore_visible_devices(os.environ, settings.launcher)
     overrides = list(settings.overrides.task)
     config = load_config(node, overrides)
+    directory = Path(settings.runtime.output_dir)
+    with ExitStack() as start_up:
+        if not config.dry_run:  # which is light, and answers at once
+            # Other jobs may be measuring.
+            start_up.enter_context(hold_start_up(config.isolation, _print_wait))
+        prepared = _prepare(config, overrides, directory)
+        if prepared is None:
+            return
+        # Imported late: --cfg job and configuration errors do not need it.
+        from numa_bench.runner.study import run_study
+
+        plan, topology = prepared
+        run_study(
+            plan,
+            topology,
+            directory,
+            opened=lambda: save_resolved(config, directory),
+            started=start_up.close,
+        )
+
+
+def _print_wait(text: str) -> None:
+    if text:
+        print(f"start-up {text}", file=sys.stderr)
+
+
+def _prepare(
+    config: RunnerConfig, overrides: list[str], directory: Path
+) -> tuple[Plan, Topology] | None:
+    """A plan that this machine can run; None for a dry run, which is printed instead."""
     topology, visible = discover_machine(config.topology_root)
     allocation = discover_allocation(config.topology_root, topology)
     here = config.topology_root is None
@@ -58,13 +92,11 @@ def run(node: DictConfig) -> None:
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
     from numa_bench.runner.display.console import print_matrix
-    from numa_bench.runner.study import run_study
 
     if plan.dry_run:
         conditions = check_conditions(runs, topology) if here else []
         print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
-        return
-    directory = Path(settings.runtime.output_dir)
+        return None
     check_directory(directory, plan, overrides)
     check_gpus(run.device for run in list_processes(runs))
     recorded = (run for run in runs if not run.members)  # sets are not profiled
@@ -73,7 +105,7 @@ def run(node: DictConfig) -> None:
         checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
         if checked is not plan.profiler:
             plan = build_plan(config, topology, visible, touched, checked, allocation)
-    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
+    return plan, topology
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
             "or choose another directory"
         )
     # These settings change where results go, not what is measured.
-    harmless = ("resume_from=", "output.", "dry_run=", "time_limit=")
+    harmless = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
     given = [o for o in overrides if not o.startswith(harmless)]
     try:
         recorded = {record["run_id"] for record in read_records(results)}
