@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -31,3 +32,18 @@ def command_words(application: str) -> list[str]:
 def command_text(application: str) -> str:
     """The same words as one text."""
     return " ".join(command_words(application))
+
+
+def quote_value(text: str) -> str:
+    """A text as a value in Hydra's override grammar that is read back as exactly this text.
+
+    Paths of ordinary characters stay as they are. A quoted value (hydra.cc, "Override grammar")
+    keeps all characters but backslashes before a quote, which escape; afterwards OmegaConf reads
+    `${` as an interpolation unless it is escaped in the same way.
+    """
+    # With a slash no word is a number, null or a boolean.
+    if re.fullmatch(r"[\w./:-]*/[\w./:-]*", text, re.ASCII):
+        return text
+    text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+    text = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), text)
+    return f"'{text}'"

@@ -6,6 +6,7 @@ gets its paths as arguments and does not import this module.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import tempfile
@@ -219,3 +220,18 @@ def sweep_root(study: Path) -> Path:
     """The directory of the sweep that a study is a job of, or the study's own directory."""
     # Hydra names the directories of jobs by number.
     return study.parent if study.name.isdigit() and is_sweep(study.parent) else study
+
+
+def find_sweep(job: Path) -> Path | None:
+    """The directory with the multirun.yaml of the sweep of a job's directory, or None.
+
+    The job need not have started. Where a sweep is over experiments, those of each experiment are
+    in a folder of its name, and multirun.yaml is in the folder of one of them.
+    """
+    job = Path(os.path.abspath(job))
+    if not job.name.isdigit():
+        return None
+    if is_sweep(job.parent):
+        return job.parent
+    beside = job.parent.parent.glob(f"*/{glob.escape(job.parent.name)}")
+    return next((path for path in sorted(beside) if is_sweep(path)), None)

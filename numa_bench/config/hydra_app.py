@@ -18,7 +18,7 @@ from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
-from numa_bench.study_files import RESULTS
+from numa_bench.study_files import RESULTS, find_sweep
 from numa_bench.versions import PROJECT
 
 #: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
@@ -36,8 +36,8 @@ def register_hydra() -> None:
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": resolve_study_dir,
         "sweep_dir": resolve_sweep_dir,
-        # A resumed study keeps Hydra's snapshot of its first start.
-        "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
+        "sweep_subdir": resolve_sweep_subdir,
+        "hydra_subdir": resolve_hydra_subdir,
         "checked_uri": _checked_uri,
         "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
@@ -54,19 +54,60 @@ def resolve_study_dir(
 ) -> str:
     """The directory of this study. Dry runs and debug runs each reuse one fixed directory."""
     if resume_from:
-        if not (Path(resume_from) / RESULTS).is_file():
-            raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
-        return resume_from
+        check_resumable(Path(resume_from))
+        if not dry_run:
+            return _hydra_path(resume_from)
     return _directory(root, "", name, now, dry_run, debug)
 
 
 def resolve_sweep_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of a sweep; each job gets a subdirectory."""
+    """The directory of a sweep; each job gets a subdirectory.
+
+    With resume_from it is that of Hydra's snapshot of this start: the job has its own directory.
+    """
     if resume_from:
-        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; remove -m")
+        check_resumable(Path(resume_from))
+        if not dry_run:
+            return f"{_hydra_path(resume_from)}/{resolve_hydra_subdir(resume_from, now, dry_run)}"
     return _directory(root, "multirun/", name, now, dry_run, debug)
+
+
+def resolve_sweep_subdir(resume_from: str | None, number: int, dry_run: bool) -> str:
+    """The directory of a job, below that of its sweep unless it is absolute."""
+    if resume_from and not dry_run:
+        return _hydra_path(os.path.abspath(resume_from))
+    return str(number)
+
+
+def resolve_hydra_subdir(resume_from: str | None, now: str, dry_run: bool) -> str:
+    """Hydra's snapshot in a study. A resumed study keeps that of its first start."""
+    return f".hydra/resumed_{now}" if resume_from and not dry_run else ".hydra"
+
+
+def check_resumable(path: Path) -> None:
+    """Raise ConfigError unless a study, or the job of a sweep, can go on in this directory."""
+    if not (path / RESULTS).is_file() and find_sweep(path) is None:
+        raise ConfigError("resume_from", str(path), _not_a_study(path))
+
+
+#: Open directories by path: see `_hydra_path`.
+_opened: dict[str, int] = {}
+
+
+def _hydra_path(path: str) -> str:
+    """A path under which Hydra can work in a directory; the same one if possible.
+
+    Hydra stores its output directory in the configuration, where `${` starts an interpolation and
+    cannot be escaped. Such a directory is opened and named by its descriptor (proc(5)).
+    """
+    if "${" not in os.path.abspath(path):
+        return path
+    if path not in _opened:
+        os.makedirs(path, exist_ok=True)
+        _opened[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    return f"/proc/self/fd/{_opened[path]}"
 
 
 def _checked_uri(path: str, uri: str | None) -> str:

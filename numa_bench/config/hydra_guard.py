@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -13,6 +14,11 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.error_text import find_own_error, format_error
+from numa_bench.config.hydra_directories import (
+    forget_directories,
+    remove_refused_job,
+    remove_refused_sweeps,
+)
 from numa_bench.errors import NumaBenchError
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
@@ -43,6 +49,8 @@ def guard_job(job: Callable[[], object], schema: type) -> None:
             )
         raise
     except (NumaBenchError, OmegaConfBaseException) as error:
+        if _exit_code(error) == 2:  # refused; a study that failed is complete
+            remove_refused_job(Path(settings.runtime.output_dir), settings.output_subdir)
         if _asked_for_traceback:
             raise
         where = ""
@@ -64,6 +72,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     """
     global _app_process
     _failures.clear()
+    forget_directories()
     _app_process = os.getpid()
     if not _asked_for_traceback:
         # By default Hydra prints several lines and exits with 1; with this variable it raises.
@@ -84,6 +93,8 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         )
         print(f"error: {message}", file=sys.stderr)
         _failures.append(error)
+    finally:
+        remove_refused_sweeps()
     return max(map(_exit_code, _failures), default=0)
 
 
