@@ -228,7 +228,7 @@ def find_sweep(job: Path) -> Path | None:
     The job need not have started. Where a sweep is over experiments, those of each experiment are
     in a folder of its name, and multirun.yaml is in the folder of one of them.
     """
-    job = Path(os.path.abspath(job))
+    job = job.absolute()
     if not job.name.isdigit():
         return None
     if is_sweep(job.parent):

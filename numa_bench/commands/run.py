@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from numa_bench.commands.resumed_sweep import (
+    expand_arguments,
+    find_resumed,
+    is_resumed_sweep,
+    list_unfinished_jobs,
+)
 from numa_bench.config import hydra_app
 from numa_bench.config.loading import discover_machine, load_config, save_resolved
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
+from numa_bench.config.schema import RunnerConfig
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
-from numa_bench.plan.plan import build_plan
-from numa_bench.profiling.launch import check_cuda_recording, find_profiler
+from numa_bench.plan.plan import Plan, build_plan
+from numa_bench.profiling.launch import Profiler, check_cuda_recording, find_profiler
 from numa_bench.records import list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
-from numa_bench.runner.resume import check_directory
+from numa_bench.runner.resume import check_directory, read_stored
+
+#: Options of Hydra that show something and run nothing.
+_SHOWING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="config")
@@ -33,40 +46,93 @@ def app(node: DictConfig) -> None:
 def run(node: DictConfig) -> None:
     """Compose, validate, discover, plan, check the machine, run."""
     settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
+    # Unresolved: a path in a value may hold what OmegaConf takes for an interpolation.
+    overrides = read_task_overrides(settings)
     config = load_config(node, overrides)
     topology, visible = discover_machine(config.topology_root)
-    here = config.topology_root is None
-    if here:
-        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    plan = build_plan(config, topology, visible, find_touched_models(overrides), profiler)
-    if here:
-        check_importable(config.experiment.vit_configs)
-        check_binding(run.placement for run in list_processes(plan.runs))
+    plan = plan_study(config, topology, visible, overrides, profiler)
+    here = config.topology_root is None
+    for check in list_machine_checks(config, plan) if here else ():
+        check()
+    directory = Path(config.resume_from or settings.runtime.output_dir).absolute()
+    check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
-    from numa_bench.runner.display.console import print_matrix
+    from numa_bench.runner.display.left import print_plan
     from numa_bench.runner.study import run_study
 
     if plan.dry_run:
+        stored = read_stored(directory, plan)
         conditions = check_conditions(plan.runs, topology) if here else []
-        print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
+        print_plan(plan, stored, [*plan.warnings, *plan.blind_spots, *conditions])
         return
-    directory = Path(settings.runtime.output_dir)
-    check_directory(directory, plan, overrides)
     check_gpus(run.device for run in list_processes(plan.runs))
+    checked = check_recording(plan)
+    if checked is not plan.profiler:
+        plan = plan_study(config, topology, visible, overrides, checked)
+    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
+
+
+def read_task_overrides(settings: DictConfig) -> list[str]:
+    """The overrides of a job as they were typed; `settings` is Hydra's node."""
+    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
+def plan_study(
+    config: RunnerConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    overrides: Sequence[str],
+    profiler: Profiler,
+) -> Plan:
+    """The plan of a study on a machine. Raises ConfigError or MachineError."""
+    if config.topology_root is None and topology.source == "live":
+        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return build_plan(config, topology, visible, find_touched_models(overrides), profiler)
+
+
+def list_machine_checks(config: RunnerConfig, plan: Plan) -> list[Callable[[], None]]:
+    """What must hold on this machine before the first run; each raises an error if it does not.
+
+    All are quick. That the GPUs can be used, which takes seconds, comes after them.
+    """
+    return [
+        lambda: check_importable(config.experiment.vit_configs),
+        lambda: check_binding(run.placement for run in list_processes(plan.runs)),
+    ]
+
+
+def check_recording(plan: Plan) -> Profiler:
+    """The profiler of a plan, or none with a note if it cannot record on the plan's GPUs.
+
+    Raises MachineError if it was asked for by name.
+    """
     recorded = (run for run in plan.runs if not run.members)  # sets are not profiled
     gpu = next((run.device for run in recorded if run.device.kind == "cuda"), None)
-    if gpu is not None:
-        checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
-        if checked is not plan.profiler:
-            plan = build_plan(config, topology, visible, find_touched_models(overrides), checked)
-    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
+    if gpu is None:
+        return plan.profiler
+    return check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
+
+
+def start() -> None:
+    """Start Hydra; a sweep's folder in resume_from is resumed as a sweep over its jobs."""
+    arguments = sys.argv[1:]
+    sweep = find_resumed(arguments)
+    shows = any(argument.partition("=")[0] in _SHOWING for argument in arguments)
+    if sweep is not None and is_resumed_sweep(sweep) and not shows:
+        jobs = list_unfinished_jobs(sweep, arguments)
+        if not jobs:
+            print(f"nothing left: all jobs of {sweep} are finished")
+            return
+        sys.argv[1:] = expand_arguments(arguments, sweep, jobs, datetime.now())
+    app()
 
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
     hydra_app.register_hydra()
     rewrite_command_line(sys.argv, os.environ)
-    return hydra_app.run_app(app)
+    return hydra_app.run_app(start)

@@ -77,7 +77,7 @@ def resolve_sweep_dir(
 def resolve_sweep_subdir(resume_from: str | None, number: int, dry_run: bool) -> str:
     """The directory of a job, below that of its sweep unless it is absolute."""
     if resume_from and not dry_run:
-        return _hydra_path(os.path.abspath(resume_from))
+        return _hydra_path(str(Path(resume_from).absolute()))
     return str(number)
 
 
@@ -102,10 +102,10 @@ def _hydra_path(path: str) -> str:
     Hydra stores its output directory in the configuration, where `${` starts an interpolation and
     cannot be escaped. Such a directory is opened and named by its descriptor (proc(5)).
     """
-    if "${" not in os.path.abspath(path):
+    if "${" not in str(Path(path).absolute()):
         return path
     if path not in _opened:
-        os.makedirs(path, exist_ok=True)
+        Path(path).mkdir(parents=True, exist_ok=True)
         _opened[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     return f"/proc/self/fd/{_opened[path]}"
 

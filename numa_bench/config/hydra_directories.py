@@ -1,12 +1,11 @@
 """Remove the directories that Hydra made for a job which was refused before it did anything.
 
-Hydra makes a job's directory, and in it its snapshot and log, before the job can check its settings.
+Hydra makes them, with its snapshot and an empty log, before the job can check its settings.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def remove_refused_sweeps() -> None:
 
 def _note(config: DictConfig, key: str) -> list[Path]:
     try:
-        directory = Path(os.path.abspath(OmegaConf.select(config, key)))
+        directory = Path(OmegaConf.select(config, key)).absolute()
     except (NumaBenchError, OmegaConfBaseException, TypeError):
         return []  # Hydra will fail in the same way, and say so
     _missing.update(path for path in (directory, *directory.parents) if not path.exists())
@@ -96,7 +95,7 @@ def _holds_only(directory: Path, snapshot: Path | None) -> bool:
 
 def _remove_with_parents(directory: Path) -> None:
     """Remove a directory that is empty, and those above that Hydra made for it."""
-    directory = Path(os.path.abspath(directory))
+    directory = directory.absolute()
     if not _remove_empty(directory):
         return
     for path in directory.parents:

@@ -1,0 +1,144 @@
+"""Compose configurations outside a Hydra job: for checks, and for jobs of a sweep to be resumed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.config.hydra_app import CONFIG_DIR
+from numa_bench.errors import ConfigError, StoreError
+from numa_bench.invocation import quote_value
+from numa_bench.study_files import MULTIRUN, find_sweep, read_yaml
+
+#: Overrides that a whole experiment and its name may come from.
+_NAMES = ("experiment=", "experiment.name=")
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job of a sweep: its number, its overrides, and its directory, which need not exist."""
+
+    number: int
+    overrides: tuple[str, ...]
+    directory: Path
+
+
+@contextlib.contextmanager
+def open_hydra() -> Iterator[Hydra]:
+    """Hydra on the configuration files: the one that is running, else one for this block."""
+    if GlobalHydra.instance().is_initialized():
+        yield GlobalHydra.instance().hydra
+        return
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield GlobalHydra.instance().hydra
+
+
+def compose_job(overrides: Sequence[str], config_name: str = "config") -> DictConfig:
+    """The node that a single job gets, with `hydra` in it. Raises errors of Hydra and OmegaConf."""
+    with open_hydra() as hydra:
+        return hydra.compose_config(config_name, list(overrides), RunMode.RUN, from_shell=False)
+
+
+def list_jobs(overrides: Sequence[str], *, multirun: bool) -> list[tuple[str, ...]] | None:
+    """The overrides of each job that a command line starts; None for a single study.
+
+    `multirun`: it has -m. Raises errors of Hydra and OmegaConf.
+    """
+    with open_hydra() as hydra:
+        mode = hydra.get_mode("config", list(overrides))
+        if mode is not RunMode.MULTIRUN and (mode is not None or not multirun):
+            return None
+        master = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN, from_shell=False)
+        plain: Any = OmegaConf.to_container(master.hydra, resolve=False)
+        jobs = _split_sweep(hydra, plain["overrides"]["task"], plain["sweeper"])
+        return [(*plain["overrides"]["hydra"], *job) for job in jobs]
+
+
+def list_sweep_jobs(sweep: Path) -> list[SweepJob]:
+    """All jobs of a sweep's directory, in order, whether they started or not.
+
+    Raises StoreError when they cannot be known.
+    """
+    saved = read_yaml(sweep / MULTIRUN)
+    try:
+        settings = saved["hydra"]
+        task, sweeper = settings["overrides"]["task"], settings["sweeper"]
+        search = _search_path(settings)
+        name = str(saved["experiment"]["name"])
+        with open_hydra() as hydra:
+            jobs = _split_sweep(hydra, task, sweeper)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{sweep} cannot be resumed: {MULTIRUN} is not that of a sweep of the runner"
+        ) from error
+    return [
+        SweepJob(number, (*job, *search), _find_directory(sweep, name, number, (*job, *search)))
+        for number, job in enumerate(jobs)
+    ]
+
+
+def compose_sweep_job(directory: Path) -> DictConfig | None:
+    """The node of a job of a sweep that has not started; None if no sweep has such a job."""
+    sweep = find_sweep(directory)
+    if sweep is None:
+        return None
+    number = int(directory.resolve().name)
+    job = next((job for job in list_sweep_jobs(sweep) if job.number == number), None)
+    if job is None:
+        raise ConfigError("resume_from", str(directory), f"{sweep} has no such job")
+    node = compose_job(job.overrides)
+    node._set_flag(["struct", "readonly"], [False, False])
+    del node["hydra"]
+    return node
+
+
+def _split_sweep(hydra: Hydra, task: Sequence[str], sweeper: dict[str, Any]) -> list[list[str]]:
+    """The overrides of each job, as Hydra's basic sweeper makes them."""
+    if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+        raise StoreError(
+            f"the jobs of {sweeper['_target_']} cannot be listed; only those of Hydra's basic "
+            "sweeper are known before they run"
+        )
+    params = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    jobs: list[list[str]] = BasicSweeper.split_arguments(
+        parser.parse_overrides([*params, *task]), None
+    )[0]
+    return jobs
+
+
+def _find_directory(sweep: Path, name: str, number: int, overrides: tuple[str, ...]) -> Path:
+    """A job's directory: below its sweep, or below the folder of its experiment's name.
+
+    `name` is that of the study in multirun.yaml. In a sweep over experiments Hydra writes that file
+    into the folder of one of them alone.
+    """
+    own = sweep / str(number)
+    mixed = any(override.startswith(_NAMES) for override in overrides)
+    if own.exists() or not mixed or sweep.parent.name != name:
+        return own
+    folder = sweep.parent.parent / str(compose_job(overrides).experiment.name)
+    return folder / sweep.name / str(number)
+
+
+def _search_path(settings: dict[str, Any]) -> list[str]:
+    """An override with the folders of configuration files that the user added (--config-dir)."""
+    own = str(CONFIG_DIR)
+    paths = [
+        source["path"]
+        for source in settings["runtime"]["config_sources"]
+        if source["schema"] == "file" and source["path"] != own
+    ]
+    quoted = ",".join(quote_value(f"file://{path}") for path in paths if Path(path).is_dir())
+    return [f"hydra.searchpath=[{quoted}]"] if quoted else []
