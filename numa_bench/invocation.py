@@ -14,6 +14,8 @@ _SCRIPTS = {
     "inspect": "analysis/inspect_report.py",
 }
 _MODULES = {
+    "check": ("numa_bench", "check"),
+    "resume": ("numa_bench", "resume"),
     "sync": ("numa_bench.tracking", "sync"),
     "topology": ("numa_bench.topology",),
     "selftest": ("numa_bench.selftest",),

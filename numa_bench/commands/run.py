@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,7 +28,7 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.launch import Profiler, check_cuda_recording, find_profiler
-from numa_bench.records import list_processes
+from numa_bench.records import RunSpec, list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
@@ -67,14 +68,14 @@ def run(node: DictConfig) -> None:
         conditions = check_conditions(plan.runs, topology) if here else []
         print_plan(plan, stored, [*plan.warnings, *plan.blind_spots, *conditions])
         return
-    check_gpus(run.device for run in list_processes(plan.runs))
+    check_planned_gpus(plan.runs)
     checked = check_recording(plan)
     if checked is not plan.profiler:
         plan = plan_study(config, topology, visible, overrides, checked)
     run_study(plan, topology, directory, lambda: save_resolved(config, directory))
 
 
-def read_task_overrides(settings: DictConfig) -> list[str]:
+def read_task_overrides(settings: HydraConf | DictConfig) -> list[str]:
     """The overrides of a job as they were typed; `settings` is Hydra's node."""
     overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
     assert isinstance(overrides, list)
@@ -103,6 +104,11 @@ def list_machine_checks(config: RunnerConfig, plan: Plan) -> list[Callable[[], N
         lambda: check_importable(config.experiment.vit_configs),
         lambda: check_binding(run.placement for run in list_processes(plan.runs)),
     ]
+
+
+def check_planned_gpus(runs: Iterable[RunSpec]) -> None:
+    """Raise MachineError unless every GPU of these runs can be used."""
+    check_gpus(run.device for run in list_processes(runs))
 
 
 def check_recording(plan: Plan) -> Profiler:

@@ -37,28 +37,31 @@ class SweepJob:
 @contextlib.contextmanager
 def open_hydra() -> Iterator[Hydra]:
     """Hydra on the configuration files: the one that is running, else one for this block."""
-    if GlobalHydra.instance().is_initialized():
-        yield GlobalHydra.instance().hydra
+    running = GlobalHydra.instance().hydra
+    if running is not None:
+        yield running
         return
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        yield GlobalHydra.instance().hydra
+        started = GlobalHydra.instance().hydra
+        assert started is not None
+        yield started
 
 
-def compose_job(overrides: Sequence[str], config_name: str = "config") -> DictConfig:
+def compose_job(overrides: Sequence[str]) -> DictConfig:
     """The node that a single job gets, with `hydra` in it. Raises errors of Hydra and OmegaConf."""
     with open_hydra() as hydra:
-        return hydra.compose_config(config_name, list(overrides), RunMode.RUN, from_shell=False)
+        return hydra.compose_config("config", list(overrides), RunMode.RUN, from_shell=False)
 
 
-def list_jobs(overrides: Sequence[str], *, multirun: bool) -> list[tuple[str, ...]] | None:
-    """The overrides of each job that a command line starts; None for a single study.
+def list_jobs(overrides: Sequence[str], *, multirun: bool) -> list[tuple[str, ...]]:
+    """The overrides of each job that a command line starts, of one for a single study.
 
     `multirun`: it has -m. Raises errors of Hydra and OmegaConf.
     """
     with open_hydra() as hydra:
         mode = hydra.get_mode("config", list(overrides))
-        if mode is not RunMode.MULTIRUN and (mode is not None or not multirun):
-            return None
+        if not (multirun if mode is None else mode is RunMode.MULTIRUN):
+            return [tuple(overrides)]
         master = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN, from_shell=False)
         plain: Any = OmegaConf.to_container(master.hydra, resolve=False)
         jobs = _split_sweep(hydra, plain["overrides"]["task"], plain["sweeper"])
@@ -97,7 +100,12 @@ def compose_sweep_job(directory: Path) -> DictConfig | None:
     job = next((job for job in list_sweep_jobs(sweep) if job.number == number), None)
     if job is None:
         raise ConfigError("resume_from", str(directory), f"{sweep} has no such job")
-    node = compose_job(job.overrides)
+    return remove_hydra(compose_job(job.overrides))
+
+
+def remove_hydra(node: DictConfig) -> DictConfig:
+    """The part of a composed node that the application gets."""
+    node = node.copy()
     node._set_flag(["struct", "readonly"], [False, False])
     del node["hydra"]
     return node

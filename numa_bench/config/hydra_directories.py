@@ -25,7 +25,7 @@ _missing: set[Path] = set()
 _sweeps: list[Path] = []
 
 
-class DirectoryNotes(Callback):  # type: ignore[misc]  # Hydra's class has no types
+class DirectoryNotes(Callback):
     """Notes, before Hydra makes any directory, which ones are missing."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:

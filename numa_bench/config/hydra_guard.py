@@ -84,11 +84,11 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     except Exception as error:
         # Hydra creates the study's directory before the job starts.
         no_directory = isinstance(error, OSError) and not _in_a_job(error)
-        if _asked_for_traceback or not (_for_the_user(error) or no_directory):
+        if _asked_for_traceback or not (is_for_the_user(error) or no_directory):
             raise
         message = (
             format_error(error, schema)
-            if _for_the_user(error)
+            if is_for_the_user(error)
             else f"{error}; choose another {root_key}"
         )
         print(f"error: {message}", file=sys.stderr)
@@ -103,7 +103,7 @@ def _in_a_job(error: Exception) -> bool:
     return any(frame.name == guard_job.__name__ for frame in frames)
 
 
-def _for_the_user(error: Exception) -> bool:
+def is_for_the_user(error: Exception) -> bool:
     """Whether the user's input caused it. Anything else is a bug and keeps its traceback."""
     if isinstance(error, (NumaBenchError, HydraException, OmegaConfBaseException)):
         return True

@@ -31,7 +31,7 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     With resume_from, this is the configuration saved in that study, with `overrides` applied.
     """
     if node.resume_from:
-        node = _resumed(Path(node.resume_from), overrides)
+        node = _resumed(Path(node.resume_from), overrides, node)
     config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
     validate_config(config)
@@ -70,7 +70,8 @@ def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
     return topology, select_visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
+def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) -> DictConfig:
+    """The saved configuration with the overrides of this start; `composed` is without the saved."""
     node = _saved_config(directory)
     # Hydra applied them to the default configuration; here they apply to the saved one.
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
@@ -82,7 +83,9 @@ def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
                 override.value(),
                 "a resumed study keeps its own; remove this, or start a new study",
             )
-        if not key.startswith("hydra"):
+        if key in ("profiler", "tracking"):  # a file of conf/
+            OmegaConf.update(node, key, composed[key], merge=False)
+        elif not key.startswith("hydra"):
             OmegaConf.update(node, key, override.value())
     return node
 
