@@ -43,8 +43,9 @@ def quote_value(text: str) -> str:
     keeps all characters but backslashes before a quote, which escape; afterwards OmegaConf reads
     `${` as an interpolation unless it is escaped in the same way.
     """
-    # With a slash no word is a number, null or a boolean.
-    if re.fullmatch(r"[\w./:-]*/[\w./:-]*", text, re.ASCII):
+    # Without a slash a word may be a number, null or a boolean.
+    plain = re.fullmatch(r"[\w./:-]*/[\w./:-]*|[A-Za-z_][\w.-]*", text, re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "inf", "nan"):
         return text
     text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
     text = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), text)

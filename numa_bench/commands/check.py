@@ -171,12 +171,11 @@ def describe_studies(studies: Sequence[CheckedStudy]) -> list[str]:
     if len(studies) > 1:
         took = duration_text(sum(map(estimate_run_s, left)))
         lines.append(f"{len(studies)} jobs, {len(left)} runs, about {took} one after another.")
-    here = all(study.here for study in studies)
-    lines.append(
-        f"{'Settings and machine' if here else 'Settings'} were checked; nothing was run or written."
-    )
-    warnings = [text for study in studies for text in _warn(study.plan)]
-    for study in studies:
+    what = "Settings and machine" if all(study.here for study in studies) else "Settings"
+    lines.append(f"{what} were checked; nothing was run or written.")
+    pending = [study for study in studies if study.left]
+    warnings = [text for study in pending for text in _warn(study.plan)]
+    for study in pending:
         warnings += check_conditions(study.left, study.topology) if study.here else []
     return lines + [f"warning: {text}" for text in dict.fromkeys(warnings)]
 

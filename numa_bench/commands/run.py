@@ -60,13 +60,15 @@ def run(node: DictConfig) -> None:
     check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
-    from numa_bench.runner.display.left import print_plan
+    from numa_bench.runner.display.left import find_left, print_plan
     from numa_bench.runner.study import run_study
 
     if plan.dry_run:
         stored = read_stored(directory, plan)
-        conditions = check_conditions(plan.runs, topology) if here else []
-        print_plan(plan, stored, [*plan.warnings, *plan.blind_spots, *conditions])
+        left = find_left(plan, stored or ())
+        conditions = check_conditions(left, topology) if here else []
+        warnings = [*plan.warnings, *plan.blind_spots, *conditions] if left else []
+        print_plan(plan, stored, warnings)
         return
     check_planned_gpus(plan.runs)
     checked = check_recording(plan)
