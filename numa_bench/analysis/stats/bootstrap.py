@@ -12,8 +12,8 @@ from numa_bench.analysis.stats.robust import Array
 
 #: Bootstrap resamples. Chosen: each end of a 95 % interval then rests on about 100 of them.
 RESAMPLES = 4_000
-#: Values in memory at once, about 12 MB per array.
-_BATCH = 1_500_000
+#: Values in memory at once, about 4 MB per array.
+_BATCH = 500_000
 #: scipy renamed the argument in 1.15.
 _SEED = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
 

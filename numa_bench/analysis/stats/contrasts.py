@@ -21,7 +21,9 @@ from numa_bench.analysis.stats.permutation import (
     POWER,
     Fit,
     correct_holm,
+    find_class_freedom,
     fit_cells,
+    inflate_tails,
     null_statistics,
     number_columns,
     p_values,
@@ -35,7 +37,7 @@ MOST_REPEATS = 1_000
 #: Detectable sizes and repeats are computed with these one-sided upper limits of the noise: what
 #: was seen is as often too small as too large, and verdicts of no difference select the former.
 #: Found by simulation: an effect of that size is then claimed in about 80 % of studies.
-_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.70, 0.40
+_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.75, 0.50
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,22 @@ def compare_cells(
     counts = np.isfinite(values).sum(axis=-1)
     least = np.broadcast_to(_least_p(counts, counts[:, :1], size), tested.shape)
     null = np.array([])
+    tails, own_freedom = inflate_tails(fitted), find_class_freedom(fitted, counts, classes)
     p, p_holm = np.full(tested.shape, np.nan), np.full(tested.shape, np.nan)
     if size:
         null = null_statistics(values, classes, fitted, seed, int(effort * DRAWS))
         bound = np.maximum(least, bound_p(values, fitted))
+        own = 2 * t.sf(np.abs(fitted.studentised_differences) / tails, own_freedom)
+        bound = np.maximum(bound, own)
         p[tested] = np.maximum(
             p_values(fitted.studentised_differences[tested], null), bound[tested]
         )
         p_holm[tested] = correct_holm(p[tested])
-    half = _null_quantile(null, 1 - LEVEL) * fitted.error
-    critical = _null_quantile(null, ALPHA / max(size, 1))
+    wide = np.asarray(t.ppf((1 + LEVEL) / 2, own_freedom)) * tails
+    half = np.maximum(_null_quantile(null, 1 - LEVEL), wide) * fitted.error
+    step = ALPHA / max(size, 1)
+    strict = np.asarray(t.ppf(1 - step / 2, own_freedom)) * tails
+    critical = np.maximum(_null_quantile(null, step), strict)
     freedom = np.broadcast_to(fitted.freedom[:, None], tested.shape)
     limit = _limit_noise(freedom, _DETECTABLE_LIMIT)
     seen = _detectable(critical, freedom) * limit * fitted.error
@@ -123,7 +131,7 @@ def _null_quantile(null: Array, beyond: float) -> float:
     return float(np.quantile(np.abs(null), 1 - beyond)) if null.size else np.nan
 
 
-def _detectable(critical: float | Array, freedom: Array) -> Array:
+def _detectable(critical: Array, freedom: Array) -> Array:
     """The size in standard errors at which an effect is detected with probability `POWER`.
 
     `critical` is the size from which one is claimed, at the first and strictest step of Holm's
@@ -138,7 +146,7 @@ def _limit_noise(freedom: Array, level: float) -> Array:
 
 
 def _needed_repeats(
-    target: float, fitted: Fit, counts: NDArray[np.intp], critical: float, size: int
+    target: float, fitted: Fit, counts: NDArray[np.intp], critical: Array, size: int
 ) -> Array:
     """Runs per cell that detect an effect of `target`, shape (settings, placements).
 

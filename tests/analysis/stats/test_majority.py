@@ -1,0 +1,58 @@
+"""A cell most of whose runs are in the slow state by chance is no proof of an effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from numa_bench.analysis.stats.majority import bound_p
+from numa_bench.analysis.stats.permutation import fit_cells
+from numa_bench.analysis.stats.robust import Array
+
+SLOW = 0.04
+
+
+def two_states() -> Array:
+    """Six settings, local and remote, five runs each; one run of each of the first ten cells is
+    slow."""
+    values = np.random.default_rng(0).normal(0, 0.0005, (6, 2, 5))
+    values[:5, :, 1] -= SLOW
+    return np.asarray(values)
+
+
+def test_p_is_at_least_the_probability_of_such_a_majority() -> None:
+    values = two_states()
+    values[5, 1, :4] -= SLOW
+    bound = bound_p(values, fit_cells(values))
+    # One run is far from the others in each of eleven cells, and none in the last base; the bound
+    # adds one standard error and that some of the eleven may be four.
+    four, five = (binom.sf(n - 1, 5, 11 / 60) for n in (4, 5))
+    assert four + five < bound[5, 1] < 5 * (four + five)
+    assert 2 * four < bound[0, 1] < 10 * four
+    # Four against one is more likely than five against none.
+    assert bound[0, 1] > bound[5, 1]
+
+
+def test_the_rate_counts_cells_in_which_the_rare_state_has_the_majority() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(0, 0.0005, (300, 2, 5)) - SLOW * (rng.random((300, 2, 5)) < 0.3)
+    values[0] = rng.normal(0, 0.0005, (2, 5))
+    values[0, 1] -= SLOW
+    # All of five on one side: 0.3 to the fifth for either. Counting the fewer runs of each cell
+    # alone gives a rate of 0.25, and less than half of that.
+    assert bound_p(values, fit_cells(values))[0, 1] == pytest.approx(2 * 0.3**5, rel=0.3)
+
+
+def test_a_difference_larger_than_that_of_the_states_is_not_explained_by_them() -> None:
+    values = two_states()
+    values[5, 1] -= 3 * SLOW
+    bound = bound_p(values, fit_cells(values))
+    assert bound[5, 1] == 0
+    assert bound[0, 1] > 0
+
+
+def test_without_far_runs_there_is_no_bound() -> None:
+    values = np.random.default_rng(0).uniform(-0.001, 0.001, (6, 2, 5))
+    values[3, 1, 4] = np.nan
+    assert not bound_p(values, fit_cells(values)).any()
