@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 INSTALLED = "numa-bench"
@@ -50,3 +52,13 @@ def quote_value(text: str) -> str:
     text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
     text = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), text)
     return f"'{text}'"
+
+
+def resume_arguments(directory: Path) -> list[str]:
+    """The arguments of the runner that resume a study or a sweep."""
+    return [f"resume_from={quote_value(str(directory))}"]
+
+
+def resume_command(directory: Path, arguments: Sequence[str] = ()) -> str:
+    """The command that runs what is pending, quoted for Hydra's grammar and for the shell."""
+    return shlex.join([*command_words("run"), *resume_arguments(directory), *arguments])

@@ -225,13 +225,20 @@ def sweep_root(study: Path) -> Path:
 def find_sweep(job: Path) -> Path | None:
     """The directory with the multirun.yaml of the sweep of a job's directory, or None.
 
-    The job need not have started. Where a sweep is over experiments, those of each experiment are
-    in a folder of its name, and multirun.yaml is in the folder of one of them.
+    The job need not have started.
     """
     job = job.absolute()
-    if not job.name.isdigit():
-        return None
-    if is_sweep(job.parent):
-        return job.parent
-    beside = job.parent.parent.glob(f"*/{glob.escape(job.parent.name)}")
+    return find_sweep_of_folder(job.parent) if job.name.isdigit() else None
+
+
+def find_sweep_of_folder(folder: Path) -> Path | None:
+    """The directory with the multirun.yaml of the sweep whose jobs are in this folder, or None.
+
+    Where a sweep is over experiments, the jobs of each are in a folder of its name, and
+    multirun.yaml is in one of these or in another one beside them.
+    """
+    if is_sweep(folder):
+        return folder
+    folder = folder.absolute()
+    beside = folder.parent.parent.glob(f"*/{glob.escape(folder.name)}")
     return next((path for path in sorted(beside) if is_sweep(path)), None)

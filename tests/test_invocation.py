@@ -12,8 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from numa_bench.invocation import quote_value
-from numa_bench.runner.resume import resume_command
+from numa_bench.invocation import quote_value, resume_command
 
 HOSTILE = [
     "outputs/numa_study/2026-01-31/14-30-15",

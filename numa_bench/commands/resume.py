@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from numa_bench.commands.resumed_sweep import is_resumed_sweep, list_unfinished_jobs
+from numa_bench.commands.resumed_sweep import find_whole_sweep, list_unfinished_jobs
 from numa_bench.config import hydra_app
 from numa_bench.config.composition import list_sweep_jobs
 from numa_bench.config.overrides import to_dotted_key
 from numa_bench.errors import ConfigError, NumaBenchError
-from numa_bench.invocation import command_text
-from numa_bench.runner.resume import count_stored, resume_arguments, resume_command
+from numa_bench.invocation import command_text, resume_arguments, resume_command
+from numa_bench.runner.resume import count_stored
 
 #: What makes the runner submit its jobs to SLURM.
 SLURM = ("-m", "hydra/launcher=slurm")
@@ -62,9 +62,10 @@ def describe_state(directory: Path, changes: Sequence[str]) -> tuple[str, bool]:
     `changes` are overrides that may add runs. Raises ConfigError for a directory without either,
     StoreError if its files cannot be read.
     """
-    if is_resumed_sweep(directory):
-        total = len(list_sweep_jobs(directory))
-        left = len(list_unfinished_jobs(directory, changes))
+    sweep = find_whole_sweep(directory)
+    if sweep is not None:
+        total = len(list_sweep_jobs(sweep))
+        left = len(list_unfinished_jobs(sweep, changes))
         if not left:
             return f"nothing left: all {total} jobs of {directory} are finished", False
         return f"{left} of {total} jobs left", True

@@ -12,13 +12,13 @@ from hydra.errors import OverrideParseException
 from numa_bench.config.composition import SweepJob, list_sweep_jobs
 from numa_bench.invocation import quote_value
 from numa_bench.runner.resume import count_stored, list_changes
-from numa_bench.study_files import RESULTS, is_sweep
+from numa_bench.study_files import RESULTS, find_sweep_of_folder, is_sweep
 
 _KEY = "resume_from="
 
 
 def find_resumed(arguments: Sequence[str]) -> Path | None:
-    """The directory that a command line resumes; None without one, or with several."""
+    """The directory of the sweep that a command line resumes; None if it resumes no whole sweep."""
     given = [argument for argument in arguments if argument.startswith(_KEY)]
     if len(given) != 1:
         return None
@@ -27,12 +27,17 @@ def find_resumed(arguments: Sequence[str]) -> Path | None:
     except OverrideParseException:
         return None  # Hydra reports it
     value = None if override.is_sweep_override() else override.value()
-    return Path(value) if isinstance(value, str) and value else None
+    return find_whole_sweep(Path(value)) if isinstance(value, str) and value else None
 
 
-def is_resumed_sweep(directory: Path) -> bool:
-    """Whether resuming this directory is to finish a sweep."""
-    return is_sweep(directory) and not (directory / RESULTS).is_file()
+def find_whole_sweep(folder: Path) -> Path | None:
+    """The directory with the multirun.yaml of the sweep whose folder this is, or None."""
+    if (folder / RESULTS).is_file():
+        return None  # a study
+    if is_sweep(folder):
+        return folder
+    has_jobs = folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    return find_sweep_of_folder(folder) if has_jobs else None
 
 
 def list_unfinished_jobs(sweep: Path, arguments: Sequence[str]) -> list[SweepJob]:

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench.commands.resumed_sweep import (
     expand_arguments,
     find_resumed,
-    is_resumed_sweep,
     list_unfinished_jobs,
 )
 from numa_bench.config import hydra_app
@@ -130,7 +129,7 @@ def start() -> None:
     arguments = sys.argv[1:]
     sweep = find_resumed(arguments)
     shows = any(argument.partition("=")[0] in _SHOWING for argument in arguments)
-    if sweep is not None and is_resumed_sweep(sweep) and not shows:
+    if sweep is not None and not shows:
         jobs = list_unfinished_jobs(sweep, arguments)
         if not jobs:
             print(f"nothing left: all jobs of {sweep} are finished")

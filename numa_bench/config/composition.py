@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from numa_bench.errors import ConfigError, StoreError
 from numa_bench.invocation import quote_value
 from numa_bench.study_files import MULTIRUN, find_sweep, read_yaml
 
+#: The primary file of the runner's configuration.
+CONFIG_NAME = "config"
 #: Overrides that a whole experiment and its name may come from.
 _NAMES = ("experiment=", "experiment.name=")
 
@@ -47,10 +49,10 @@ def open_hydra() -> Iterator[Hydra]:
         yield started
 
 
-def compose_job(overrides: Sequence[str]) -> DictConfig:
+def compose_job(overrides: Sequence[str], config_name: str = CONFIG_NAME) -> DictConfig:
     """The node that a single job gets, with `hydra` in it. Raises errors of Hydra and OmegaConf."""
     with open_hydra() as hydra:
-        return hydra.compose_config("config", list(overrides), RunMode.RUN, from_shell=False)
+        return hydra.compose_config(config_name, list(overrides), RunMode.RUN, from_shell=False)
 
 
 def list_jobs(overrides: Sequence[str], *, multirun: bool) -> list[tuple[str, ...]]:
@@ -59,13 +61,32 @@ def list_jobs(overrides: Sequence[str], *, multirun: bool) -> list[tuple[str, ..
     `multirun`: it has -m. Raises errors of Hydra and OmegaConf.
     """
     with open_hydra() as hydra:
-        mode = hydra.get_mode("config", list(overrides))
+        mode = hydra.get_mode(CONFIG_NAME, list(overrides))
         if not (multirun if mode is None else mode is RunMode.MULTIRUN):
             return [tuple(overrides)]
-        master = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN, from_shell=False)
-        plain: Any = OmegaConf.to_container(master.hydra, resolve=False)
-        jobs = _split_sweep(hydra, plain["overrides"]["task"], plain["sweeper"])
-        return [(*plain["overrides"]["hydra"], *job) for job in jobs]
+        words = list(overrides)
+        master = hydra.compose_config(CONFIG_NAME, words, RunMode.MULTIRUN, from_shell=False)
+        return split_master(master)
+
+
+def split_master(master: DictConfig) -> list[tuple[str, ...]]:
+    """The overrides of each job of a sweep, whose composed configuration `master` is.
+
+    Raises StoreError for a sweeper that chooses its jobs while it runs, ConfigError without a job.
+    """
+    plain: Any = OmegaConf.to_container(master.hydra, resolve=False)
+    task = plain["overrides"]["task"]
+    with open_hydra() as hydra:
+        jobs = _split_sweep(hydra, task, plain["sweeper"])
+    if not jobs:
+        key, value = _find_empty(task)
+        raise ConfigError(key, value, "has no values, so that the sweep has no jobs")
+    return [(*plain["overrides"]["hydra"], *job) for job in jobs]
+
+
+def is_listable(sweeper: Mapping[str, Any]) -> bool:
+    """Whether the jobs of a sweeper (hydra.sweeper) are known before they run."""
+    return str(sweeper["_target_"]).endswith(".BasicSweeper")
 
 
 def list_sweep_jobs(sweep: Path) -> list[SweepJob]:
@@ -113,7 +134,7 @@ def remove_hydra(node: DictConfig) -> DictConfig:
 
 def _split_sweep(hydra: Hydra, task: Sequence[str], sweeper: dict[str, Any]) -> list[list[str]]:
     """The overrides of each job, as Hydra's basic sweeper makes them."""
-    if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+    if not is_listable(sweeper):
         raise StoreError(
             f"the jobs of {sweeper['_target_']} cannot be listed; only those of Hydra's basic "
             "sweeper are known before they run"
@@ -124,6 +145,14 @@ def _split_sweep(hydra: Hydra, task: Sequence[str], sweeper: dict[str, Any]) -> 
         parser.parse_overrides([*params, *task]), None
     )[0]
     return jobs
+
+
+def _find_empty(overrides: Sequence[str]) -> tuple[str, str]:
+    """The key and the text of the override that gives a sweep no values."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override() and not list(override.sweep_string_iterator()):
+            break
+    return override.get_key_element(), override.get_value_string()
 
 
 def _find_directory(sweep: Path, name: str, number: int, overrides: tuple[str, ...]) -> Path:

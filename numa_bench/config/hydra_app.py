@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
-from numa_bench.config.checks import check_name
+from numa_bench.config.checks import check_study_name
 from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
@@ -53,10 +53,9 @@ def resolve_study_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
     """The directory of this study. Dry runs and debug runs each reuse one fixed directory."""
-    if resume_from:
-        check_resumable(Path(resume_from))
-        if not dry_run:
-            return _hydra_path(resume_from)
+    check_resume_value(resume_from)
+    if resume_from and not dry_run:
+        return _hydra_path(resume_from)
     return _directory(root, "", name, now, dry_run, debug)
 
 
@@ -67,10 +66,9 @@ def resolve_sweep_dir(
 
     With resume_from it is that of Hydra's snapshot of this start: the job has its own directory.
     """
-    if resume_from:
-        check_resumable(Path(resume_from))
-        if not dry_run:
-            return f"{_hydra_path(resume_from)}/{resolve_hydra_subdir(resume_from, now, dry_run)}"
+    check_resume_value(resume_from)
+    if resume_from and not dry_run:
+        return f"{_hydra_path(resume_from)}/{resolve_hydra_subdir(resume_from, now, dry_run)}"
     return _directory(root, "multirun/", name, now, dry_run, debug)
 
 
@@ -90,6 +88,16 @@ def check_resumable(path: Path) -> None:
     """Raise ConfigError unless a study, or the job of a sweep, can go on in this directory."""
     if not (path / RESULTS).is_file() and find_sweep(path) is None:
         raise ConfigError("resume_from", str(path), _not_a_study(path))
+
+
+def check_resume_value(resume_from: str | None) -> None:
+    """Raise ConfigError unless resume_from is null or a directory that can be resumed."""
+    if resume_from == "":  # such as resume_from=$UNSET in a shell: not a wish for a new study
+        raise ConfigError(
+            "resume_from", "''", "is empty; give the directory of a study, or null for a new one"
+        )
+    if resume_from is not None:
+        check_resumable(Path(resume_from))
 
 
 #: Open directories by path: see `_hydra_path`.
@@ -119,7 +127,11 @@ def _checked_uri(path: str, uri: str | None) -> str:
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
     # Hydra creates the directory before the job can validate its configuration.
     check_root(root)
-    check_name("experiment.name", name)
+    if "${" in str(Path(root).absolute()):
+        raise ConfigError(
+            "output.root", root, "a new study's path cannot contain ${; choose another directory"
+        )
+    check_study_name(name)
     if dry_run:
         return f"{root}/dry_run"
     return f"{root}/debug" if debug else f"{root}/{below}{name}/{now}"
@@ -146,7 +158,7 @@ def _more_gpus_than(count: int) -> Callable[[object, object], object]:
 
 def guard_job(job: Callable[[], object]) -> None:
     """`hydra_guard.guard_job` with the runner's schema."""
-    hydra_guard.guard_job(job, RunnerConfig)
+    hydra_guard.guard_job(job, RunnerConfig, resumable=True)
 
 
 def run_app(app: Callable[[], object]) -> int:

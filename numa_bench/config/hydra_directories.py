@@ -6,6 +6,7 @@ Hydra makes them, with its snapshot and an empty log, before the job can check i
 from __future__ import annotations
 
 import contextlib
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,10 @@ def remove_refused_job(directory: Path, snapshot: str | None) -> None:
 def remove_refused_sweeps() -> None:
     """Remove the directories of sweeps of which no job left anything behind."""
     for directory in _sweeps:
+        # In a sweep over experiments the jobs of each are in a folder of its name.
+        jobs = directory.parent.parent.glob(f"*/{glob.escape(directory.name)}/[0-9]*")
         with contextlib.suppress(OSError):
-            if {path.name for path in directory.iterdir()} <= {MULTIRUN}:
+            if {path.name for path in directory.iterdir()} <= {MULTIRUN} and not any(jobs):
                 (directory / MULTIRUN).unlink(missing_ok=True)
                 _remove_with_parents(directory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +20,8 @@ from numa_bench.config.hydra_directories import (
     remove_refused_sweeps,
 )
 from numa_bench.errors import NumaBenchError
+from numa_bench.invocation import resume_command
+from numa_bench.study_files import find_sweep
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
 #: that the user did not ask for tracebacks.
@@ -30,23 +32,32 @@ _failures: list[Exception] = []
 _app_process: int | None = None
 
 
-def guard_job(job: Callable[[], object], schema: type) -> None:
+class SweepRefused(BaseException):
+    """A sweep must not start, for the reasons in `errors`, each a line.
+
+    Raised by callbacks of Hydra, which turns each Exception of theirs into a warning and goes on.
+    Without reasons its cause is a bug.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__(*errors)
+        self.errors = tuple(errors)
+
+
+def guard_job(job: Callable[[], object], schema: type, *, resumable: bool = False) -> None:
     """Run one job of an application whose config class is `schema`; print its error in one line.
 
     The error is kept for `run_app` instead of being raised, so that a sweep continues and Hydra
     prints nothing more. In a process started by a launcher it is also raised: the launcher
-    notices a failed job only by its exception.
+    notices a failed job only by its exception. `resumable`: the runner can finish its sweeps.
     """
     settings = HydraConfig.get()
     try:
         job()
     except KeyboardInterrupt:
         if settings.mode is RunMode.MULTIRUN:
-            print(
-                f"interrupted in job {settings.job.num} of a sweep: later jobs were not started; "
-                "run the sweep's command again for them",
-                file=sys.stderr,
-            )
+            sweep = find_sweep(Path(settings.runtime.output_dir)) if resumable else None
+            print(_explain_interrupt(settings.job.num, sweep), file=sys.stderr)
         raise
     except (NumaBenchError, OmegaConfBaseException) as error:
         if _exit_code(error) == 2:  # refused; a study that failed is complete
@@ -61,6 +72,14 @@ def guard_job(job: Callable[[], object], schema: type) -> None:
         if os.getpid() != _app_process:
             raise
         _failures.append(error)
+
+
+def _explain_interrupt(job: int, sweep: Path | None) -> str:
+    """What an interrupted sweep did not do, and how to do it; `sweep`: where it can be resumed."""
+    again = "run the sweep's command again for them"
+    if sweep is not None:
+        again = f"to run what is left: {resume_command(sweep)}"
+    return f"interrupted in job {job} of a sweep: later jobs were not started; {again}"
 
 
 def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
@@ -81,6 +100,13 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         app()
     except KeyboardInterrupt:
         return 130
+    except SweepRefused as refused:
+        cause = refused.__cause__
+        if isinstance(cause, Exception) and (_asked_for_traceback or not refused.errors):
+            raise cause from None
+        for text in refused.errors:
+            print(f"error: {text}", file=sys.stderr)
+        return 2
     except Exception as error:
         # Hydra creates the study's directory before the job starts.
         no_directory = isinstance(error, OSError) and not _in_a_job(error)

@@ -74,6 +74,7 @@ def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) ->
     """The saved configuration with the overrides of this start; `composed` is without the saved."""
     node = _saved_config(directory)
     # Hydra applied them to the default configuration; here they apply to the saved one.
+    name = node.experiment.name
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         key = override.key_or_group
@@ -87,6 +88,10 @@ def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) ->
             OmegaConf.update(node, key, composed[key], merge=False)
         elif not key.startswith("hydra"):
             OmegaConf.update(node, key, override.value())
+    if node.experiment.name != name:
+        raise ConfigError(
+            "experiment.name", node.experiment.name, f"a resumed study keeps its name, {name}"
+        )
     return node
 
 

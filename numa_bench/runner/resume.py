@@ -1,4 +1,4 @@
-"""Whether a study may run in a directory that already holds one, and the command to resume it."""
+"""Whether a study may run in a directory that already holds one, and what is left of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.errors import StoreError
-from numa_bench.invocation import command_words, quote_value
+from numa_bench.invocation import resume_arguments
 from numa_bench.plan.plan import Plan
 from numa_bench.records import DONE, Record, Status
 from numa_bench.study_files import RESULTS, read_records, read_summary
@@ -27,8 +27,9 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     if plan.debug or not results.is_file():
         return
     if plan.resume_from is None:
+        shown = shlex.join(resume_arguments(directory))
         raise StoreError(
-            f"{directory} already holds a study; finish it with resume_from={directory}, "
+            f"{directory} already holds a study; finish it with {shown}, "
             "or choose another directory"
         )
     given = list_changes(overrides)
@@ -82,13 +83,3 @@ def count_stored(directory: Path) -> StoredRuns:
     records = read_records(directory / RESULTS)
     done = {record["run_id"] for record in records if Status(record["status"]) in DONE}
     return StoredRuns(len(planned), len(planned & done))
-
-
-def resume_arguments(directory: Path) -> list[str]:
-    """The arguments of the runner that resume a study or a sweep."""
-    return [f"resume_from={quote_value(str(directory))}"]
-
-
-def resume_command(directory: Path, arguments: Sequence[str] = ()) -> str:
-    """The command that runs what is pending, quoted for Hydra's grammar and for the shell."""
-    return shlex.join([*command_words("run"), *resume_arguments(directory), *arguments])

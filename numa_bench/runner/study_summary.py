@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench.invocation import command_text
+from numa_bench.invocation import command_text, resume_command
 from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.repeats_history import extend_history
-from numa_bench.runner.resume import resume_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import LOGS, PROFILES, RUNS
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from numa_bench.invocation import quote_value
 from numa_bench.records import Execution, Status, make_record
 from numa_bench.study_files import MULTIRUN, find_sweep
 from tests.conftest import Outcome
@@ -96,6 +97,19 @@ def test_a_resumed_study_takes_another_tracker_or_profiler(runner: Runner, study
 
     assert not plan.tracking.mlflow.enabled
     assert plan.profiler.kind == "torch"
+
+
+def test_a_resumed_study_keeps_its_name(runner: Runner, study: Path) -> None:
+    before = files_below(study)
+
+    out = runner(f"resume_from={study}", "experiment.name=foo")
+
+    assert (out.code, out.studies) == (2, [])
+    assert out.error == "experiment.name=foo: a resumed study keeps its name, quick_test"
+    assert {p: b for p, b in files_below(study).items() if p.name != "experiment.log"} == {
+        p: b for p, b in before.items() if p.name != "experiment.log"
+    }
+    assert runner(f"resume_from={study}", "experiment.name=quick_test").code == 0
 
 
 # --- numa-bench resume
@@ -226,7 +240,36 @@ def test_a_sweep_with_one_job_left_and_one_that_is_refused(
 
     out = runner(f"resume_from={sweep}", "experiment.repeats=0")
     assert (out.code, out.studies) == (2, [])
-    assert len(out.stderr.splitlines()) == 4  # settings that may add runs are for every job
+    assert out.error == "experiment.repeats=0: must be at least 1"  # of all jobs
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_is_finished_by_the_printed_command(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numa_bench.runner.study as study_room
+
+    start, started = study_room.run_study, []
+
+    def interrupt(*arguments: object) -> None:
+        started.append(arguments)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        start(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("numa_bench.runner.study.run_study", interrupt)
+    root = "it's, \\é=["
+    out = runner(
+        "-m", *SMALL, "experiment.test.batch_size=1,2,3", f"output.root={quote_value(root)}"
+    )
+
+    assert out.code == 130
+    line = next(line for line in out.stderr.splitlines() if line.startswith("interrupted in job 1"))
+    store(next(tmp_path.rglob("0/.hydra")).parent, out, [Status.PASSED])
+    again = runner(*shlex.split(line.partition("left: ")[2])[2:])
+
+    assert (again.code, again.stderr) == (0, "")
+    assert [plan.runs[0].test.batch_size for plan in again.studies] == [2, 3]
 
 
 @pytest.mark.slow
@@ -261,7 +304,7 @@ def test_the_state_of_a_sweep(
 @pytest.mark.slow
 def test_a_sweep_over_experiments_is_found_in_its_folders(runner: Runner, tmp_path: Path) -> None:
     """Hydra writes multirun.yaml into one of them only."""
-    out = runner("-m", "experiment=quick_test,compile_study", "hydra.sweep.subdir=${hydra.job.num}")
+    out = runner("-m", "experiment=quick_test,compile_study")
     (folder,) = [path.parent for path in tmp_path.glob(f"outputs/multirun/*/*/{MULTIRUN}")]
     assert len(out.studies) == 2
 
@@ -271,6 +314,9 @@ def test_a_sweep_over_experiments_is_found_in_its_folders(runner: Runner, tmp_pa
     assert [path.parent.parent.name for path in directories] == ["quick_test", "compile_study"]
     assert [path.name for path in directories] == ["0", "1"]
     assert find_sweep(directories[1]) == folder
+    # The folder of any of its experiments is the sweep's.
+    beside = runner(f"resume_from={directories[0].parent}")
+    assert [plan.study for plan in beside.studies] == ["quick_test", "compile_study"]
 
 
 def test_a_sweep_that_the_runner_did_not_start_is_refused(runner: Runner, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import pexpect
 import pytest
 
 from numa_bench.errors import StudyFailed
+from numa_bench.invocation import resume_command
 from numa_bench.jsonio import read_json, write_text
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Status
-from numa_bench.runner.resume import resume_command
 from numa_bench.runner.study import run_study
 from numa_bench.runner.worker_run import read_last_lines
 from numa_bench.store import StudyStore
