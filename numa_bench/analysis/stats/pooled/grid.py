@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from numa_bench.analysis.stats.majority import bound_p
+from numa_bench.analysis.stats.majority import bound_p, find_rare
 from numa_bench.analysis.stats.permutation import (
     LEAST_RUNS,
     Fit,
@@ -46,7 +46,7 @@ def make_grid(cells: Cells) -> Grid:
     # Noise may differ by class; the base is a class of its own.
     fitted = fit_cells(cells.values, cells.place + 1, spent=cells.spent)
     residual = _pseudo_residuals(cells.values, fitted)
-    bound = bound_p(cells.values, fitted)
+    bound = bound_p(cells.values, fitted, find_rare(cells.values, fitted))
     shape = (cells.model.max() + 1, cells.unit.max() + 1, cells.place.max() + 1)
     blocks = cells.values.shape[-1]
     difference, variance, doubt = (np.full(shape, np.nan) for _ in range(3))
