@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.composition import SweepJob, list_sweep_jobs
 from numa_bench.invocation import quote_value
@@ -27,6 +29,10 @@ def find_resumed(arguments: Sequence[str]) -> Path | None:
     except OverrideParseException:
         return None  # Hydra reports it
     value = None if override.is_sweep_override() else override.value()
+    try:
+        value = OmegaConf.create({"path": value})["path"]  # reads \${ as ${
+    except OmegaConfBaseException:
+        return None
     return find_whole_sweep(Path(value)) if isinstance(value, str) and value else None
 
 

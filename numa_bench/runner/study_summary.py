@@ -5,6 +5,7 @@ Functions compute and return; `study` writes and prints.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,5 +145,6 @@ def _profile_lines(records: Sequence[Record], root: Path) -> list[str]:
     kept += ["torch_trace" for record in records if record["torch_trace"]]
     if not kept:
         return []
-    inspect = f"{command_text('inspect')} {root}/{PROFILES[kept[0]]}"
+    # The shell expands the pattern, so only the directory is quoted.
+    inspect = f"{command_text('inspect')} {shlex.quote(str(root))}/{PROFILES[kept[0]]}"
     return [f"profiles  {len(kept)}; to look at them: {inspect}"]

@@ -244,6 +244,21 @@ def test_a_sweep_with_one_job_left_and_one_that_is_refused(
 
 
 @pytest.mark.slow
+def test_the_printed_command_finishes_a_sweep_wherever_it_is(
+    command: Command, runner: Runner, sweep: Path, tmp_path: Path
+) -> None:
+    moved = Path("it's é,=${x}\\")
+    (tmp_path / sweep).rename(tmp_path / moved)
+
+    out = runner(*shlex.split(command("resume", str(moved)).stdout)[2:])
+
+    assert (out.code, out.stderr) == (0, "")
+    assert [plan.runs[0].test.batch_size for plan in out.studies] == [2, 3, 4]
+    resumed = [Path(str(plan.resume_from)) for plan in out.studies]
+    assert all(path.samefile(moved / str(n)) for n, path in enumerate(resumed, 1))
+
+
+@pytest.mark.slow
 def test_an_interrupted_sweep_is_finished_by_the_printed_command(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
