@@ -25,7 +25,6 @@ Runner = Callable[..., Outcome]
         ("experiment.repeats=0", "dry_run=true"),
         ("experiment.repeats=0", "debug=true"),
         ("experiment.repeats=0", "hydra.run.dir=a/b"),
-        (r"output.root='\${x}'",),
         ("-m", "experiment.repeats=0,-1"),  # every job refuses its settings
         ("-m", "experiment.repeats=0,x"),  # Hydra refuses to compose a job
         ("-m", "experiment.repeats=0", "hydra.sweep.dir=a/b"),
@@ -43,6 +42,14 @@ def test_a_refused_command_line_leaves_no_directory(
 
     # A directory that was there before is the user's.
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_directory_that_hydra_cannot_name_is_refused(runner: Runner, tmp_path: Path) -> None:
+    out = runner(r"output.root='a\${x}'")
+
+    assert out.code == 2
+    assert out.error.startswith("output.root=a${x}: a new study's path cannot contain ${;")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_machine_that_cannot_run_it_leaves_no_directory(
