@@ -62,6 +62,12 @@ def _no_full_collections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for a study of another test process, or of a user."""
+    monkeypatch.setenv("NUMA_BENCH_LOCKS", str(tmp_path_factory.getbasetemp() / "locks"))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command line ended, what it printed, and the plans it would have run."""
@@ -185,9 +191,16 @@ def runner(
     """
     studies: list[Plan] = []
 
-    def note(plan: Plan, _: Topology, __: Path, opened: Callable[[], None]) -> None:
+    def note(
+        plan: Plan,
+        _: Topology,
+        __: Path,
+        opened: Callable[[], None],
+        started: Callable[[], None],
+    ) -> None:
         studies.append(plan)
         opened()
+        started()
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
     monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,8 +28,10 @@ from numa_bench.commands.resumed_sweep import (
 from numa_bench.config import hydra_app
 from numa_bench.config.composition import list_jobs, open_hydra
 from numa_bench.config.overrides import to_dotted_key
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import MachineError, NumaBenchError
 from numa_bench.invocation import command_text
+from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.jsonio import read_json
 from numa_bench.labels import duration_text
 from numa_bench.machine.model import Topology
@@ -47,7 +50,10 @@ def main() -> int:
     lines: list[str] = []
     try:
         other = read_machine(Path(options.topology)) if options.topology else None
-        with open_hydra():
+        with contextlib.ExitStack() as opened:
+            if other is None:  # trying nsys, numactl and GPUs would disturb a measurement
+                opened.enter_context(hold_start_up(IsolationConfig(), _print_wait))
+            opened.enter_context(open_hydra())
             errors, lines = check_overrides(overrides, other, multirun=options.multirun)
     except NumaBenchError as error:
         errors = [str(error)]
@@ -84,7 +90,7 @@ def check_overrides(
         _multirun, *overrides = expand_arguments(overrides, sweep, unfinished, datetime.now())
         multirun = True
     errors, jobs = find_mistakes(overrides, lambda words: list_jobs(words, multirun=multirun))
-    wrong, studies = check_jobs(jobs or (), Planner(other).check_study)
+    wrong, studies = check_jobs(jobs or (), Planner(other, probe=True).check_study)
     errors += wrong
     errors += check_machine([study for study in studies if study.here])
     return errors, [] if errors else describe_studies(studies, name_jobs(jobs or ()))
@@ -134,6 +140,11 @@ def _warn(plan: Plan) -> list[str]:
     note = [plan.profiler.note] if plan.profiler.note else []
     limited = [f"time limit: {line}" for line in describe_limit(plan)]
     return [*plan.warnings, *plan.blind_spots, *limited, *note]
+
+
+def _print_wait(text: str) -> None:
+    if text:
+        print(f"check {text}", file=sys.stderr)
 
 
 def _parse_arguments() -> argparse.Namespace:

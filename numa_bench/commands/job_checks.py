@@ -94,9 +94,15 @@ def find_mistakes(
 
 
 class Planner:
-    """Plans studies for this machine, or for the `other` one; probes machine and nsys once."""
+    """Plans studies for this machine, or for the `other` one, which it looks at once.
 
-    def __init__(self, other: Topology | None, config_name: str = CONFIG_NAME) -> None:
+    `probe`: nsys is tried, which takes a processor for a second.
+    """
+
+    def __init__(
+        self, other: Topology | None, config_name: str = CONFIG_NAME, *, probe: bool
+    ) -> None:
+        self._probe = probe
         self._other = other
         self._config_name = config_name
         self._profilers: dict[str, Profiler] = {}
@@ -139,7 +145,7 @@ class Planner:
             return Profiler(kind if kind != "auto" else "none", config.profiler)
         key = repr(config.profiler)
         if key not in self._profilers:
-            self._profilers[key] = find_profiler(config.profiler, probe=True)
+            self._profilers[key] = find_profiler(config.profiler, probe=self._probe)
         return self._profilers[key]
 
 

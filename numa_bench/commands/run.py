@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from numa_bench.config.loading import discover_machine, load_config, save_resolv
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import Plan, build_plan
@@ -49,18 +51,46 @@ def run(node: DictConfig) -> None:
     # Unresolved: a path in a value may hold what OmegaConf takes for an interpolation.
     overrides = read_task_overrides(settings)
     config = load_config(node, overrides)
+    directory = Path(config.resume_from or settings.runtime.output_dir).absolute()
+    with ExitStack() as start_up:
+        if not config.dry_run:  # which is light, and answers at once
+            # Other jobs may be measuring.
+            start_up.enter_context(hold_start_up(config.isolation, _print_wait))
+        prepared = _prepare(config, overrides, directory)
+        if prepared is None:
+            return
+        # Imported late: --cfg job and configuration errors do not need it.
+        from numa_bench.runner.study import run_study
+
+        plan, topology = prepared
+        run_study(
+            plan,
+            topology,
+            directory,
+            opened=lambda: save_resolved(config, directory),
+            started=start_up.close,
+        )
+
+
+def _print_wait(text: str) -> None:
+    if text:
+        print(f"start-up {text}", file=sys.stderr)
+
+
+def _prepare(
+    config: RunnerConfig, overrides: list[str], directory: Path
+) -> tuple[Plan, Topology] | None:
+    """A plan that this machine can run; None for a dry run, which is printed instead."""
     topology, visible = discover_machine(config.topology_root)
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
     plan = plan_study(config, topology, visible, overrides, profiler)
     here = config.topology_root is None
     for check in list_machine_checks(config, plan) if here else ():
         check()
-    directory = Path(config.resume_from or settings.runtime.output_dir).absolute()
     check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
     from numa_bench.runner.display.left import find_left, print_plan
-    from numa_bench.runner.study import run_study
 
     if plan.dry_run:
         stored = read_stored(directory, plan)
@@ -68,12 +98,12 @@ def run(node: DictConfig) -> None:
         conditions = check_conditions(left, topology) if here else []
         warnings = [*plan.warnings, *plan.blind_spots, *conditions] if left else []
         print_plan(plan, stored, warnings)
-        return
+        return None
     check_planned_gpus(plan.runs)
     checked = check_recording(plan)
     if checked is not plan.profiler:
         plan = plan_study(config, topology, visible, overrides, checked)
-    run_study(plan, topology, directory, lambda: save_resolved(config, directory))
+    return plan, topology
 
 
 def read_task_overrides(settings: HydraConf | DictConfig) -> list[str]:

@@ -44,4 +44,5 @@ def find_sweep_mistakes(master: DictConfig) -> list[str]:
     launcher = str(OmegaConf.select(master, "hydra.launcher._target_"))
     if launcher.endswith(_SLURM):
         return check_jobs(jobs, lambda job: load_job(job, name))[0]
-    return check_jobs(jobs, Planner(None, name).check_study)[0]
+    # Light, as others may be measuring: what must be tried is tried when a job starts.
+    return check_jobs(jobs, Planner(None, name, probe=False).check_study)[0]

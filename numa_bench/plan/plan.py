@@ -9,6 +9,7 @@ from typing import Any
 
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.schemas.bandwidth import AUTO
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
@@ -49,6 +50,7 @@ class Plan:
     order_seed: int
     monitor_interval_s: float = 0.0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     profiler: Profiler = field(default_factory=lambda: Profiler("none", ProfilerConfig()))
     dry_run: bool = False
     debug: bool = False
@@ -110,6 +112,7 @@ def build_plan(
         profiler=profiler,
         # Debug runs are no results, so no tracker gets them.
         tracking=TrackingConfig() if config.debug else config.tracking,
+        isolation=config.isolation,
         order=experiment.order,
         order_seed=experiment.order_seed,
         monitor_interval_s=experiment.monitor_interval_s,

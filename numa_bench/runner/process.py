@@ -72,16 +72,18 @@ def run_process(
     grace_s: float,
     interrupts: Interrupts,
     started: Callable[[int], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run `command` with its output in two files; no descendant survives the call.
 
-    `started` is called with the process's number as soon as there is one.
+    `started` is called with the process's number as soon as there is one; `pass_fds` are those of
+    `start_process`.
     """
     # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
     oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
-        process = start_process(command, stdout, stderr)
+        process = start_process(command, stdout, stderr, pass_fds)
     except OSError as error:
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"

@@ -14,7 +14,7 @@ from numa_bench.records import DONE, Record, Status
 from numa_bench.study_files import RESULTS, read_records, read_summary
 
 #: Settings that change where results go, not what is measured.
-_HARMLESS = ("resume_from=", "output.", "dry_run=", "time_limit=")
+_HARMLESS = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
 
 
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:

@@ -266,11 +266,11 @@ def test_an_interrupted_sweep_is_finished_by_the_printed_command(
 
     start, started = study_room.run_study, []
 
-    def interrupt(*arguments: object) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
         started.append(arguments)
         if len(started) == 2:
             raise KeyboardInterrupt
-        start(*arguments)  # type: ignore[arg-type]
+        start(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", interrupt)
     root = "it's, \\é=["

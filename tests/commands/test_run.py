@@ -17,10 +17,14 @@ import pytest
 import yaml
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.settings import list_keys, list_settings
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
+from tests.fake_worker import TOPOLOGY
+from tests.isolation.test_resources import spec_on
 from tests.machines import laptop, server
 
 Runner = Callable[..., Outcome]
@@ -396,6 +400,28 @@ def test_the_plan_that_is_run_is_the_one_configured(runner: Runner) -> None:
     assert [cell.vit.depth for cell in study.cells] == [8, 2, 4, 6, 8, 12]
 
 
+def test_nobody_measures_while_a_study_starts_up(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = HostLocks(IsolationConfig(wait_limit_s=0.0), TOPOLOGY)
+    free: list[bool] = []
+
+    def note_turn() -> None:
+        with others.hold(spec_on(0, 0)) as turn:
+            free.append(turn.problem is None)
+
+    def study(*_: object, started: Callable[[], None], **__: object) -> None:
+        note_turn()
+        started()
+        note_turn()
+
+    monkeypatch.setattr("numa_bench.commands.run.check_gpus", lambda _: note_turn())
+    monkeypatch.setattr("numa_bench.runner.study.run_study", study)
+
+    assert runner("experiment=quick_test", machine=laptop()).code == 0
+    assert free == [False, False, True]
+
+
 @pytest.mark.slow
 def test_visible_gpus_are_honoured(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     def gpus(*arguments: str) -> list[int | None]:
@@ -474,7 +500,7 @@ def test_a_failed_study_in_a_sweep_is_told_and_counts(
 
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         if plan.cells[0].test.seed == 1:
             raise StudyFailed("not every run passed: 1 failed")
@@ -493,7 +519,7 @@ def test_an_interrupted_sweep_ends_with_130(
 ) -> None:
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         raise KeyboardInterrupt
 
