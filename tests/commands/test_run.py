@@ -534,7 +534,9 @@ def test_a_wrong_type_in_a_sweep_is_told_before_any_job(runner: Runner) -> None:
     out = runner("-m", "experiment=quick_test", "experiment.test.seed=1,abc")
 
     assert (out.code, out.studies) == (2, [])
-    assert out.error == "experiment.test.seed=abc: expected int, for example 0"
+    assert out.error == (
+        "job 1 (experiment.test.seed=abc): experiment.test.seed=abc: expected int, for example 0"
+    )
 
 
 @pytest.mark.slow
@@ -557,16 +559,20 @@ def test_jobs_in_processes_of_their_own_tell_their_errors(
     shell: Callable[[str], Outcome], tree: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    for job in ("1", "2"):  # only seen when a job starts
+        (tmp_path / job).mkdir()
+        (tmp_path / job / "results.json").write_text("[]")
+
     out = shell(
         "python hydra_experiment_runner.py -m hydra/launcher=joblib hydra.launcher.n_jobs=2 "
-        "experiment=quick_test experiment.hardware.numa_nodes=0,99,77 "
-        f"dry_run=true topology_root={tree} output.root={tmp_path}"
+        "experiment=quick_test experiment.repeats=1,2,3 "
+        f"dry_run=true topology_root={tree} hydra.sweep.dir={tmp_path}"
     )
 
     assert out.code == 2
     assert len(RUNS.findall(out.stdout)) == 1
-    assert "numa_nodes=99: no such node" in out.stderr
-    assert "numa_nodes=77: no such node" in out.stderr
+    assert f"{tmp_path}/1 already holds a study" in out.stderr
+    assert f"{tmp_path}/2 already holds a study" in out.stderr
     assert "Traceback" not in out.stderr
 
 
