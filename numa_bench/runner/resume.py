@@ -10,7 +10,7 @@ from pathlib import Path
 from numa_bench.errors import StoreError
 from numa_bench.invocation import command_words
 from numa_bench.plan.plan import Plan
-from numa_bench.study_files import RESULTS, read_records
+from numa_bench.study_files import JOURNAL, RESULTS, read_records
 
 
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
@@ -20,7 +20,8 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     (experiment.repeats) but must not change the runs that are already recorded.
     """
     results = directory / RESULTS
-    if plan.debug or not results.is_file():
+    held = results.is_file() or (directory / JOURNAL).is_file()
+    if plan.debug or not held:
         return
     if plan.resume_from is None:
         raise StoreError(
