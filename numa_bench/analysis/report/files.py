@@ -97,6 +97,7 @@ def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "effects_latency_p95", analysis.latency_effects
     yield "groups", analysis.groups
     yield "differences", analysis.differences
+    yield "hosts", analysis.hosts.table
     yield "excluded", analysis.excluded
     yield "profiles", analysis.profiles
     yield "nvbandwidth", analysis.nvbandwidth
@@ -130,6 +131,7 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],
         "groups": _records(analysis.groups),
+        "hosts": {"texts": list(analysis.hosts.texts), "table": _records(analysis.hosts.table)},
         "problems": [p.to_dict() for p in analysis.loaded.problems],
         "versions": analysis.versions,
     }

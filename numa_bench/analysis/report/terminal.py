@@ -13,6 +13,7 @@ from rich.table import Table
 
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report.advice import FILES, summarize_advice
+from numa_bench.analysis.report.hosts import print_hosts
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
 
@@ -36,6 +37,7 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
+        print_hosts(console, analysis)
         for text in summarize_advice(analysis.advice):
             console.print(text, soft_wrap=True)
         for metric, effects in analysis.effects.groupby("metric", sort=False):
