@@ -1,102 +1,269 @@
-"""Rates of false claims and of detected effects on simulated studies.
+"""How often verdicts are right, on simulated studies whose truth is known.
 
-    python benchmarks/honesty.py [--studies 400] [--out benchmarks/results/honesty-NAME.json]
+    python benchmarks/honesty.py [--scale 1] [--workers 2] [--out benchmarks/results/NAME.json]
 
-Studies are simulated with a known truth (tests/fake_families.py), measured in shuffled blocks, and
-judged by the code that judges real ones. Realistic noise: 1 % between runs, throughput drifting by
-3 % over the study, 5 % of the runs 5 to 10 % slow. Uneven: settings whose noise differs as well,
-its logarithm with a standard deviation of 0.7. A family is all comparisons of one study.
+Studies are simulated under the noise models of tests/fake_noise.py, which were fixed before the
+statistics were tuned, and judged by the code that judges real ones: single comparisons (each model
+and GPU by itself) and pooled contrasts. Every goal has a row with its figure, standard error and
+whether it is met; all other figures follow. `--scale 0.1` simulates a tenth of the studies.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Before numpy: each worker has a core of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
 
-from tests.fake_families import CLEAN, Design, Outcome, outcome
-from tests.fake_pipeline import Noise
+from numa_bench.machine.environment import describe_environment  # noqa: E402
+from tests import honesty_figures  # noqa: E402
+from tests.fake_families import Design  # noqa: E402
+from tests.fake_noise import MODELS  # noqa: E402
+from tests.honesty_figures import Rate, summarise  # noqa: E402
 
-REAL = Noise(drift=-0.03)
-EFFECT = -0.03
-#: Settings, placements, repeats; and how many studies of the full number are simulated.
-DESIGNS = (
-    (1, 2, 5, 1.0),
-    (1, 2, 10, 1.0),
-    (2, 2, 5, 1.0),
-    (3, 2, 5, 1.0),
-    (4, 2, 5, 1.0),
-    (6, 2, 3, 1.0),
-    (6, 2, 5, 1.0),
-    (6, 2, 10, 0.5),
-    (6, 4, 5, 0.5),
-    (48, 2, 5, 0.3),
-)
-_Job = tuple[str, Design, int, int]
+#: Name: models, GPUs, placements, repeats.
+DESIGNS = {
+    "1x2x5": Design(1, 1, 2, 5),
+    "1x2x10": Design(1, 1, 2, 10),
+    "6x2x3": Design(6, 1, 2, 3),
+    "6x2x5": Design(6, 1, 2, 5),
+    "6x4x5": Design(6, 1, 4, 5),
+    "6 GPUs x 1x2x3": Design(1, 6, 2, 3),
+    "6 GPUs x 1x2x5": Design(1, 6, 2, 5),
+    "8 GPUs x 6x4x5": Design(6, 8, 4, 5),
+}
+LARGE = "8 GPUs x 6x4x5"
+SINGLES, POOLED = "measure_singles", "measure_pooled"
+DETECT_SINGLE, DETECT_POOLED = "measure_detectable_single", "measure_detectable_pooled"
+LOOKS = "measure_looks"
+#: One setting is the same whether it belongs to a model or to a GPU.
+_SAME_SINGLES = ("6 GPUs x 1x2x3", "6 GPUs x 1x2x5")
+#: What one task of a worker simulates.
+_CHUNK = 25
+
+
+@dataclass(frozen=True)
+class Job:
+    """Studies of one kind: a function of tests/honesty_figures.py, a design, a noise model."""
+
+    measure: str
+    design: str
+    noise: str
+    studies: int
+    effect: float = 0.0
+    affected: int | None = None
+    last_only: bool = False
+    varied: bool = False
+
+    def make_design(self) -> Design:
+        return replace(
+            DESIGNS[self.design],
+            noise=MODELS[self.noise],
+            effect=self.effect,
+            affected=self.affected,
+            last_only=self.last_only,
+            varied=self.varied,
+        )
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure of some jobs, and the range in which it must be: `least` to `most`."""
+
+    question: str
+    measure: str
+    figure: str
+    designs: tuple[str, ...]
+    noises: tuple[str, ...]
+    least: float = 0.0
+    most: float = 1.0
+    effect: float = 0.0
+    varied: bool | None = None
+
+    def matches(self, job: Job) -> bool:
+        return (
+            job.measure == self.measure
+            and job.design in self.designs
+            and job.noise in self.noises
+            and job.effect == self.effect
+            and self.varied in (None, job.varied)
+        )
+
+
+_ALL, _ALL_NOISES = tuple(DESIGNS), tuple(MODELS)
+_ONE_SIDED_NOISE = ("noisy remote", "noisy local")
+_OF_THREE = tuple(name for name in DESIGNS if name.endswith("3"))
+_POWER = (0.76, 0.84)
+_DETECT = (
+    *((design, "clean") for design in ("1x2x5", "1x2x10", "6x2x5", "6x4x5")),
+    ("6x2x5", "real"), (LARGE, "real"),
+)  # fmt: skip
+GOALS = (
+    Goal("noise differs by placement: false claim of a single comparison", SINGLES, "false",
+         ("1x2x5", "6x2x5", LARGE), _ONE_SIDED_NOISE, most=0.06),
+    Goal("noise differs by placement: coverage of single intervals", SINGLES, "coverage",
+         ("1x2x5", "6x2x5", LARGE), _ONE_SIDED_NOISE, least=0.92),
+    Goal("two states of the clock: false claim of a single comparison", SINGLES, "false",
+         ("6x2x5", LARGE), ("two modes",), most=0.08),
+    Goal("outliers: single effects of 3 % found", SINGLES, "found",
+         ("6x2x5",), ("real",), least=0.81, effect=-0.03),
+    Goal("error shared by a block and placement: false pooled claim", POOLED, "false",
+         ("6x2x5", "6x2x3"), ("shared",), most=0.06),
+    Goal("an effect of exactly the detectable size is found (single)", DETECT_SINGLE, "power",
+         _ALL, _ALL_NOISES, *_POWER, varied=False),
+    Goal("the same after the verdict 'no difference' (single)", DETECT_SINGLE,
+         "power_after_no_difference", _ALL, _ALL_NOISES, *_POWER, varied=True),
+    Goal("an effect of exactly the detectable size is found (pooled)", DETECT_POOLED, "power",
+         _ALL, _ALL_NOISES, *_POWER, varied=False),
+    Goal("the same after 'no difference' (pooled)", DETECT_POOLED,
+         "power_after_no_difference", _ALL, _ALL_NOISES, *_POWER, varied=True),
+    Goal("'repeat with N' finds 2 % (single)", DETECT_SINGLE, "repeats_enough",
+         _ALL, _ALL_NOISES, least=0.80, varied=True),
+    Goal("'repeat with N' finds 2 % (pooled)", DETECT_POOLED, "repeats_enough",
+         _ALL, _ALL_NOISES, least=0.80, varied=True),
+    Goal("1.5 % of the last placement in 3 of 6 models: found pooled by model", POOLED, "found",
+         (LARGE,), ("real",), least=0.95, effect=-0.015),
+    Goal("the same: false pooled claim", POOLED, "false",
+         (LARGE,), ("real",), most=0.055, effect=-0.015),
+    Goal("no effect: false pooled claim", POOLED, "false", _ALL, _ALL_NOISES, most=0.06),
+    Goal("no effect: coverage of pooled intervals", POOLED, "coverage", _ALL, _ALL_NOISES,
+         least=0.93),
+    Goal("a true 2 % is called equal within 2 %", POOLED, "false_equal", _ALL, _ALL_NOISES,
+         most=0.05, effect=-0.02),
+    Goal("3 repeats: coverage of single intervals", SINGLES, "coverage", _OF_THREE, _ALL_NOISES,
+         least=0.93),
+    Goal("3 repeats: coverage of pooled intervals", POOLED, "coverage", _OF_THREE, _ALL_NOISES,
+         least=0.93),
+)  # fmt: skip
+#: Single false claims that are counted on more studies, for a smaller standard error.
+_WATCHED = {
+    *((design, noise) for design in ("1x2x5", "6x2x5", LARGE) for noise in _ONE_SIDED_NOISE),
+    ("6x2x5", "two modes"), (LARGE, "two modes"),
+}  # fmt: skip
+
+
+def list_jobs() -> list[Job]:
+    """All that is simulated at scale 1: about 12 minutes on two cores."""
+    jobs = [job for noise in MODELS for design in DESIGNS for job in _list_false(design, noise)]
+    for noise in ("clean", "real", "noisy remote", "two modes"):
+        for design in ("1x2x5", "6x2x5", LARGE):
+            jobs.append(Job(SINGLES, design, noise, 100 if design == LARGE else 300, effect=-0.03))
+    jobs += [Job(POOLED, design, "real", 400, effect=-0.02) for design in DESIGNS]
+    for measure, studies in ((SINGLES, 100), (POOLED, 1000)):
+        jobs.append(Job(measure, LARGE, "real", studies, effect=-0.015, affected=3, last_only=True))
+    for design, noise in _DETECT:
+        few = 3 if design == LARGE else 1
+        jobs += [
+            Job(DETECT_SINGLE, design, noise, 400 // few),
+            Job(DETECT_SINGLE, design, noise, 1000 // few, varied=True),
+            Job(DETECT_POOLED, design, noise, 600),
+            Job(DETECT_POOLED, design, noise, 1200, varied=True),
+        ]
+    return jobs + [Job(LOOKS, design, "real", 200) for design in ("1x2x5", "6x2x5", "6x4x5")]
+
+
+def _list_false(design: str, noise: str) -> Iterator[Job]:
+    """Studies without an effect."""
+    few = 2 if design == LARGE else 1
+    if design not in _SAME_SINGLES:
+        many = 4 if (design, noise) in _WATCHED else 1
+        yield Job(SINGLES, design, noise, 250 * many // few)
+    yield Job(POOLED, design, noise, 800 // few)
+
+
+def run_chunk(task: tuple[Job, list[int]]) -> list[dict[str, float]]:
+    """The figures of the studies with these seeds."""
+    job, seeds = task
+    measure, design = getattr(honesty_figures, job.measure), job.make_design()
+    return [measure(design, seed) for seed in seeds]
+
+
+def run_jobs(jobs: Sequence[Job], seed: int, workers: int) -> list[dict[str, Rate]]:
+    """The averaged figures of each job, with a line of progress."""
+    tasks = []
+    for i, job in enumerate(jobs):
+        # Every job draws its own noise; studies of a job differ by one.
+        seeds = [seed + 100_000 * (i + 1) + k for k in range(job.studies)]
+        tasks += [(job, seeds[k : k + _CHUNK]) for k in range(0, len(seeds), _CHUNK)]
+    figures: dict[Job, list[dict[str, float]]] = {job: [] for job in jobs}
+    start = time.monotonic()
+    with ProcessPoolExecutor(workers) as pool:
+        done = pool.map(run_chunk, tasks)
+        for k, (task, rows) in enumerate(zip(tasks, done, strict=True), 1):
+            figures[task[0]] += rows
+            print(f"\r{k} of {len(tasks)} parts, {time.monotonic() - start:.0f} s", end="")
+    print()
+    return [summarise(figures[job]) for job in jobs]
+
+
+def list_rows(jobs: Sequence[Job], rates: Sequence[dict[str, Rate]]) -> Iterator[dict[str, Any]]:
+    """One row per goal and job."""
+    for goal in GOALS:
+        for job, figures in zip(jobs, rates, strict=True):
+            if not goal.matches(job) or goal.figure not in figures:
+                continue
+            rate = figures[goal.figure]
+            yield {
+                "question": goal.question,
+                "design": job.design,
+                "noise": job.noise,
+                **_write_rate(rate),
+                "goal": [goal.least, goal.most],
+                "met": goal.least <= rate.value <= goal.most,
+                # By chance alone a figure is two standard errors off in one of twenty rows.
+                "met_within_2_errors": goal.least - 2 * rate.error
+                <= rate.value
+                <= goal.most + 2 * rate.error,
+            }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     start = time.monotonic()
-    jobs: list[_Job] = []
-    for settings, placements, repeats, share in DESIGNS:
-        for name, noise, uneven in (
-            ("clean", CLEAN, 0.0),
-            ("real", REAL, 0.0),
-            ("uneven", REAL, 0.7),
-        ):
-            design = Design(settings, placements, repeats, 0.0, noise, uneven)
-            studies = int(args.studies * share)
-            for effect, number in ((0.0, studies), (EFFECT, studies // 4)):
-                seed = args.seed + 100_000 * len(jobs)  # every line draws its own noise
-                jobs.append((name, replace(design, effect=effect), number, seed))
-    with ProcessPoolExecutor() as pool:
-        outcomes = list(pool.map(_judged, jobs))
-    print(
-        f"{'design':<10} {'noise':<7} {'studies':>7}  {'false':>6} {'found':>6} {'any':>6} "
-        f"{'cover':>6}"
-    )
-    rows = []
-    for (name, design, studies, _), none, some in zip(
-        jobs[::2], outcomes[::2], outcomes[1::2], strict=True
-    ):
-        shape = f"{design.settings}x{design.placements}x{design.repeats}"
+    jobs = [replace(job, studies=max(2, int(job.studies * args.scale))) for job in list_jobs()]
+    rates = run_jobs(jobs, args.seed, args.workers)
+    rows = list(list_rows(jobs, rates))
+    for row in rows:
         print(
-            f"{shape:<10} {name:<7} {studies:>7}  {none.families:6.3f} {some.claims:6.3f} "
-            f"{some.families:6.3f} {none.coverage:6.3f}"
+            f"{'met' if row['met'] else 'NOT':<4}{row['question'][:68]:<69}{row['design']:<15}"
+            f"{row['noise']:<14}{row['value']:6.3f} +- {row['error'] or 0:.3f} of {row['studies']}"
         )
-        rows.append(
-            {
-                "design": {**asdict(design), "kind": name},
-                "studies_without_effect": studies,
-                "families_with_a_false_claim": none.families,
-                "coverage_of_95_percent_intervals": none.coverage,
-                "median_detectable": none.detectable,
-                "studies_with_effect": studies // 4,
-                "effect": EFFECT,
-                "comparisons_found": some.claims,
-                "studies_with_a_finding": some.families,
-            }
-        )
-    report = {"cpus": os.cpu_count(), "seconds": round(time.monotonic() - start), "results": rows}
+    report = {
+        "environment": describe_environment(PROJECT),
+        "seed": args.seed,
+        "scale": args.scale,
+        "seconds": round(time.monotonic() - start),
+        "rows": rows,
+        "figures": [
+            {**asdict(job), "figures": {name: _write_rate(rate) for name, rate in figures.items()}}
+            for job, figures in zip(jobs, rates, strict=True)
+        ],
+    }
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _judged(job: _Job) -> Outcome:
-    _, design, studies, seed = job
-    return outcome(design, studies, seed)
+def _write_rate(rate: Rate) -> dict[str, Any]:
+    """Four digits; null for the error of a single study."""
+    error = None if math.isnan(rate.error) else round(rate.error, 4)
+    return {"value": round(rate.value, 4), "error": error, "studies": rate.studies}
 
 
 if __name__ == "__main__":

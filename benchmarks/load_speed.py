@@ -31,16 +31,21 @@ def peak_mb():  # of this program alone; ru_maxrss would count what started it
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 start = time.perf_counter()
-from analysis.load import load
-from analysis.stats import cell_table, effect_table
+from numa_bench.analysis.read.runs import load_runs
+from numa_bench.analysis.stats.pooled.table import pool_effects
+from numa_bench.analysis.stats.tables import TARGET, THROUGHPUT, cell_table, effect_table
 imported = time.perf_counter()
-runs = load(sys.argv[1]).frame
+runs = load_runs(sys.argv[1])
 loaded = time.perf_counter()
 peak = peak_mb()
 cells, effects = cell_table(runs), effect_table(runs)
+single = time.perf_counter()
+pooled = pool_effects(runs, THROUGHPUT, TARGET)
 print(json.dumps({
-    "runs": len(runs), "comparisons": len(effects), "import_s": imported - start,
-    "load_s": loaded - imported, "statistics_s": time.perf_counter() - loaded,
+    "runs": len(runs), "comparisons": len(effects), "pooled_contrasts": len(pooled),
+    "import_s": imported - start, "load_s": loaded - imported,
+    "statistics_s": time.perf_counter() - loaded, "pooled_s": time.perf_counter() - single,
+    "cpu_s": time.process_time(),
     "peak_mb_after_load": peak,
     "peak_mb": peak_mb(),
 }))
@@ -76,7 +81,8 @@ def main() -> None:
             print(
                 f"{name}: {found['runs']} runs loaded in {found['load_s']:.1f} s, "
                 f"{found['peak_mb_after_load']:.0f} MB; {found['comparisons']} comparisons in "
-                f"{found['statistics_s']:.1f} s, {found['peak_mb']:.0f} MB"
+                f"{found['statistics_s']:.1f} s, of which {found['pooled_s']:.1f} s for "
+                f"{found['pooled_contrasts']} pooled ones, {found['peak_mb']:.0f} MB"
             )
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -16,6 +16,9 @@ class Metric:
     higher_is_better: bool | None = None
 
 
+#: Fewest runs of a cell from which a verdict is possible. Chosen: two runs cannot show which one
+#: is the outlier.
+LEAST_REPEATS = 3
 #: Every metric a record can hold. A metric that a run did not measure is null, never 0.
 METRICS: dict[str, Metric] = {
     "throughput_samples_per_s": Metric(

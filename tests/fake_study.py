@@ -185,6 +185,7 @@ def _summary(scenario: Scenario, plan: Plan, records: list[JsonDict], machine: J
         "updated": (scenario.started + timedelta(seconds=15 * len(records))).isoformat(),
         "runs_duration_s": sum(record["duration_s"] for record in records),
         "interrupted": False,
+        "repeats_history": [len({run.repeat for run in plan.runs})],
         "order": plan.order,
         "order_seed": plan.order_seed,
         "run_order": [run.run_id for run in plan.runs],

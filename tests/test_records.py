@@ -243,5 +243,6 @@ def test_a_damaged_summary_is_an_empty_one(raw: dict[str, Any]) -> None:
 
 def test_a_summary_keeps_what_it_says() -> None:
     raw = {"study": "a", "planned": 3, "interrupted": True, "environments": {"x": {"id": "x"}}}
+    raw["repeats_history"] = [5, 10]
 
     assert complete_summary(raw).items() >= raw.items()

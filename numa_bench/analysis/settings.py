@@ -14,6 +14,9 @@ from numa_bench.analysis.read.runs import Filters
 from numa_bench.config.settings import documented_field, format_help, to_typed_config
 from numa_bench.errors import ConfigError
 
+#: Formats of what is printed.
+TEXT, MARKDOWN = "text", "markdown"
+
 
 @dataclass(kw_only=True, slots=True)
 class AnalysisConfig:
@@ -52,6 +55,11 @@ class AnalysisConfig:
         2.0, "Smallest effect of interest in percent; the repeats needed are computed for it."
     )
     seed: int = documented_field(0, "Seed of bootstrap and permutations.")
+    format: str = documented_field(
+        TEXT,
+        "What is printed. text: verdict and tables; markdown: only a block of at most 40 lines for "
+        "a pull request, which is always written as report.md too.",
+    )
     track: bool = documented_field(
         True, "Log page and plots to the trackers of the study (one study or sweep only)."
     )
@@ -124,6 +132,8 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
         raise ConfigError("fail_on_regression", limit, "is a percentage from 0 to below 100")
     if not 0 < config.target_percent < 100:
         raise ConfigError("target_percent", config.target_percent, "must be above 0 and below 100")
+    if config.format not in (TEXT, MARKDOWN):
+        raise ConfigError("format", config.format, f"must be {TEXT} or {MARKDOWN}")
     for key in ("profiles", "seed"):
         if getattr(config, key) < 0:
             raise ConfigError(key, getattr(config, key), "must be at least 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +16,7 @@ from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
 from numa_bench.config import hydra_app, hydra_guard
 from numa_bench.errors import NumaBenchError
+from numa_bench.invocation import command_words
 
 
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="analyze")
@@ -35,26 +37,30 @@ def run(node: DictConfig) -> None:
 
 
 def write_analysis(wanted: Settings, directory: Path) -> None:
-    """Write the page of an analysis to `directory` and print its verdict.
+    """Write the page of an analysis to `directory` and print its verdict, or only its block.
 
-    Raises RegressionFound when throughput fell by more than `fail_on_regression` percent.
+    With format=markdown stdout has the block and nothing else: all notes are on stderr. Raises
+    RegressionFound when throughput fell by more than `fail_on_regression` percent.
     """
     # Imported late: --cfg job, --help and mistakes do not wait for numpy, pandas and matplotlib.
     from numa_bench.analysis.report.files import write_report
-    from numa_bench.analysis.report.terminal import print_analysis
+    from numa_bench.analysis.report.terminal import print_analysis, print_block
     from numa_bench.commands.analysis_inputs import load_analysis
     from numa_bench.commands.tracker_upload import upload_report
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    analysis = load_analysis(
-        wanted, created=created, command=" ".join(["analyze.py", *sys.argv[1:]])
-    )
-    write_report(analysis, directory)
+    command = shlex.join([*command_words("analyze"), *sys.argv[1:]])
+    analysis = load_analysis(wanted, created=created, command=command)
+    report = write_report(analysis, directory)
     OmegaConf.save(OmegaConf.structured(wanted.config), directory / "config_resolved.yaml")
-    print_analysis(analysis, directory)
+    only_block = wanted.config.format == settings.MARKDOWN
+    if only_block:
+        print_block(analysis, report.block)
+    else:
+        print_analysis(analysis, directory)
     roots = {str(study.directory) for study in analysis.loaded.studies}
     if wanted.config.track and len(roots) == 1 and (note := upload_report(Path(*roots), directory)):
-        print(note)
+        print(note, file=sys.stderr if only_block else sys.stdout)
     if analysis.comparison is not None and analysis.comparison.regressed:
         from numa_bench.commands.analysis_inputs import RegressionFound
 

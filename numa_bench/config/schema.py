@@ -96,7 +96,7 @@ class ExperimentConfig:
         default_factory=ContentionConfig, metadata={"help": "Sets of workers."}
     )
     repeats: int = documented_field(
-        3, "Runs per cell, each a fresh process. One repeat gives no confidence interval."
+        5, "Runs per cell, each a fresh process. Fewer than 3 give no verdict."
     )
     order: str = documented_field(
         "shuffled",

@@ -23,6 +23,8 @@ class Summary(TypedDict):
     Times are UTC in ISO 8601. `machine` is the environment of the last start, `environments` are
     those of all starts by id. `success_rate`: passed runs over recorded ones, null without any.
     `planned` leaves out runs that the time limit cut; null `time_limit`: there was none.
+    `repeats_history`: the repeats that were planned at first, then those of each start that added
+    some when all before had been run, so that results may have been looked at in between.
     `warnings`: what was noticed while planning, also what the study cannot show.
     """
 
@@ -35,6 +37,7 @@ class Summary(TypedDict):
     runs_duration_s: float
     interrupted: bool
     time_limit: TimeLimitSummary | None
+    repeats_history: list[int]
     order: str | None
     order_seed: int | None
     run_order: list[str]

@@ -75,6 +75,7 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "runs_duration_s": value("runs_duration_s", (int, float), 0.0),
         "interrupted": raw.get("interrupted") is True,
         "time_limit": value("time_limit", dict, None),
+        "repeats_history": [n for n in value("repeats_history", list, []) if type(n) is int],
         "order": value("order", str, None),
         "order_seed": value("order_seed", int, None),
         "run_order": [str(item) for item in value("run_order", list, [])],

@@ -23,6 +23,7 @@ from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.repeats_history import list_completed_repeats
 from numa_bench.runner.sets.attempt_set import attempt_set
 from numa_bench.runner.study_summary import (
     StudyStart,
@@ -178,11 +179,13 @@ def _run_pending(
 def _describe_start(
     topology: Topology, store: StudyStore, pending: Sequence[RunSpec]
 ) -> StudyStart:
+    earlier = read_summary(store.root)
     return StudyStart(
         started=utc_timestamp(),
         environment=describe_environment(PROJECT, topology),
-        earlier=read_summary(store.root)["environments"],
+        earlier=earlier["environments"],
         conditions=tuple(check_conditions(pending, topology)) if pending else (),
+        completed_repeats=list_completed_repeats(earlier, store.records),
     )
 
 

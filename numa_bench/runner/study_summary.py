@@ -14,6 +14,7 @@ from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
 from numa_bench.runner.display.time_limits import describe_limit
+from numa_bench.runner.repeats_history import extend_history
 from numa_bench.runner.resume import resume_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import LOGS, PROFILES, RUNS
@@ -24,13 +25,15 @@ class StudyStart:
     """What is known when a study starts or resumes.
 
     `environment` describes machine and software, with its id; `earlier` are the environments of
-    earlier starts by id; `conditions` are those of the machine that weaken the study.
+    earlier starts by id; `conditions` are those of the machine that weaken the study;
+    `completed_repeats` are those that earlier starts planned and ran.
     """
 
     started: str
     environment: JsonDict
     earlier: dict[str, JsonDict]
     conditions: tuple[str, ...]
+    completed_repeats: tuple[int, ...] = ()
 
 
 def warn_other_environments(records: Sequence[Record], environment_id: str) -> list[str]:
@@ -64,6 +67,7 @@ def build_summary(
         "runs_duration_s": sum(record["duration_s"] for record in records),
         "interrupted": interrupted,
         "time_limit": describe_time_limit(plan),
+        "repeats_history": extend_history(start.completed_repeats, plan),
         "order": plan.order,
         "order_seed": plan.order_seed,
         "run_order": [run.run_id for run in plan.runs],

@@ -90,6 +90,7 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
         (["fail_on_regression=3"], "fail_on_regression=3.0: needs studies to compare"),
         (["target_percent=0"], "target_percent=0.0: must be above 0"),
         (["seed=-1"], "seed=-1: must be at least 0"),
+        (["format=html"], "format=html: must be text or markdown"),
         (["date_from=yesterday", "experiment_name=all"], "date_from=yesterday: not a day"),
         (["models=[none_of_these]", "experiment_name=all"], "none of "),
         (["sed=1"], "sed: unknown key; did you mean seed?"),

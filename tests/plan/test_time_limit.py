@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.plan.time_limit import StudyClock
 from numa_bench.profiling.launch import Profiler
 from numa_bench.records import Expectation, Record
+from numa_bench.runner.display.time_limits import describe_limit
 from tests.fake_worker import make_plan
 from tests.machines import laptop, make_gpu, make_node, server
 from tests.specs import make_spec
@@ -140,7 +142,7 @@ def test_profiles_that_nobody_asked_for_give_way_to_repeats() -> None:
     assert planned(5 * with_profile + 1, profiler="auto").profiler.kind == "nsys"
 
 
-def test_the_default_study_takes_an_hour_at_most_on_eight_gpus(plan: Plans) -> None:
+def test_the_default_study_takes_two_hours_at_most_on_eight_gpus(plan: Plans) -> None:
     """CPUs and memory local and remote, and both on the other node of the socket."""
     study = plan(eight_gpus_on_four_nodes())
 
@@ -148,9 +150,9 @@ def test_the_default_study_takes_an_hour_at_most_on_eight_gpus(plan: Plans) -> N
     labels = Counter(cell.placement.label for cell in study.cells)
     both = ("local", "local/remote", "remote/local", "remote", "same_socket")
     assert labels == dict.fromkeys(both, 8 * 6)
-    assert study.estimated_s <= 3600
+    assert study.estimated_s <= 7200
     assert study.time_limit is not None
-    assert (study.time_limit.repeats, study.time_limit.kept) == (3, 2)
+    assert (study.time_limit.repeats, study.time_limit.kept) == (5, 4)
     assert study.longest_s > study.estimated_s
 
 
@@ -159,7 +161,20 @@ def test_a_small_machine_keeps_every_repeat_of_the_default_study(plan: Plans) ->
 
     assert study.cut == ()
     assert study.time_limit is not None
-    assert study.time_limit.limit_s == 3600
+    assert study.time_limit.limit_s == 7200
+
+
+def test_what_is_advised_for_a_verdict_gives_enough_repeats(plan: Plans) -> None:
+    machine = eight_gpus_on_four_nodes()
+    (fits, few) = describe_limit(plan(machine, "time_limit=1h"))
+    assert fits.startswith("2 of 5 repeats fit")
+
+    limit, gpus = re.findall(r"time_limit=\w+|experiment.max_gpus=\d+", few)
+
+    for advice in (limit,), (gpus, "time_limit=1h"):
+        kept = plan(machine, *advice).time_limit
+        assert kept is not None
+        assert kept.kept == 3
 
 
 # --- while a study runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -116,9 +117,102 @@ def test_a_shorter_limit_does_not_disown_what_was_measured(runs: Runs, tmp_path:
 def test_what_is_planned_is_said_before_it_runs() -> None:
     assert describe_limit(limited(None)) == []
     assert describe_limit(limited(80.0)) == []
-    (line,) = describe_limit(limited(40.0, kept=2))
-    assert line.startswith("2 of 5 repeats fit into 40 s: about ")
-    fits, weak, exceeded = describe_limit(limited(15.0, kept=1))
+    (line,) = describe_limit(limited(60.0, kept=3))
+    assert line.startswith("3 of 5 repeats fit into 60 s: about ")
+    fits, _, exceeded = describe_limit(limited(15.0, kept=1))
     assert fits.startswith("1 of 5 repeats fits into 15 s: about ")
-    assert "no confidence interval" in weak
-    assert exceeded == "one repeat takes about 16 s, longer than time_limit=15s; it runs whole"
+    assert exceeded == "one repeat takes about 16 s, longer than the limit of 15 s; it runs whole"
+
+
+def test_too_few_repeats_for_a_verdict_are_warned_about() -> None:
+    plan = limited(40.0, kept=2)
+
+    _, before = describe_limit(plan)
+    _, after = describe_limit(plan, took_s=35.0)
+
+    assert before == (
+        "fewer than 3 repeats give no verdict; for 3 use time_limit=1m, or fewer models or "
+        "placements"
+    )
+    assert after == "fewer than 3 repeats give no verdict"
+    (fits,) = describe_limit(limited(20.0, repeats=2, kept=1))  # fewer were asked for anyway
+    assert fits.startswith("1 of 2 repeats fits")
+
+
+# --- extensions: what the summary remembers of them
+
+
+def history_in(directory: Path) -> list[int]:
+    history: list[int] = read_json(directory / "experiment_summary.json")["repeats_history"]
+    return history
+
+
+def test_repeats_that_are_added_to_a_complete_study_are_remembered(
+    runs: Runs, tmp_path: Path
+) -> None:
+    for repeats, history in ((5, [5]), (5, [5]), (10, [5, 10]), (3, [5, 10]), (15, [5, 10, 15])):
+        study(limited(None, repeats=repeats), directory=tmp_path)
+
+        assert history_in(tmp_path) == history
+    assert len(runs.ids) == 2 * 15
+
+
+def test_finishing_what_was_planned_is_no_extension(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill_after(count: int) -> None:
+        def attempt(spec: RunSpec, **context: Any) -> Record:
+            if len(runs.ids) == count:
+                raise KilledError
+            return runs.attempt(spec, **context)
+
+        monkeypatch.setattr("numa_bench.runner.study.attempt_run", attempt)
+
+    kill_after(7)
+    with pytest.raises(KilledError):
+        study(limited(None, repeats=5), directory=tmp_path)
+    assert history_in(tmp_path) == [5]
+    # Its results were not complete, so more repeats are another plan and no second look.
+    kill_after(13)
+    with pytest.raises(KilledError):
+        study(limited(None, repeats=7), directory=tmp_path)
+    assert history_in(tmp_path) == [7]
+    kill_after(-1)
+    study(limited(None, repeats=7), directory=tmp_path)
+    assert history_in(tmp_path) == [7]
+    kill_after(15)
+    with pytest.raises(KilledError):
+        study(limited(None, repeats=9), directory=tmp_path)
+    kill_after(-1)
+    study(limited(None, repeats=9), directory=tmp_path)
+
+    assert history_in(tmp_path) == [7, 9]
+
+
+@pytest.mark.usefixtures("runs")
+def test_running_what_a_time_limit_cut_is_a_second_look(tmp_path: Path) -> None:
+    study(limited(60.0), directory=tmp_path)
+    assert history_in(tmp_path) == [3]
+    study(limited(60.0), directory=tmp_path)
+    assert history_in(tmp_path) == [3]
+
+    study(limited(None), directory=tmp_path)
+
+    assert history_in(tmp_path) == [3, 5]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_study_from_before_the_history_was_kept_is_extended_from_what_it_has(
+    tmp_path: Path,
+) -> None:
+    study(limited(None, repeats=5), directory=tmp_path)
+    summary = read_json(tmp_path / "experiment_summary.json")
+    del summary["repeats_history"]
+    (tmp_path / "experiment_summary.json").write_text(json.dumps(summary))
+
+    study(limited(None, repeats=6), directory=tmp_path)
+
+    assert history_in(tmp_path) == [5, 6]

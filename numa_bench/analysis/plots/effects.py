@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
@@ -24,6 +23,8 @@ _SLOW_FAST = LinearSegmentedColormap.from_list("slow_fast", ["#E69F00", "#ffffff
 _LEAST_SCALE = 0.02
 #: Most rows of a forest plot: more do not fit on a page at a readable size.
 _ROWS = 40
+#: Most single comparisons that are drawn, or printed, one by one. Chosen for readability.
+MOST_COMPARISONS = 12
 
 
 @style.with_style
@@ -34,9 +35,12 @@ def plot_heatmap(part: Part) -> Figure | None:
         return None
     models, note = shape.select_models(part.cells, part.effects)
     columns = list(cells.sort_values("column_order")["column"].unique())
+    labels = [_label_column(name, cells[cells["column"] == name]) for name in columns]
     rows = list(cells.sort_values("row_order")["row"].unique())
-    across = 3 if len(columns) <= 5 else 2 if len(columns) <= 9 else 1
-    lines = max(c.count("\n") for c in columns) + 1
+    width = max(len(line) for label in labels for line in label.split("\n"))
+    # So many characters of 9 points fit side by side under a panel. Tried out.
+    across = next((n for n, most in ((3, 36), (2, 62)) if (width + 1) * len(columns) <= most), 1)
+    lines = max(label.count("\n") for label in labels) + 1
     height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
     n = int(cells["n"].mode().iloc[0])
     title = part.figure_title("Throughput relative to local placement")
@@ -48,13 +52,12 @@ def plot_heatmap(part: Part) -> Figure | None:
         for row in mine.itertuples():
             _heat_cell(axes, row, columns.index(row.column), rows.index(row.row), scale, n)
         axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-        axes.set_xticks(range(len(columns)), columns)
+        axes.set_xticks(range(len(columns)), labels)
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     for axes in panels[-min(across, len(panels)) :]:
-        memory = _is_by_node(part)
-        axes.set_xlabel("NUMA node of the memory" if memory else "NUMA node of CPUs and memory")
+        axes.set_xlabel(cells["axis"].iloc[0])
     handles = [
         Patch(fc="white", ec=style.INK, lw=1.8, label=f"local (n = {n} in each cell)"),
         Patch(fc="white", ec=style.QUIET, hatch="////", label="not significant"),
@@ -66,28 +69,51 @@ def plot_heatmap(part: Part) -> Figure | None:
 def _with_change(part: Part) -> pd.DataFrame:
     """Cells with the change against their local one, and their row and column on the map.
 
-    Without a GPU the rows are the nodes of the threads, and the columns those of the memory; not so
-    where sets of workers are among the cells.
+    Columns are nodes, or placements where each device has its own nodes. Without a GPU the rows are
+    the nodes of the threads, and the columns those of the memory; not so where sets of workers are
+    among the cells.
     """
     by_node = _is_by_node(part)
+    by_place = not by_node and _is_sparse(part.cells)
     effects = part.effects.drop_duplicates("cell").set_index("cell")
     ratio, claims = effects["ratio"].to_dict(), effects["claimed"].to_dict()
     devices, places = shape.order_devices(part.cells), shape.order_places(part.cells)
+    labels = style.order_placements(part.cells["placement"])
     rows = []
     for cell in part.cells.to_dict("records"):
         cpus, _, memory = cell["placement_text"].partition(", ")
+        row, column = cell["device_text"], shape.place_name(cell["placement_text"])
+        orders: tuple[object, object]
         if by_node:
             row = f"CPUs of {cpus}" if cpus != "any" else "any CPU"
             column = memory or "any memory"
-            orders: tuple[object, object] = (row, column)
+            orders = (row, column)
+        elif by_place:
+            column = shape.break_label(cell["placement"])
+            orders = (devices.index(row), labels.index(cell["placement"]))
         else:
-            row, column = cell["device_text"], shape.place_name(cell["placement_text"])
             orders = (devices.index(row), places.index(cell["placement_text"]))
         change = float(ratio.get(cell["cell"], math.nan)) - 1
         claimed = bool(claims.get(cell["cell"], False))
         more = {"row": row, "column": column, "row_order": orders[0], "column_order": orders[1]}
         rows.append(cell | more | {"change": change, "claimed": claimed})
-    return pd.DataFrame(rows)
+    of_nodes = "NUMA node of the memory" if by_node else "NUMA node of CPUs and memory"
+    return pd.DataFrame(rows).assign(axis="placement" if by_place else of_nodes)
+
+
+def _is_sparse(cells: pd.DataFrame) -> bool:
+    """Whether most of a map of devices and nodes were empty, and one of placements is not."""
+    if cells.duplicated(["model_text", "device_text", "placement"]).any():
+        return False
+    devices = cells["device_text"].nunique() * cells["model_text"].nunique()
+    return len(cells) < 0.6 * devices * cells["placement_text"].nunique()
+
+
+def _label_column(name: str, cells: pd.DataFrame) -> str:
+    """A column's name, with the distance from the device where all its cells have the same."""
+    distances = cells["distance"].unique()
+    known = len(distances) == 1 and pd.notna(distances[0])
+    return f"{name}\ndistance {distances[0]:.0f}" if known else name
 
 
 def _is_by_node(part: Part) -> bool:
@@ -118,17 +144,18 @@ def _heat_cell(axes: Axes, row: object, x: int, y: int, scale: float, n: int) ->
 
 @style.with_style
 def plot_effects(part: Part) -> Figure | None:
-    """Every comparison with local, its interval, and the effects too small to be detected."""
+    """Every comparison with local, its interval, and the effects too small to be detected.
+
+    None where there are too many: tens of like rows hide what pooled effects show.
+    """
     table = part.effects
     table = table[np.isfinite(table["ratio"].astype(float))]
-    if table.empty:
+    if table.empty or len(table) > MOST_COMPARISONS:
         return None
     title = part.figure_title(
         f"Change in {quantity_label(part.metric)} from local, {_counted(table)}"
     )
-    if len(table) <= _ROWS:
-        return _forest(table, part, title)
-    return _many(table, part, title)
+    return _forest(table, part, title)
 
 
 def _counted(table: pd.DataFrame) -> str:
@@ -173,40 +200,7 @@ def _row_names(table: pd.DataFrame) -> list[str]:
     return names
 
 
-def _many(table: pd.DataFrame, part: Part, title: str) -> Figure:
-    """A panel for every model, a band for every device, one row for each of its placements."""
-    models, note = shape.select_models(part.cells, table)
-    names = shape.order_devices(table)
-    order = shape.order_places(table)
-    most = int(table.groupby(["model_text", "device_text"]).size().max())
-    height = 0.7 + max(1.2, len(names) * (0.15 * most + 0.08))
-    figure, panels = style.make_panels(len(models), title, height=height, share_x=True)
-    for axes, model in zip(panels, models, strict=True):
-        axes.set_title(style.shorten_middle(model, style.PANEL_TITLE))
-        for d, device in enumerate(names):
-            mine = table[(table["model_text"] == model) & (table["device_text"] == device)]
-            mine = mine.sort_values("placement_text", key=lambda s: s.map(order.index))
-            if d:
-                axes.axhline(d - 0.5, color=style.FAINT, linewidth=0.7)
-            for i, row in enumerate(mine.to_dict("records")):
-                y = d + (i + 0.5) / most * 0.86 - 0.43
-                _effect(axes, y, row, height=0.8 * 0.86 / most, small=True)
-        axes.set_yticks(range(len(names)), [shape.device_name(n) for n in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-    for axes in panels[-min(3, len(panels)) :]:
-        _percent_axis(axes)
-    for axes in panels:
-        axes.axvline(0, color=style.INK, linewidth=1)
-        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))
-        axes.grid(axis="x")
-    _legend(figure, table, note)
-    return figure
-
-
-def _effect(
-    axes: Axes, y: float, row: Mapping[Any, Any], height: float, small: bool = False
-) -> None:
+def _effect(axes: Axes, y: float, row: Mapping[Any, Any], height: float) -> None:
     """One comparison: the band of undetectable effects, the interval, the estimate."""
     look = style.get_placement_style(str(row["placement"]))
     change, low, high, undetectable = (
@@ -225,11 +219,11 @@ def _effect(
         )
         axes.update_datalim([(-undetectable, y), (undetectable, y)])
     if math.isfinite(low) and math.isfinite(high):
-        axes.plot([low, high], [y, y], color=style.INK, linewidth=1 if small else 1.6, zorder=2)
+        axes.plot([low, high], [y, y], color=style.INK, linewidth=1.6, zorder=2)
     claimed = bool(row["claimed"])
     axes.plot(
         change, y, look.marker, color=look.color if claimed else "white", zorder=3,
-        markersize=4.5 if small else 7, markeredgecolor=look.color if not claimed else style.INK,
+        markersize=7, markeredgecolor=look.color if not claimed else style.INK,
         markeredgewidth=1.2 if not claimed else 0.6,
     )  # fmt: skip
     axes.autoscale_view(scaley=False)

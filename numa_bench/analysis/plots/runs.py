@@ -259,9 +259,8 @@ def _percentiles(
             axes.plot([x + 0.32] * 2, [low, high], "-", color=style.INK, lw=1.2, marker="_", ms=6)
         most = max([most, *(v for v in (*values, high) if math.isfinite(v))])
     counts = [int((runs["placement"] == label).sum()) for label in labels]
-    ticks = [f"{label}\nn={count}" for label, count in zip(labels, counts, strict=True)]
-    if len(labels) > 3:
-        ticks = [t.replace("_", "_\n") for t in ticks]
+    shown = map(shape.break_label, labels) if len(labels) > 3 else labels
+    ticks = [f"{label}\nn={count}" for label, count in zip(shown, counts, strict=True)]
     axes.set_xticks(range(len(labels)), ticks, fontsize=9 if len(labels) <= 4 else 7.5)
     axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set_xlabel("placement")

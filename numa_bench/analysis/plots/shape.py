@@ -13,12 +13,17 @@ THROUGHPUT = "throughput_samples_per_s"
 
 @dataclass(frozen=True)
 class Part:
-    """The tables of one group. `title` names the group where there are several."""
+    """The tables of one group. `title` names the group where there are several.
+
+    `pooled` has its pooled effects; `target` is the effect of interest, a fraction.
+    """
 
     frame: pd.DataFrame
     cells: pd.DataFrame
     latency: pd.DataFrame
     effects: pd.DataFrame
+    pooled: pd.DataFrame
+    target: float
     title: str = ""
 
     @property
@@ -91,6 +96,11 @@ def place_name(text: str) -> str:
         return cpus
     cpus = "any CPU" if cpus == "node any" else f"CPUs {cpus.removeprefix('node ')}"
     return f"{cpus}\n{memory}" if memory else cpus
+
+
+def break_label(label: str) -> str:
+    """A placement's label on several lines, for ticks: "local/" above "remote"."""
+    return label.replace("_", "_\n").replace("/", "/\n").replace(" (", "\n(")
 
 
 @dataclass(frozen=True)

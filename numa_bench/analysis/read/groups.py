@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from numa_bench.analysis.read.runs import Loaded
+from numa_bench.marks import KINDS, warning_code
 from numa_bench.records import JsonDict
 
 _ENVIRONMENT = (
@@ -120,6 +121,12 @@ def count_excluded(frame: pd.DataFrame) -> dict[str, int]:
     """How many runs of each status are not in the statistics."""
     counts = excluded_table(frame)["status"].value_counts()
     return {str(status): int(count) for status, count in counts.items()}
+
+
+def count_warnings(frame: pd.DataFrame) -> dict[str, int]:
+    """How many runs have each kind of warning, in the order of `marks.KINDS`; none without runs."""
+    counts = Counter(code for some in frame["warnings"] for code in {warning_code(w) for w in some})
+    return {code: counts[code] for code in KINDS if counts[code]}
 
 
 def _text(value: object) -> str:

@@ -94,6 +94,7 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
         "profiler_capture": record.get("profiler_capture"),
         "env_torch": torch,
         "study_dir": study.directory,
+        "repeats_history": study.repeats_history,
         "warnings": warnings,
         "marks": format_marks(warnings),
         "host_bound": "host_bound" in map(warning_code, warnings),

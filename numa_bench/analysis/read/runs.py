@@ -7,7 +7,8 @@
 Columns: every key of a record (see numa_bench/records/run_record.py); `vit_*` and `test_*`, the
 model's and the test's settings; `monitor_<sensor>_median`; `env_*`, the environment as
 experiment_summary.json describes it; and
-- `study_dir`: the directory, to which a record's paths are relative;
+- `study_dir`: the directory, to which a record's paths are relative; `repeats_history`: the repeats
+  after which that study's results may have been looked at;
 - `workload`: what the run did; `headline` names the metric by which its placements are compared
   (throughput of pipelines, see metric_registry), `headline_value` is its value; `workload_key` is
   equal for runs of workloads with equal settings;

@@ -35,6 +35,8 @@ class Study:
     """A study as its directory describes it. `running`: runs are missing and it was not stopped.
 
     `environments` are by id, as in experiment_summary.json; `topology` as in topology.json.
+    `repeats_history` are the repeats after which results may have been looked at, the last being
+    those of now; empty for studies from before it was recorded.
     """
 
     directory: str
@@ -49,6 +51,7 @@ class Study:
     conditions: tuple[str, ...] = ()
     environments: dict[str, JsonDict] = field(default_factory=dict)
     topology: JsonDict | None = None
+    repeats_history: tuple[int, ...] = ()
 
     def to_dict(self) -> JsonDict:
         return asdict(self)
@@ -134,6 +137,7 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
         conditions=tuple(summary["conditions"]),
         environments=summary["environments"],
         topology=topology or None,
+        repeats_history=tuple(summary["repeats_history"]),
     )
     return study, problems
 

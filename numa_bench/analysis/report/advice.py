@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 FILES = ("bindings.json", "bindings.txt")
 #: Version of the format of bindings.json.
 SCHEMA_VERSION = 1
+#: More lines to paste are collapsed on the page: the pooled effects are below them.
+_MOST_LINES = 12
 
 
 def build_advice(advices: Sequence[Advice]) -> Iterator[Block]:
     """One block per machine: what to do, why, and the lines."""
     for advice in advices:
         title = advice.machine if len(advices) > 1 else ""
-        yield Block(title, advice.text, lines=advice.details, code=render_lines(advice))
+        code = render_lines(advice)
+        tools = ", ".join(dict.fromkeys(line.tool.name for line in advice.lines))
+        folded = f"Commands for {tools}" if code.count("\n") >= _MOST_LINES and tools else ""
+        yield Block(title, advice.text, lines=advice.details, code=code, folded=folded)
 
 
 def summarize_advice(advices: Sequence[Advice]) -> list[str]:

@@ -31,7 +31,8 @@ Pick = Callable[..., list[Picture]]
 class Block:
     """Part of a section: a heading, a remark, pictures, a table; any of them may be empty.
 
-    With `folded` the table is collapsed below this label. `code` is shown as it is.
+    `code` is shown as it is. With `folded` table and code are collapsed below this label, with
+    `closed` the whole block, which then needs no title.
     """
 
     title: str = ""
@@ -39,6 +40,7 @@ class Block:
     pictures: Sequence[Picture] = ()
     table: Table | None = None
     folded: str = ""
+    closed: str = ""
     lines: Sequence[str] = ()
     code: str = ""
 

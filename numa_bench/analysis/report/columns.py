@@ -73,6 +73,14 @@ def build_table(
     return Table(columns, rows, csv, max(0, len(table) - most))
 
 
+def without_empty(rows: Table) -> Table:
+    """The table without columns that have no value in any row."""
+    columns = rows.columns
+    keep = [i for i, _ in enumerate(columns) if any(r[i].text != ABSENT for r in rows.rows)]
+    shown = [[row[i] for i in keep] for row in rows.rows]
+    return Table([columns[i] for i in keep], shown, rows.csv, rows.left_out)
+
+
 def has_value(value: object) -> bool:
     """Whether there is a value at all."""
     if value is None or isinstance(value, (list, dict, tuple)):

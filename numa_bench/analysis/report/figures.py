@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numa_bench.analysis.plots import effects as plots_effects
 from numa_bench.analysis.plots import gpu_activity, style
 from numa_bench.analysis.plots import machine as plots_machine
+from numa_bench.analysis.plots import pooled as plots_pooled
 from numa_bench.analysis.plots import runs as plots_runs
 from numa_bench.analysis.plots import time as plots_time
 from numa_bench.analysis.plots.shape import THROUGHPUT, Part
@@ -30,6 +31,14 @@ _MACHINE = (
     "distances between nodes as reported by the firmware."
 )
 _PARTS: dict[str, tuple[Callable[[Part], Figure | None], str]] = {
+    "pooled": (
+        plots_pooled.plot_pooled,
+        "What each placement changes against local; left of 0 is slower. Diamonds: all models that "
+        "the same thing limits, over all GPUs (without a GPU, over all nodes). Circles: one model. "
+        "Lines are 95 % intervals. Small dots show each GPU by itself; one far from the rest is "
+        "named. An interval inside the band: the placements are equal within the effect of "
+        "interest.",
+    ),
     "gpu_node_heatmap": (
         plots_effects.plot_heatmap,
         "Each cell is the change from the local placement of the same GPU, in "
@@ -163,6 +172,8 @@ def _group_parts(analysis: Analysis) -> Iterator[Part]:
             cells=_rows_of(measured, group),
             latency=_rows_of(analysis.latency, group),
             effects=_rows_of(analysis.effects, group),
+            pooled=_rows_of(analysis.pooled, group),
+            target=analysis.target,
             title=f"group {i + 1} ({_host(analysis, group)})" if len(groups) > 1 else "",
         )
 

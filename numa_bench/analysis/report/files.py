@@ -17,6 +17,7 @@ from numa_bench.analysis.report import page as report_page
 from numa_bench.analysis.report.advice import write_advice
 from numa_bench.analysis.report.blocks import Picture
 from numa_bench.analysis.report.figures import draw_figures
+from numa_bench.analysis.report.markdown.block import render_block
 from numa_bench.analysis.report.runs import build_runs_csv
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import write_json
@@ -38,6 +39,7 @@ class Report:
     """The files that were written."""
 
     page: Path
+    block: Path
     verdict: Path
     bindings: tuple[Path, ...]
     plots: tuple[Path, ...]
@@ -45,7 +47,7 @@ class Report:
 
 
 def write_report(analysis: Analysis, directory: Path) -> Report:
-    """Write report.html, verdict.json, bindings.{json,txt}, plots/*.{png,svg} and tables/*.csv.
+    """Write report.html, report.md, verdict.json, bindings.*, plots/*.{png,svg}, tables/*.csv.
 
     Raises StoreError when the directory cannot be written.
     """
@@ -55,11 +57,13 @@ def write_report(analysis: Analysis, directory: Path) -> Report:
         verdict = directory / "verdict.json"
         write_json(verdict, build_verdict(analysis))
         bindings = write_advice(analysis, directory)
+        block = directory / "report.md"
+        block.write_text(render_block(analysis), encoding="utf-8")
         page = directory / "report.html"
         page.write_text(report_page.render_page(analysis, pictures, directory), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
-    return Report(page, verdict, bindings, tuple(plots), tuple(tables))
+    return Report(page, block, verdict, bindings, tuple(plots), tuple(tables))
 
 
 def _write_plots(analysis: Analysis, directory: Path) -> tuple[list[Picture], list[Path]]:
@@ -93,6 +97,7 @@ def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "runs", build_runs_csv(analysis.loaded.frame)
     yield "cells", analysis.cells
     yield "cells_latency_p95", analysis.latency
+    yield "pooled", analysis.pooled.drop(columns="models", errors="ignore")
     yield "effects", analysis.effects
     yield "effects_latency_p95", analysis.latency_effects
     yield "groups", analysis.groups
@@ -130,6 +135,8 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "target": analysis.target,
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],
+        # Of each study: after which repeats results may have been looked at.
+        "repeats_history": {s.directory: s.repeats_history for s in analysis.loaded.studies},
         "groups": _records(analysis.groups),
         "hosts": {"texts": list(analysis.hosts.texts), "table": _records(analysis.hosts.table)},
         "problems": [p.to_dict() for p in analysis.loaded.problems],

@@ -22,12 +22,12 @@ def list_machine_facts(frame: pd.DataFrame) -> list[str]:
         modes = list(dict.fromkeys(runs["env_numa_mode"].dropna()))
         if modes:
             facts.append(f"{where}NUMA mode: {'; '.join(modes)}.")
-        facts += [f"{where}{text}" for text in _describe_links(runs)]
+        facts += [f"{where}{text}" for text in describe_links(runs)]
     return facts
 
 
-def _describe_links(runs: pd.DataFrame) -> list[str]:
-    """One sentence for the GPUs with the same links, one for each GPU that was slower."""
+def describe_links(runs: pd.DataFrame) -> list[str]:
+    """One sentence for the GPUs of a host with the same links, one for each that was slower."""
     alike: dict[tuple[str, str], list[int]] = {}
     slower: list[str] = []
     with_gpu = runs[runs["gpu_id"].notna()]

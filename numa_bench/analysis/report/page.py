@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.registry import load_questions
-from numa_bench.analysis.read.groups import describe_simulations
+from numa_bench.analysis.read.groups import count_warnings, describe_simulations
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.advice import build_advice
@@ -21,8 +20,9 @@ from numa_bench.analysis.report.columns import Record
 from numa_bench.analysis.report.hosts import build_hosts
 from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.machine import list_machine_facts
+from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
 from numa_bench.analysis.report.runs import runs_table
-from numa_bench.marks import KINDS, warning_code
+from numa_bench.marks import KINDS
 from numa_bench.records import PIPELINE
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from numa_bench.analysis.study_analysis import Analysis
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: Sign and label for each kind of verdict; the sign conveys the kind without colour.
-KIND_SIGNS = {
-    "effect": ("≠", "difference found"),
-    "no_difference": ("=", "no difference"),
-    "not_enough": ("?", "not enough runs"),
-    "no_verdict": ("–", "no verdict"),
-    "regression": ("↓", "regression"),
-    "compared": ("⇄", "studies compared"),
-    "simulated": ("!", "simulated machine"),
-}
 
 
 def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path) -> str:
@@ -125,43 +115,13 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
     facts = list_machine_facts(analysis.loaded.frame)
     machines += [Block(lines=facts)] if facts else []
     yield Section("advice", "What to do", list(build_advice(analysis.advice)))
-    yield Section("machine", "The machine", machines)
-    yield Section("placement", "Does placement matter?", list(_placement(analysis, of)))
+    yield Section("placement", "Does placement matter?", list(build_placement(analysis, of)))
     yield Section("hosts", "Hosts side by side", list(build_hosts(analysis)))
+    yield Section("machine", "The machine", machines)
     yield Section("measured", "Measurements", list(_measured(analysis, of)))
     yield Section("questions", "Other questions", list(_questions(analysis, of)))
     yield Section("steady", "Was the machine stable?", list(_steady(analysis, of)))
     yield Section("left-out", "What is excluded?", list(_left_out(analysis)))
-
-
-def _placement(analysis: Analysis, of: Pick) -> Iterator[Block]:
-    if analysis.comparison is not None:
-        table = analysis.comparison.table
-        shown = tables.comparison_table(table, "tables/comparison.csv")
-        label = f"Cells before and after: {len(table)}"
-        yield Block("After against before", "", of("comparison"), shown, label)
-        yield from _plain("Cells on only one side", analysis.comparison.unmatched)
-        yield from _plain("Other differences between the two", analysis.comparison.differences)
-    for stem in ("gpu_node_heatmap", "effects"):
-        yield from (Block(pictures=[p]) for p in of(stem))
-    if not analysis.effects.empty:
-        shown = tables.effects_table(
-            analysis.effects, _verdicts_by_cell(analysis), "tables/effects.csv"
-        )
-        count = len(analysis.effects)
-        label = f"All {count} comparisons with local" if count > 1 else "The comparison with local"
-        yield Block(table=shown, folded=label)
-    elif analysis.verdicts:
-        yield Block(lines=sorted({v.text for v in analysis.verdicts}))
-
-
-def _verdicts_by_cell(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    """Outcome in a word or two, and the verdict's sentence, by cell."""
-    rows = {row["cell"]: row for row in analysis.effects.to_dict("records")}
-    return {
-        v.cell: (tables.outcome_text(rows.get(v.cell, {}), KIND_SIGNS[v.kind][1]), v.text)
-        for v in analysis.verdicts
-    }
 
 
 def _measured(analysis: Analysis, of: Pick) -> Iterator[Block]:
@@ -203,7 +163,7 @@ def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
         yield Block("What does nvbandwidth measure?", note, table=shown)
     if not analysis.profiles.empty:
         every = cols.build_table(tables.PROFILES, analysis.profiles, "tables/profiles.csv")
-        shown = tables.without_empty(every)
+        shown = cols.without_empty(every)
         pictures = of("profiler")
         yield Block("What did the profilers record?", "", pictures, shown, "Table")
 
@@ -213,16 +173,14 @@ def _steady(analysis: Analysis, of: Pick) -> Iterator[Block]:
     frame = analysis.loaded.frame
     if frame.empty:
         return
-    counts = Counter(c for some in frame["warnings"] for c in {warning_code(w) for w in some})
     rows = [
         {
-            "mark": kind.mark,
+            "mark": KINDS[code].mark,
             "seen": code.replace("_", " "),
-            "meaning": kind.meaning,
-            "runs": counts[code],
+            "meaning": KINDS[code].meaning,
+            "runs": count,
         }
-        for code, kind in KINDS.items()
-        if counts[code]
+        for code, count in count_warnings(frame).items()
     ]
     if rows:
         columns = (
@@ -252,15 +210,10 @@ def _left_out(analysis: Analysis) -> Iterator[Block]:
         shown = cols.build_table(tables.GROUPS, analysis.groups, "tables/groups.csv")
         note = "Runs of different groups are never pooled."
         yield Block("Groups", note, table=shown)
-        yield from _plain("Differences between groups", analysis.differences)
+        yield from build_plain("Differences between groups", analysis.differences)
     if analysis.loaded.problems:
         problems = pd.DataFrame([p.to_dict() for p in analysis.loaded.problems])
-        yield from _plain("Skipped files", problems, "tables/skipped_files.csv")
-
-
-def _plain(title: str, table: pd.DataFrame, csv: str = "") -> Iterator[Block]:
-    if not table.empty:
-        yield Block(title, table=tables.plain_table(table, csv))
+        yield from build_plain("Skipped files", problems, "tables/skipped_files.csv")
 
 
 def _progress(study: Study) -> str:
@@ -270,11 +223,14 @@ def _progress(study: Study) -> str:
 def _study(study: Study, links: Links) -> dict[str, str | None]:
     results = Path(study.directory) / "results.json"
     counts = ", ".join(f"{n} {status}" for status, n in sorted(study.counts.items()) if n)
+    runs = f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded)
+    if len(study.repeats_history) > 1:
+        runs += f" ({', then '.join(map(str, study.repeats_history))} repeats)"
     return {
         "name": study.name,
         "directory": study.directory,
         "url": links.relative_url(results) if results.is_file() else None,
-        "runs": f"{study.recorded} of {study.planned}" if study.planned else str(study.recorded),
+        "runs": runs,
         "counts": counts,
         "order": study.order,
         "started": (study.started or "")[:19].replace("T", " "),

@@ -17,9 +17,9 @@ from numa_bench.analysis.report.columns import (
     Table,
     number_column,
     text_column,
+    without_empty,
 )
 from numa_bench.analysis.report.links import Links
-from numa_bench.analysis.report.tables import without_empty
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import PIPELINE
 

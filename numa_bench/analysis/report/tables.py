@@ -26,6 +26,7 @@ from numa_bench.analysis.report.columns import (
     marks_column,
     number_column,
     text_column,
+    without_empty,
 )
 
 _WHERE = (text_column("device_text", "device"), text_column("model_text", "model"))
@@ -216,11 +217,3 @@ def plain_table(table: pd.DataFrame, csv: str = "") -> Table:
 def question_table(question: Question, table: pd.DataFrame, csv: str) -> Table:
     """The table of one question, without columns that are empty here."""
     return without_empty(build_table([build_column(c) for c in question.columns], table, csv))
-
-
-def without_empty(rows: Table) -> Table:
-    """The table without columns that have no value in any row."""
-    columns = rows.columns
-    keep = [i for i, _ in enumerate(columns) if any(r[i].text != ABSENT for r in rows.rows)]
-    shown = [[row[i] for i in keep] for row in rows.rows]
-    return Table([columns[i] for i in keep], shown, rows.csv, rows.left_out)

@@ -11,9 +11,18 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from numa_bench.analysis.plots.effects import MOST_COMPARISONS
+from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, find_distance
+from numa_bench.analysis.plots.style import THIN
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report.advice import FILES, summarize_advice
 from numa_bench.analysis.report.hosts import print_hosts
+from numa_bench.analysis.report.pooled import (
+    count_runs,
+    describe_outcome,
+    name_units,
+    select_levels,
+)
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
 
@@ -40,18 +49,31 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         print_hosts(console, analysis)
         for text in summarize_advice(analysis.advice):
             console.print(text, soft_wrap=True)
-        for metric, effects in analysis.effects.groupby("metric", sort=False):
-            _print_effects(console, f"{quantity_label(str(metric))} against local", effects)
+        _print_against_local(console, analysis)
     _print_left_out(console, analysis)
-    try:
-        shown = directory.relative_to(Path.cwd())
-    except ValueError:
-        shown = directory
+    shown = _shorten(directory)
     console.print(f"page      {shown / 'report.html'}", soft_wrap=True)
     if analysis.advice:
         console.print(f"bindings  {shown / FILES[1]}", soft_wrap=True)
+    console.print(f"block     {shown / 'report.md'}", soft_wrap=True)
     console.print(f"plots     {shown / 'plots'}", soft_wrap=True)
     console.print(f"tables    {shown / 'tables'}", soft_wrap=True)
+
+
+def print_block(analysis: Analysis, block: Path) -> None:
+    """Print the block for a pull request on stdout, and on stderr what else there is to say."""
+    sys.stdout.write(block.read_text(encoding="utf-8"))
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    _print_left_out(console, analysis)
+    console.print(f"page      {_shorten(block.parent) / 'report.html'}", soft_wrap=True)
+
+
+def _shorten(directory: Path) -> Path:
+    """A directory as seen from the working directory, if it is below that."""
+    try:
+        return directory.relative_to(Path.cwd())
+    except ValueError:
+        return directory
 
 
 def _print_verdicts(console: Console, analysis: Analysis) -> None:
@@ -61,6 +83,53 @@ def _print_verdicts(console: Console, analysis: Analysis) -> None:
             console.print(f"  {line}", soft_wrap=True)
     if not analysis.study_verdicts:
         console.print("no verdict: no run passed", style="bold")
+
+
+def _print_against_local(console: Console, analysis: Analysis) -> None:
+    """Pooled effects, and single comparisons where they are few and add something to these."""
+    pooled = select_levels(analysis.pooled, BOUND, MODEL)
+    for metric, table in pooled.groupby("metric", sort=False) if len(pooled) else ():
+        _print_pooled(console, f"{quantity_label(str(metric))} against local", table, analysis)
+    for metric, effects in analysis.effects.groupby("metric", sort=False):
+        several = (pooled["units"] > 1).any() if len(pooled) else True
+        if pooled.empty or (several and len(effects) <= MOST_COMPARISONS):
+            _print_effects(console, f"{quantity_label(str(metric))} against local", effects)
+        else:
+            count = len(effects)
+            verb = "comparison with local is" if count == 1 else "comparisons with local are"
+            console.print(f"{count} single {verb} on the page")
+
+
+def _print_pooled(console: Console, title: str, rows: pd.DataFrame, analysis: Analysis) -> None:
+    """One row per pooled effect; of too many only those of whole groups of models."""
+    hidden = rows[rows["level"] == MODEL] if len(rows) > MOST_ROWS else rows.iloc[:0]
+    kind = name_units(rows)
+    over = kind if (rows["units"] > 1).any() else "models with the same limit"
+    table = Table(title=f"{title}, pooled over {over}", title_justify="left")
+    for name in ("models", "bound by", "placement"):
+        table.add_column(name, overflow="fold")
+    table.add_column(f"{kind} x repeats", justify="right")
+    table.add_column("outcome", no_wrap=True)
+    for name in ("change", "95 % interval", "p (Holm)", "detectable"):
+        table.add_column(name, justify="right")
+    above = ""
+    for row in rows.drop(hidden.index).to_dict("records"):
+        models, distance = str(row["model_text"]), find_distance(str(row["distance_text"]))
+        same, above = models == above, models
+        table.add_row(
+            "" if same else models,
+            "" if same else str(row["bound"] or "-"),
+            f"{row['placement']} ({distance})" if distance else str(row["placement"]),
+            count_runs(row).replace("×", "x"),
+            describe_outcome(row, analysis.target).replace(THIN, " "),
+            _percent(row["ratio"], -1),
+            _interval(row["low"], row["high"]),
+            _probability(row["p_holm"]),
+            "-" if pd.isna(row["detectable"]) else f"{row['detectable']:.1%}",
+        )
+    console.print(table)
+    if len(hidden):
+        console.print(f"{len(hidden)} effects of single models are on the page")
 
 
 def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:

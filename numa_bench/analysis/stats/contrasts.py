@@ -22,6 +22,7 @@ from numa_bench.analysis.stats.permutation import (
     Fit,
     correct_holm,
     fit_cells,
+    inflate_tails,
     null_statistics,
     number_columns,
     p_values,
@@ -35,7 +36,7 @@ MOST_REPEATS = 1_000
 #: Detectable sizes and repeats are computed with these one-sided upper limits of the noise: what
 #: was seen is as often too small as too large, and verdicts of no difference select the former.
 #: Found by simulation: an effect of that size is then claimed in about 80 % of studies.
-_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.70, 0.40
+_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.75, 0.50
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,22 @@ def compare_cells(
     counts = np.isfinite(values).sum(axis=-1)
     least = np.broadcast_to(_least_p(counts, counts[:, :1], size), tested.shape)
     null = np.array([])
+    tails, own_freedom = inflate_tails(fitted), _freedom_of_classes(fitted, counts, classes)
     p, p_holm = np.full(tested.shape, np.nan), np.full(tested.shape, np.nan)
     if size:
         null = null_statistics(values, classes, fitted, seed, int(effort * DRAWS))
         bound = np.maximum(least, bound_p(values, fitted))
+        own = 2 * t.sf(np.abs(fitted.studentised_differences) / tails, own_freedom)
+        bound = np.maximum(bound, own)
         p[tested] = np.maximum(
             p_values(fitted.studentised_differences[tested], null), bound[tested]
         )
         p_holm[tested] = correct_holm(p[tested])
-    half = _null_quantile(null, 1 - LEVEL) * fitted.error
-    critical = _null_quantile(null, ALPHA / max(size, 1))
+    wide = np.asarray(t.ppf((1 + LEVEL) / 2, own_freedom)) * tails
+    half = np.maximum(_null_quantile(null, 1 - LEVEL), wide) * fitted.error
+    step = ALPHA / max(size, 1)
+    strict = np.asarray(t.ppf(1 - step / 2, own_freedom)) * tails
+    critical = np.maximum(_null_quantile(null, step), strict)
     freedom = np.broadcast_to(fitted.freedom[:, None], tested.shape)
     limit = _limit_noise(freedom, _DETECTABLE_LIMIT)
     seen = _detectable(critical, freedom) * limit * fitted.error
@@ -118,12 +125,27 @@ def compare_cells(
     )
 
 
+def _freedom_of_classes(fitted: Fit, counts: NDArray[np.intp], classes: Classes) -> Array:
+    """Degrees of freedom of each comparison's error where each class of cells has its own noise.
+
+    Welch's (1947), with those of all cells of a class for its variance. Null statistics deal all
+    residuals to both sides, so that in a small family they do not know how little of the noise of
+    the noisier side was seen.
+    """
+    spare = np.maximum(counts - 1, 0)
+    of_class = np.bincount(classes.ravel(), weights=spare.ravel())[classes]
+    parts = fitted.variance**2 / np.maximum(of_class, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = fitted.error**4 / (parts + parts[:, :1])
+    return np.where(np.isfinite(freedom), np.maximum(freedom, 1.0), 1.0)
+
+
 def _null_quantile(null: Array, beyond: float) -> float:
     """The size that the share `beyond` of null statistics exceeds; NaN without any."""
     return float(np.quantile(np.abs(null), 1 - beyond)) if null.size else np.nan
 
 
-def _detectable(critical: float | Array, freedom: Array) -> Array:
+def _detectable(critical: Array, freedom: Array) -> Array:
     """The size in standard errors at which an effect is detected with probability `POWER`.
 
     `critical` is the size from which one is claimed, at the first and strictest step of Holm's
@@ -138,7 +160,7 @@ def _limit_noise(freedom: Array, level: float) -> Array:
 
 
 def _needed_repeats(
-    target: float, fitted: Fit, counts: NDArray[np.intp], critical: float, size: int
+    target: float, fitted: Fit, counts: NDArray[np.intp], critical: Array, size: int
 ) -> Array:
     """Runs per cell that detect an effect of `target`, shape (settings, placements).
 

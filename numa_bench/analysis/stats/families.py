@@ -17,6 +17,8 @@ from numa_bench.labels import find_base_label
 
 #: Between the names of a cell and of a study; neither has a line break.
 _OF_STUDY = "\n"
+#: What decides which cells are compared.
+_COMPARED = ("setting", "cell", "placement", "numa_node", "memory_policy", "device")
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,7 @@ def build_families(frame: pd.DataFrame, metric: str) -> Iterator[Family]:
     """Every group's comparisons with local. Settings without a local cell are left out."""
     runs = select_usable_runs(frame, metric)
     for group, members in runs.groupby("group", sort=False):
-        rows = [
-            row for _, s in members.groupby("setting", sort=False) for row in list_comparisons(s)
-        ]
+        rows = list_comparisons(members)
         if rows:
             values, spent = remove_study_drift(members, metric)
             cells, stack = _stack_comparisons(rows, members, values)
@@ -154,35 +154,42 @@ def stack_cells(rows: list[list[str]], by_cell: dict[str, Array]) -> tuple[list[
     return cells, values
 
 
-def list_comparisons(setting: pd.DataFrame) -> list[list[str]]:
-    """The cells of one setting as rows: a local cell, followed by those compared to it.
+def list_comparisons(members: pd.DataFrame) -> list[list[str]]:
+    """The cells of each setting as rows: a local cell, followed by those compared to it.
 
     With a GPU there is one local cell per memory policy. Without one every node has its own, and a
     placement is compared to the local cell of the node its threads run on. Local cells with another
     CPU affinity than that of the base (`labels.find_base_label`) are compared to it as well.
     """
-    cells = setting.drop_duplicates("cell")
-    home = find_base_label(cells["placement"])
-    local = cells[cells["placement"] == home]
+    settings: dict[str, list[dict[Any, Any]]] = {}
+    # Few columns, and no table per setting: there may be thousands.
+    for cell in members.drop_duplicates("cell")[list(_COMPARED)].to_dict("records"):
+        settings.setdefault(str(cell["setting"]), []).append(cell)
+    return [row for cells in settings.values() for row in _list_rows(cells)]
+
+
+def _list_rows(cells: list[dict[Any, Any]]) -> list[list[str]]:
+    home = find_base_label(cell["placement"] for cell in cells)
+    local = [cell for cell in cells if cell["placement"] == home]
     rows: dict[str, list[str]] = {}
-    for other in cells[cells["placement"] != home].to_dict("records"):
-        base = _base(other, local)
-        if base is not None:
+    for other in cells:
+        if other["placement"] != home and local:
+            base = _choose_base(other, local)
             rows.setdefault(base, [base]).append(str(other["cell"]))
     return list(rows.values())
 
 
-def _base(other: Mapping[Any, Any], local: pd.DataFrame) -> str | None:
-    """The local cell that a cell is compared to, or None.
+def _choose_base(other: Mapping[Any, Any], local: list[dict[Any, Any]]) -> str:
+    """The local cell that a cell is compared to.
 
     One with the same memory policy is preferred; on the CPU the same node matters more.
     """
-    if local.empty:
-        return None
-    node, policy = other["numa_node"], other["memory_policy"]
-    far = (local["memory_policy"] != policy).astype(int)
-    if other["device"] == "cpu" and not pd.isna(node):
+    by_node = other["device"] == "cpu" and not pd.isna(other["numa_node"])
+
+    def rank(cell: Mapping[Any, Any]) -> int:
         # Weight 2: another node is worse than another policy.
-        far = far + 2 * (local["numa_node"] != node).fillna(True).astype(int)
-    # Stable: of equally near cells the first one.
-    return str(local.loc[far.sort_values(kind="stable").index[0], "cell"])
+        far = 2 * bool(cell["numa_node"] != other["numa_node"]) if by_node else 0
+        return far + bool(cell["memory_policy"] != other["memory_policy"])
+
+    # Of equally near cells the first one.
+    return str(min(local, key=rank)["cell"])

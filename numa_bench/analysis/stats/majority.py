@@ -27,10 +27,11 @@ def bound_p(values: Array, fitted: Fit) -> Array:
     """
     far, distance = _far_runs(values, fitted)
     present = np.isfinite(values)
-    rate = far.sum() / max(1, present.sum())
-    if rate == 0:
+    seen = far.sum() / max(1, present.sum())
+    if seen == 0:
         return np.zeros(fitted.difference.shape)
     n = present.sum(axis=-1)
+    rate = _unfold_rate(seen, int(np.median(n[n > 0])), int(present.sum()))
     apart = np.rint(far.sum(axis=-1))
     # P(X >= n - m)
     reverse = binom.sf(n - apart - 1, n, rate)
@@ -39,6 +40,20 @@ def bound_p(values: Array, fitted: Fit) -> Array:
         explained = np.abs(fitted.difference) <= depth + _ERRORS * fitted.error
     bound: Array = np.where(explained, np.minimum(reverse + reverse[:, :1], 1.0), 0.0)
     return bound
+
+
+def _unfold_rate(seen: float, n: int, runs: int) -> float:
+    """The rate of the rare state, from the share of runs that are far from their cell's majority.
+
+    Where the rare state has the majority, the others count as far, so that the share is that of
+    min(X, n - X) for a binomial X of `n` runs. One standard error of `runs` runs is added: a rate
+    that looks small by chance makes majorities look impossible.
+    """
+    x = np.arange(n + 1)
+    rates = np.linspace(0.0, 0.5, 501)
+    folded = (binom.pmf(x, n, rates[:, None]) * np.minimum(x, n - x)).sum(axis=-1) / n
+    rate = float(np.interp(seen, folded, rates))
+    return min(0.5, rate + float(np.sqrt(rate * (1 - rate) / runs)))
 
 
 def _far_runs(values: Array, fitted: Fit) -> tuple[Array, Array]:

@@ -20,9 +20,10 @@ from numa_bench.analysis.stats.robust import (
     robust_location,
     rough_scale,
 )
+from numa_bench.metric_registry import LEAST_REPEATS
 
-#: Fewest runs of a cell that enter a comparison. Chosen: two runs cannot show which is the outlier.
-LEAST_RUNS = 3
+#: Fewest runs of a cell that enter a comparison.
+LEAST_RUNS = LEAST_REPEATS
 #: Conventions: the rate of false claims per family, and the power of "detectable".
 ALPHA = 0.05
 POWER = 0.80
@@ -38,8 +39,8 @@ _VALUES = 40_000_000
 #: small. Found by simulation: with them about 5 % of the families of benchmarks/honesty.py hold a
 #: false claim.
 _MARGIN, _SMALL_MARGIN = 1.04, 0.20
-#: Values in memory at once, about 12 MB per array.
-_CHUNK = 1_500_000
+#: Values in memory at once, about 6 MB per array.
+_CHUNK = 750_000
 
 
 @dataclass(frozen=True)

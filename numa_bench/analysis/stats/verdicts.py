@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from numa_bench.analysis.stats.extensions import describe_extensions
 from numa_bench.analysis.stats.pooled.headline import write_headline
 from numa_bench.analysis.stats.pooled.pattern import describe_pattern
 from numa_bench.analysis.stats.sentences import (
@@ -185,11 +186,16 @@ def judge_studies(
             str(g),
             [v for v in verdicts if v.group == g],
             pooled[pooled["group"] == g],
-            _host_text(frame[frame["group"] == g]),
+            _list_notes(frame[frame["group"] == g]),
             target,
         )
         for g in groups
     ]
+
+
+def _list_notes(frame: pd.DataFrame) -> list[str]:
+    """What weakens the verdict on these runs."""
+    return [*_host_text(frame), *describe_extensions(frame)]
 
 
 def _host_text(frame: pd.DataFrame) -> list[str]:

@@ -199,7 +199,8 @@ def test_the_breakdown_shows_host_work_where_there_is_any(tmp_path: Path) -> Non
         frame = load_runs([path])
         cells = cell_table(frame)
         none = pd.DataFrame()
-        figure = plot_stages(Part(frame=frame, cells=cells, latency=none, effects=none))
+        part = Part(frame=frame, cells=cells, latency=none, effects=none, pooled=none, target=0.02)
+        figure = plot_stages(part)
         assert figure is not None
         legends.append([text.get_text() for text in figure.legends[0].get_texts()])
 

@@ -62,7 +62,7 @@ def pool_effects(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFram
 
 
 def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[pd.DataFrame]:
-    rows = [r for _, s in members.groupby("setting", sort=False) for r in list_comparisons(s)]
+    rows = list_comparisons(members)
     if not rows:
         return
     cells, names = _arrange_cells(members, metric, rows)
@@ -143,7 +143,7 @@ def _bounds_of_models(
 def _describe_distances(members: pd.DataFrame) -> dict[str, str]:
     """The distance of each placement, where all its cells have the same."""
     texts = members.drop_duplicates("cell").groupby("placement")["distance_text"].unique()
-    return {str(p): str(t[0]) for p, t in texts.items() if len(t) == 1 and t[0]}
+    return {str(p): t[0] for p, t in texts.items() if len(t) == 1 and isinstance(t[0], str)}
 
 
 _Named = tuple[str, Selection]

@@ -48,7 +48,10 @@ def headline(*rows: dict[str, Any]) -> Headline:
     return written
 
 
-SAME_SOCKET: dict[str, Any] = {"placement": "same_socket", "distance_text": "same socket (distance 12)"}
+SAME_SOCKET: dict[str, Any] = {
+    "placement": "same_socket",
+    "distance_text": "same socket (distance 12)",
+}
 COMPUTE: dict[str, Any] = {"bound": "compute", "models": ARITHMETIC}
 
 
@@ -70,7 +73,9 @@ def test_what_crossing_the_socket_costs_whom_and_whom_not() -> None:
 
 
 def test_memory_and_cpus_apart_follow_the_placement_of_both() -> None:
-    near: dict[str, Any] = {"distance_text": "CPUs: same node (distance 10), memory: other socket (distance 32)"}
+    near: dict[str, Any] = {
+        "distance_text": "CPUs: same node (distance 10), memory: other socket (distance 32)"
+    }
     text = headline(
         row(-0.07),
         row(-0.068, placement="local/remote", **near),
