@@ -30,6 +30,8 @@ TOPOLOGY = "topology.json"
 #: Which runs each tracker has.
 TRACKING = "tracking.json"
 LOG = "experiment.log"
+#: In a copy that `numa-bench collect` made: where it is from, and the SHA-256 of each file.
+COLLECTED = "collected.json"
 #: Written by Hydra: the overrides of a single run, and the settings of a whole sweep.
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 MULTIRUN = "multirun.yaml"
