@@ -1,6 +1,6 @@
 """What comparing a fleet costs: simulated hosts x 50 runs through the real loader and verdict.
 
-    python benchmarks/fleet.py [--hosts 2000] [--table 200] [--out benchmarks/results/fleet-NAME.json]
+    python benchmarks/fleet.py [--hosts 2000] [--table 200] [--out FILE]
 
 Hosts are written one after the other (tests/fake_study.py: five models, local and remote, five
 repeats), loaded, summarized and removed, so that the disk need not hold a fleet: what is timed is
@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+import pandas as pd
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
@@ -97,7 +98,7 @@ def analyse_one_table(hosts: int) -> dict[str, object]:
         loaded = load_studies(folder)
         middle = time.perf_counter()
         analyse_study(
-            "fleet", loaded, target=TARGET, seed=0, created="", command="", profiles=_nothing()
+            "fleet", loaded, target=TARGET, seed=0, created="", command="", profiles=pd.DataFrame()
         )
         end = time.perf_counter()
     runs = len(loaded.frame)
@@ -133,18 +134,12 @@ def _summarize_hosts(hosts: int, timed: dict[str, float]) -> Iterator[Partition]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(hosts):
             directory = Path(folder) / "host"
-            write_study(directory, replace(describe_host(number)))
+            write_study(directory, describe_host(number))
             start = time.perf_counter()
             part = summarize_partition(load_studies(directory), TARGET)
             timed["load_and_pool_s"] += time.perf_counter() - start
             shutil.rmtree(directory)
             yield part
-
-
-def _nothing() -> object:
-    import pandas as pd
-
-    return pd.DataFrame()
 
 
 def _in_a_process(hosts: int) -> object:

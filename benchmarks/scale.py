@@ -16,7 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
@@ -73,37 +76,39 @@ def time_saving(runs: int) -> list[dict[str, object]]:
     records = [_record(spec, Machine(topology, 0.2)) for spec in plan.runs[:runs]]
     steps = sorted({100, 1_000, len(records)})
     found: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        # A clock that does not move: nothing is rewritten but where this asks for it.
-        with StudyStore(Path(folder), lambda: 0.0) as store:
-            store._rewritten, store._rewrite_s = 0.0, 1.0
-            times = []
-            for number, record in enumerate(records, 1):
-                start = time.perf_counter()
-                store.add_record(record)
-                times.append(time.perf_counter() - start)
-                if number in steps:
-                    last = sorted(times[-100:])
-                    store._texts.clear()
-                    start = time.perf_counter()
-                    store.save_records()
-                    first = time.perf_counter() - start
-                    start = time.perf_counter()
-                    store.save_records()
-                    rewrite = time.perf_counter() - start
-                    store._rewritten, store._rewrite_s = 0.0, 1.0
-                    found.append(
-                        {
-                            "stored": number,
-                            "save_median_ms": 1e3 * last[len(last) // 2],
-                            "save_p95_ms": 1e3 * last[int(len(last) * 0.95)],
-                            "first_rewrite_s": first,
-                            "rewrite_s": rewrite,
-                            "rewritten_every_s": rewrite / REWRITE_SHARE,
-                            "results_mb": (Path(folder) / RESULTS).stat().st_size / 1e6,
-                        }
-                    )
+    # A clock that does not move: nothing is rewritten but where this asks for it.
+    with tempfile.TemporaryDirectory() as folder, StudyStore(Path(folder), lambda: 0.0) as store:
+        store._rewritten, store._rewrite_s = 0.0, 1.0
+        times = []
+        for number, record in enumerate(records, 1):
+            times.append(_time(partial(store.add_record, record)))
+            if number in steps:
+                last = sorted(times[-100:])
+                save = {
+                    "save_median_ms": 1e3 * last[len(last) // 2],
+                    "save_p95_ms": 1e3 * last[int(len(last) * 0.95)],
+                }
+                found.append({"stored": number, **save, **_time_rewrite(store)})
+                store._rewritten, store._rewrite_s = 0.0, 1.0
     return found
+
+
+def _time_rewrite(store: StudyStore) -> dict[str, float]:
+    """What writing results.json costs: with every record to encode, and with none."""
+    store._texts.clear()
+    first, again = _time(store.save_records), _time(store.save_records)
+    return {
+        "first_rewrite_s": first,
+        "rewrite_s": again,
+        "rewritten_every_s": again / REWRITE_SHARE,
+        "results_mb": (store.root / RESULTS).stat().st_size / 1e6,
+    }
+
+
+def _time(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def time_resuming(runs: int) -> dict[str, object]:
@@ -165,7 +170,7 @@ def _record(spec: RunSpec, machine: Machine) -> Record:
         metrics = measured(machine, spec, 1.0)
     else:
         metrics = {"throughput_samples_per_s": 100.0}
-    return {**record, **metrics}
+    return cast("Record", {**record, **metrics})
 
 
 if __name__ == "__main__":

@@ -213,7 +213,8 @@ def read_yaml(path: Path) -> Any:
 def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
     """The studies at or below a path, sorted: itself, jobs of a sweep, all of an output root.
 
-    Studies are not searched for inside a study. `with_runs` leaves out directories that hold the
+    Studies are not searched for inside a study, nor in hidden directories, where
+    `numa-bench collect` keeps incomplete copies. `with_runs` leaves out directories that hold the
     files of a study but no runs: MLflow's artifact store has such copies.
     """
     if (path / RESULTS).is_file():
@@ -223,6 +224,7 @@ def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
         if RESULTS in files and (not with_runs or (SUMMARY in files and RUNS in below)):
             found.append(Path(folder))
             below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
     return sorted(found)
 
 

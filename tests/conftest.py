@@ -25,6 +25,7 @@ from numa_bench.config import hydra_app
 from numa_bench.config.loading import load_config
 from numa_bench.config.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.machine.allocation import read_allocation
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
@@ -60,6 +61,12 @@ def _no_full_collections(monkeypatch: pytest.MonkeyPatch) -> None:
     Beside the objects of all tests each takes most of a second, several times a run.
     """
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for a study of another test process, or of a user."""
+    monkeypatch.setenv("NUMA_BENCH_LOCKS", str(tmp_path_factory.getbasetemp() / "locks"))
 
 
 @dataclass(frozen=True)
@@ -185,9 +192,16 @@ def runner(
     """
     studies: list[Plan] = []
 
-    def note(plan: Plan, _: Topology, __: Path, opened: Callable[[], None]) -> None:
+    def note(
+        plan: Plan,
+        _: Topology,
+        __: Path,
+        opened: Callable[[], None],
+        started: Callable[[], None],
+    ) -> None:
         studies.append(plan)
         opened()
+        started()
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
     monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)
@@ -201,6 +215,11 @@ def runner(
     def run(*arguments: str, machine: Topology | None = None) -> Outcome:
         found = machine or laptop()
         monkeypatch.setattr("numa_bench.config.loading.discover_topology", lambda: found)
+        # Its CPUs and nodes are not this host's; only the environment can take a part away.
+        monkeypatch.setattr(
+            "numa_bench.config.loading.read_allocation",
+            lambda topology: read_allocation(topology, None, range(4096), "no limits", 4096.0),
+        )
         studies.clear()
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [str(RUNNER), *arguments])

@@ -37,6 +37,8 @@ READY, GOT_SIGTERM = "ready", "got_sigterm"
 GO = "go"
 #: How long a test waits for something that takes milliseconds on an idle machine.
 LIMIT_S = 60.0
+#: When this process began, on the clock of all processes.
+BEGIN_S = time.monotonic()
 
 
 SAMPLES = {"h2d_ms": [0.1] * 12, "compute_ms": [1.0] * 12, "d2h_ms": [0.1] * 12}
@@ -52,6 +54,10 @@ class FakeRun:
 
     def good(self) -> int:
         return self._end("passed")
+
+    def timed(self) -> int:
+        """Leaves the times of its process beside its result."""
+        return self._end("passed", observed={"window_monotonic_s": [BEGIN_S, time.monotonic()]})
 
     def waived(self) -> int:
         return self._end("waived", error="no such thing here")
@@ -172,12 +178,14 @@ class FakeRun:
         run_id: str | None = None,
         throughput: float = 100.0,
         samples: dict[str, list[float]] | None = None,
+        observed: dict[str, Any] | None = None,
     ) -> int:
         spec = self._spec
         result = RunResult(run_id or spec.run_id, spec.cell_hash(), status, error)
         if status == "passed":
             result.metrics = {"throughput_samples_per_s": throughput, "measured_s": 0.5}
             result.samples = samples or SAMPLES
+            result.observed = observed or {}
         try:
             write_json(self._result, result.to_dict())
         except OSError:
@@ -292,6 +300,8 @@ def make_plan(
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
     from numa_bench.config.hydra_app import run_app
+    from numa_bench.config.schemas.isolation import IsolationConfig
+    from numa_bench.records import DeviceSpec
     from numa_bench.runner import study, worker_run
 
     parser = argparse.ArgumentParser()
@@ -299,6 +309,9 @@ def drive(argv: Sequence[str]) -> int:
     parser.add_argument("behaviours", nargs="+")
     parser.add_argument("--grace-s", type=float, default=LIMIT_S)
     parser.add_argument("--nohup", action="store_true")
+    parser.add_argument("--exclusive", default="host")
+    parser.add_argument("--wait-limit-s", type=float)
+    parser.add_argument("--gpu", type=int, help="the runs are of this GPU, as far as locks go")
     args = parser.parse_args(argv)
     # As from a user's shell, also where the tests run in the background or under nohup.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -307,7 +320,12 @@ def drive(argv: Sequence[str]) -> int:
     names = model_names(len(args.behaviours))
     command = fake_command(dict(zip(names, args.behaviours, strict=True)))
     mock.patch.object(worker_run, "worker_command", command).start()
-    plan = make_plan(names, grace_s=args.grace_s)
+    isolation = IsolationConfig(exclusive=args.exclusive, wait_limit_s=args.wait_limit_s)
+    plan = replace(make_plan(names, grace_s=args.grace_s), isolation=isolation)
+    if args.gpu is not None:
+        gpu = DeviceSpec("cuda", args.gpu, "H100", f"GPU-{args.gpu}", 0)
+        runs = tuple(replace(run, device=gpu) for run in plan.runs)
+        plan = replace(plan, cells=runs, runs=runs)
     return run_app(lambda: study.run_study(plan, TOPOLOGY, args.directory))
 
 

@@ -28,6 +28,7 @@ FLOORS = (
         "plan",
         "tracking",
         "profiling",
+        "isolation",
         "config",
     ),
     *("worker", "machine", "ground"),

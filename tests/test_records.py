@@ -127,6 +127,7 @@ def test_a_record_of_the_first_program_gets_the_keys_that_came_later(tmp_path: P
     assert (record["profiler"], record["profiler_capture"]) == ("none", None)
     assert (record["nsys_sqlite"], record["torch_trace"]) == (None, None)
     assert record["latency_p50_ms"] is None
+    assert (record["lock_wait_s"], record["shared_host"]) == (None, False)
 
 
 def test_what_follows_from_other_keys_is_derived() -> None:

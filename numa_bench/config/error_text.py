@@ -19,6 +19,8 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
+from numa_bench.config.launchers import KEY as LAUNCHER
+from numa_bench.config.launchers import explain_missing
 from numa_bench.config.settings import UNSET, list_keys, list_settings
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
@@ -29,6 +31,8 @@ _NO_OPTION = re.compile(
     r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'\s+Available options in '[^']+':"
     r"(?P<options>(?:\n\t\S+)+)"
 )
+#: Also for an option that is only inherited from, as conf/hydra/launcher/slurm.yaml does.
+_NO_LAUNCHER = re.compile(r"Could not (?:find|load) 'hydra/launcher/([^']+)'")
 _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 _NO_VALUE = "needs a value; set it, or choose an experiment that does"
 
@@ -65,6 +69,9 @@ def format_error(error: BaseException, schema: type) -> str:
     if isinstance(root, OmegaConfBaseException):
         return _refused(str(error), root, schema)
     text = str(error)
+    launcher = _NO_LAUNCHER.search(text)
+    if launcher is not None and (install := explain_missing(launcher[1])):
+        return f"{LAUNCHER}={launcher[1]}: {install}"
     if group := _NO_OPTION.search(text):
         options = ", ".join(o for o in group["options"].split() if o != "schema")
         return f"{group['group']}={group['name']}: no such file in conf/; one of {options}"

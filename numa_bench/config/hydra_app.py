@@ -7,13 +7,15 @@ uses them is resolved.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from numa_bench.config import hydra_guard
 from numa_bench.config.checks import check_name
+from numa_bench.config.launchers import check_launcher, resolve_launcher_class
 from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
@@ -39,6 +41,8 @@ def register_hydra() -> None:
         # A resumed study keeps Hydra's snapshot of its first start.
         "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
         "checked_uri": _checked_uri,
+        "checked_launcher": _checked_launcher,
+        "launcher_class": resolve_launcher_class,
         "config_help": lambda: format_help(RunnerConfig),
         "gpu_count": _gpu_count,
     }
@@ -75,6 +79,12 @@ def _checked_uri(path: str, uri: str | None) -> str:
     return path
 
 
+def _checked_launcher(path: str, launcher: Mapping[str, Any]) -> str:
+    """`path`. Raises ConfigError if the settings of the launcher are wrong, before a job starts."""
+    check_launcher(launcher)
+    return path
+
+
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
     # Hydra creates the directory before the job can validate its configuration.
     check_root(root)
@@ -94,9 +104,10 @@ def _not_a_study(path: Path) -> str:
 
 
 def _gpu_count() -> int:
-    from numa_bench.machine.topology import discover_topology, select_visible_gpus
+    from numa_bench.machine.allocation import select_granted_gpus
+    from numa_bench.machine.topology import discover_topology
 
-    return len(select_visible_gpus(discover_topology(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return len(select_granted_gpus(discover_topology(), os.environ)[0])
 
 
 def _more_gpus_than(count: int) -> Callable[[object, object], object]:

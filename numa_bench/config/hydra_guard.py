@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.error_text import find_own_error, format_error
+from numa_bench.config.launchers import explain_lost_job
 from numa_bench.errors import NumaBenchError
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
@@ -73,6 +74,10 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        lost = None if _asked_for_traceback else explain_lost_job(error)
+        if lost is not None:
+            print(f"error: {lost[0]}", file=sys.stderr)
+            return lost[1]
         # Hydra creates the study's directory before the job starts.
         no_directory = isinstance(error, OSError) and not _in_a_job(error)
         if _asked_for_traceback or not (_for_the_user(error) or no_directory):

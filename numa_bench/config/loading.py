@@ -15,8 +15,9 @@ from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
+from numa_bench.machine.allocation import Allocation, read_allocation, select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.machine.topology import discover_topology, read_topology, select_visible_gpus
+from numa_bench.machine.topology import discover_topology, read_topology
 from numa_bench.study_files import RESOLVED_CONFIG
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
@@ -59,7 +60,12 @@ def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
         gpus = tuple(replace(gpu, index=index) for index, gpu in enumerate(nvidia))
         return replace(topology, gpus=gpus), gpus
     topology = discover_topology()
-    return topology, select_visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return topology, select_granted_gpus(topology, os.environ)[0]
+
+
+def discover_allocation(root: str | None, topology: Topology) -> Allocation:
+    """What this process was granted of its machine; everything of a captured tree (`root`)."""
+    return Allocation() if root is not None else read_allocation(topology)
 
 
 def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from numa_bench.config.schemas.bandwidth import BandwidthConfig
 from numa_bench.config.schemas.contention import ContentionConfig
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.config.settings import documented_field
@@ -123,6 +124,7 @@ class RunnerConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     dry_run: bool = documented_field(
         False, "Check everything and print the run matrix without running anything."
     )

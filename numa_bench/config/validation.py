@@ -19,6 +19,7 @@ from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerCon
 from numa_bench.config.schemas import workload as workload
 from numa_bench.config.schemas.bandwidth import check_bandwidth
 from numa_bench.config.schemas.contention import check_contention
+from numa_bench.config.schemas.isolation import check_isolation
 from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.topology import parse_cpu_list
@@ -48,6 +49,7 @@ def validate_config(config: RunnerConfig) -> None:
     check_output(config.output)
     check_profiler(config.profiler)
     check_tracking(config.tracking)
+    check_isolation(config.isolation)
     check_experiment(config.experiment)
     if config.time_limit != cfg.EXPERIMENTS_OWN:
         parse_duration("time_limit", config.time_limit)

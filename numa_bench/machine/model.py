@@ -45,6 +45,7 @@ class NumaNode:
                 "distances": {int(node): d for node, d in data["distances"].items()},
                 "cores": tuple(map(tuple, data.get("cores", ()))),
                 "l3_domains": tuple(map(tuple, data.get("l3_domains", ()))),
+                "packages": tuple(data.get("packages", ())),
             }
         )
 

@@ -14,7 +14,7 @@ GPU_KEY = "experiment.hardware.gpu_ids"
 def resolve_devices(
     experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
 ) -> list[Gpu | None]:
-    """The GPUs to measure, or [None] for the CPU.
+    """The GPUs to measure, or [None] for the CPU. Those that are named may be invisible.
 
     Raises ConfigError for a GPU that is missing or partitioned by MIG.
     """
@@ -43,7 +43,7 @@ def resolve_devices(
         )
     gpus = gpus[: experiment.max_gpus]
     for gpu in gpus:
-        if gpu.mig:
+        if gpu.mig and gpu in visible:
             raise ConfigError(
                 GPU_KEY,
                 hardware.gpu_ids,
@@ -78,20 +78,19 @@ def refuse_mig_slices(hardware: HardwareConfig, cuda_visible_devices: str | None
 
 
 def _find_gpu(item: int | str, given: object, topology: Topology, visible: tuple[Gpu, ...]) -> Gpu:
-    for gpu in visible:
+    """The GPU with this index or UUID. One that is not visible is planned all the same: its runs
+    are waived (`plan.allocation`)."""
+    for gpu in (*visible, *topology.gpus):
         uuid = gpu.uuid or ""
         if gpu.index == item or (isinstance(item, str) and uuid and uuid.startswith(item)):
             return gpu
-    fix = "use one of these, or null for all" if visible else "use null to measure the CPU"
+    fix = "use one of these, or null for all" if topology.gpus else "use null to measure the CPU"
     raise ConfigError(GPU_KEY, given, f"no GPU {item}: {_what_gpus(topology, visible)}; {fix}")
 
 
 def _what_gpus(topology: Topology, visible: tuple[Gpu, ...]) -> str:
-    if visible:
-        have = "this machine has GPU " + ", ".join(str(gpu.index) for gpu in visible)
-    elif topology.gpus:
-        have = "this process sees no GPU"
-    else:
-        have = "this machine has no usable GPU"
+    if not topology.gpus:
+        return "this machine has no usable GPU"
+    have = "this machine has GPU " + ", ".join(str(gpu.index) for gpu in topology.gpus)
     hidden = len(topology.gpus) - len(visible)
-    return have + (f" ({hidden} more hidden by CUDA_VISIBLE_DEVICES)" if hidden else "")
+    return have + (f", of which {hidden} are not granted to this process" if hidden else "")

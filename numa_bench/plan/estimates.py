@@ -26,6 +26,8 @@ _LEAST_BLOCK = 3
 
 def estimate_run_s(run: RunSpec) -> float:
     """Expected seconds of one run. Batches take as long as predicted (`run.expected`)."""
+    if run.waived is not None:
+        return 0.0
     if run.members:
         # They run at the same time; the rehearsal is of the same length for all.
         return REHEARSAL_S + max(estimate_run_s(member.spec) for member in run.members)
@@ -43,6 +45,8 @@ def estimate_run_s(run: RunSpec) -> float:
 
 def bound_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds: warm-up and windows use up their budgets."""
+    if run.waived is not None:
+        return 0.0
     if run.members:
         return REHEARSAL_S + max(bound_run_s(member.spec) for member in run.members)
     if run.bandwidth is not None:

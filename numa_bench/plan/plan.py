@@ -9,9 +9,12 @@ from typing import Any
 
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.schemas.bandwidth import AUTO
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
+from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.allocation import fit_cells
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.distance import add_distances
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
@@ -49,6 +52,7 @@ class Plan:
     order_seed: int
     monitor_interval_s: float = 0.0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     profiler: Profiler = field(default_factory=lambda: Profiler("none", ProfilerConfig()))
     dry_run: bool = False
     debug: bool = False
@@ -58,6 +62,7 @@ class Plan:
     predictions: tuple[ModelPrediction, ...] = ()
     blind_spots: tuple[str, ...] = ()
     time_limit: TimeLimit | None = None
+    allocation: Allocation = field(default_factory=Allocation)
     cut: tuple[RunSpec, ...] = ()
 
     @property
@@ -82,10 +87,12 @@ def build_plan(
     visible: tuple[Gpu, ...],
     touched: frozenset[int] = frozenset(),
     profiler: Profiler | None = None,
+    allocation: Allocation | None = None,
 ) -> Plan:
     """Plan a validated configuration on a machine.
 
-    `visible` are the GPUs that this process may use; `profiler` is the result of `find_profiler`.
+    `visible` are the GPUs that this process may use, `allocation` what else it was granted (None:
+    everything); `profiler` is the result of `find_profiler`.
     `touched` are the vit_configs entries that the command line changed. Such an entry may become
     equal to another (in a sweep over depth, for example); it is then measured once, with a
     warning. Any other two equal runs raise ConfigError.
@@ -96,11 +103,13 @@ def build_plan(
     profiler = profiler or Profiler("none", config.profiler)
     _refuse_profile(config.profiler.kind, experiment.workload)
     cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
+    granted = allocation or Allocation()
+    cells, not_granted = fit_cells(cells, granted, visible)
     cells = add_distances(add_expectations(cells, topology), topology)
     limit = fit_blocks(cells, experiment, read_time_limit(config))
     if limit is not None and _records_too_long(limit, profiler):
         without = replace(profiler, kind="none", note=_NO_TIME_TO_RECORD)
-        return build_plan(config, topology, visible, touched, without)
+        return build_plan(config, topology, visible, touched, without, allocation)
     predictions = predict_models(cells, topology)
     plan = Plan(
         study=experiment.name,
@@ -110,6 +119,7 @@ def build_plan(
         profiler=profiler,
         # Debug runs are no results, so no tracker gets them.
         tracking=TrackingConfig() if config.debug else config.tracking,
+        isolation=config.isolation,
         order=experiment.order,
         order_seed=experiment.order_seed,
         monitor_interval_s=experiment.monitor_interval_s,
@@ -117,10 +127,11 @@ def build_plan(
         debug=config.debug,
         resume_from=config.resume_from,
         topology_root=config.topology_root,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys([*warnings, *granted.notes, *not_granted])),
         predictions=predictions,
         blind_spots=tuple(find_blind_spots(predictions, topology)),
         time_limit=limit,
+        allocation=granted,
     )
     return plan if limit is None else plan.cut_after(limit.kept)
 

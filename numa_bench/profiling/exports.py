@@ -23,7 +23,8 @@ class Exporter:
     """Runs one export at a time. `collect_export` calls `done(run_id, problem)`.
 
     `problem` is None if the SQLite file was written. `in_a_hurry` returns True when the study is
-    being interrupted; an export that still runs is then abandoned.
+    being interrupted; an export that still runs is then abandoned. `share_host` waits until no
+    other study measures, and returns what ends the sharing; it raises OSError.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class Exporter:
         lock: Path,
         done: Callable[[str, str | None], None],
         in_a_hurry: Callable[[], bool] = lambda: False,
+        share_host: Callable[[], Callable[[], None]] = lambda: lambda: None,
     ) -> None:
+        self._share_host = share_host
         self._in_a_hurry = in_a_hurry
         self._executable = executable
         self._lock = lock
@@ -46,11 +49,17 @@ class Exporter:
         self.collect_export()
         self._run_id, self._problem = run_id, None
         try:
+            end_sharing = self._share_host()
+        except OSError as error:
+            self._done(run_id, f"its report was not exported: {error}")
+            return
+        try:
             # Locked before this returns, so that the next worker cannot get the lock first.
             # Shared: a tracker may hold it too. The worker asks for an exclusive one.
             held = self._lock.open("a+b")  # NFS requires read and write access for a lock
             fcntl.flock(held, fcntl.LOCK_SH)
         except OSError as error:
+            end_sharing()
             self._done(run_id, f"the export's lock file cannot be opened: {error}")
             return
 
@@ -61,6 +70,8 @@ class Exporter:
                     export_sqlite(self._executable, report, target, pass_fds=(held.fileno(),))
                 except NsysError as error:
                     self._problem = str(error)
+                finally:
+                    end_sharing()
 
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()

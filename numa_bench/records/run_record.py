@@ -103,7 +103,8 @@ class Execution:
     `nsys_report`, `nsys_sqlite` and `torch_trace` are the files of a profiler, if there are any.
     `environment` is the id of the machine and software; `monitor` holds min, median and max of
     every sensor inside the timed window: None without a reading in it, empty without a monitor.
-    `workers` are those of a set.
+    `workers` are those of a set. `lock_wait_s`: how long the run waited for its turn, which is not
+    in `duration_s`; `shared_host`: other measurements of ours were allowed beside it.
     """
 
     status: Status
@@ -121,6 +122,8 @@ class Execution:
     environment: str | None = None
     monitor: dict[str, dict[str, float]] | None = field(default_factory=dict)
     workers: tuple[WorkerValues, ...] = ()
+    lock_wait_s: float = 0.0
+    shared_host: bool = False
 
 
 class PlannedValues(TypedDict):
@@ -173,7 +176,8 @@ class PlannedValues(TypedDict):
 class Record(PlannedValues, MetricValues):
     """One run in results.json: flat, so that pandas.read_json needs no preparation.
 
-    Paths are relative to the study directory; `start_time` is UTC in ISO 8601.
+    Paths are relative to the study directory; `start_time` is UTC in ISO 8601. `lock_wait_s` and
+    `shared_host` are those of `Execution`.
     """
 
     host: str
@@ -183,6 +187,8 @@ class Record(PlannedValues, MetricValues):
     error: str | None
     start_time: str
     duration_s: float
+    lock_wait_s: float | None
+    shared_host: bool
     attempt: int
     warmup: JsonDict
     observed: JsonDict
@@ -213,6 +219,8 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
         "error": execution.error,
         "start_time": execution.start_time,
         "duration_s": round(execution.duration_s, 3),
+        "lock_wait_s": round(execution.lock_wait_s, 3),
+        "shared_host": execution.shared_host,
         "attempt": execution.attempt,
         **metric_values(result.metrics if result is not None else {}),
         "warmup": result.warmup if result is not None else {},

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
     "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
-    "workers, then distances and their classes",
+    "workers, then distances and their classes, then lock_wait_s and shared_host",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -52,6 +52,9 @@ STREAM, CONTENTION = "stream", "contention"
 REHEARSAL_S = 0.5
 #: What a member of a set is there for: its throughput counts, or it only loads the machine.
 MEASURED, BACKGROUND = "measured", "background"
+#: Begins `RunSpec.waived` where this process was not granted what the run needs. Another start of
+#: the study may be.
+NOT_GRANTED = "not granted: "
 #: Copies, or the host's memory, by size: no model.
 BANDWIDTH = "bandwidth"
 
@@ -106,7 +109,7 @@ class RunSpec:
     of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
     the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
     for the record and for estimates, `distances` for the record; the worker uses neither, and they
-    are not part of `cell`.
+    are not part of `cell`. Nor is `waived`: why the run is recorded as waived without being tried.
     """
 
     study: str
@@ -125,6 +128,7 @@ class RunSpec:
     bandwidth: BandwidthSpec | None = None
     expected: Expectation | None = None
     distances: Distances | None = None
+    waived: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -23,6 +23,7 @@ class Summary(TypedDict):
     Times are UTC in ISO 8601. `machine` is the environment of the last start, `environments` are
     those of all starts by id. `success_rate`: passed runs over recorded ones, null without any.
     `planned` leaves out runs that the time limit cut; null `time_limit`: there was none.
+    `allocation` is what the last start was granted of the machine (`machine.allocation`).
     `repeats_history`: the repeats that were planned at first, then those of each start that added
     some when all before had been run, so that results may have been looked at in between.
     `warnings`: what was noticed while planning, also what the study cannot show.
@@ -44,5 +45,6 @@ class Summary(TypedDict):
     conditions: list[str]
     warnings: list[str]
     profiler: dict[str, str | None]
+    allocation: JsonDict
     machine: JsonDict
     environments: dict[str, JsonDict]

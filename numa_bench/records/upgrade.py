@@ -32,7 +32,7 @@ _NULLS = (
     *("compile_mode", "profiler_capture", "predicted_bound", "exit_code", "error", "environment"),
     *("nsys_report", "nsys_sqlite", "torch_trace", "scenario", "background"),
     *("distance_class", "cpu_distance_class", "memory_distance_class"),
-    *("cpu_distance", "memory_distance"),
+    *("cpu_distance", "memory_distance", "lock_wait_s"),
 )
 #: Labels of placements with CPUs and memory apart, as they were called at first.
 _OLD_LABELS = {"remote_cpu": "remote/local", "remote_memory": "local/remote"}
@@ -82,6 +82,7 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "conditions": [str(item) for item in value("conditions", list, [])],
         "warnings": [str(item) for item in value("warnings", list, [])],
         "profiler": value("profiler", dict, {}),
+        "allocation": value("allocation", dict, {}),
         "machine": value("machine", dict, {}),
         "environments": {k: v for k, v in environments.items() if isinstance(v, dict)},
     }
@@ -147,6 +148,8 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "workload": PIPELINE,
         "success": record["status"] == Status.PASSED.value,
         "workers": [],
+        # Before there were locks nothing of ours was meant to run beside a measurement.
+        "shared_host": False,
         "warnings": [],
     }
     # A null `monitor` is not missing: no sensor was read inside the timed window.

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
+from numa_bench.isolation.host_locks import HostLocks, Turn
 from numa_bench.machine.model import Topology
 from numa_bench.profiling.recording import (
     add_recording,
@@ -49,10 +50,11 @@ logger = logging.getLogger("numa_bench")
 
 @dataclass(frozen=True)
 class Host:
-    """Where all runs of a study take place: host name and the id of its environment."""
+    """Where all runs of a study take place: host name, id of its environment, and its locks."""
 
     name: str
     environment: str
+    locks: HostLocks
 
 
 def attempt_run(
@@ -63,12 +65,24 @@ def attempt_run(
     host: Host,
     interrupts: Interrupts,
 ) -> Record:
-    """Run a spec and return its record. Every failure of the run becomes a record too."""
+    """Run a spec when it is its turn on the host, and return its record.
+
+    Every failure of the run becomes a record too.
+    """
+    # The worker watches the process whose number is in the token (worker/lifeline.py).
+    token = f"{os.getpid()}-{uuid.uuid4().hex}"
+    with host.locks.hold(spec) as turn:
+        context = RunContext(spec, settings, interrupts, token, turn.descriptors)
+        return _attempt_in_turn(context, turn, store, topology, host)
+
+
+def _attempt_in_turn(
+    context: RunContext, turn: Turn, store: StudyStore, topology: Topology, host: Host
+) -> Record:
+    spec = context.spec
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
-    # The worker watches the process whose number is in the token (worker/lifeline.py).
-    context = RunContext(spec, settings, interrupts, f"{os.getpid()}-{uuid.uuid4().hex}")
     tail = ""
     try:
         store.prepare_run(spec)
@@ -77,8 +91,9 @@ def attempt_run(
         problem = f"its files cannot be written: {error}"
         outcome = WorkerOutcome(Ended(None, "exited", 0.0, start_error=problem))
     else:
-        outcome = _measure(context, paths, topology)
-        tail = read_last_lines(paths.stderr, settings.error_lines)
+        missed = describe_missed_turn(turn)
+        outcome = WorkerOutcome(missed) if missed else _measure(context, paths, topology)
+        tail = read_last_lines(paths.stderr, context.settings.error_lines)
     ended, result = outcome.ended, outcome.result
     status, error_text = _classify(spec, outcome, tail, topology)
     warnings = [*_warnings(ended, result, outcome.monitor), *outcome.warnings]
@@ -100,11 +115,39 @@ def attempt_run(
         warnings=tuple(warnings),
         environment=host.environment,
         monitor=monitor.summarise_window(timed_window(result)) if monitor else {},
+        lock_wait_s=turn.wait_s,
+        shared_host=host.locks.shares_host,
     )
     record = make_record(spec, result, execution, host.name)
     if records_separately(spec) and status in (Status.PASSED, Status.INVALID):
         return _record_profile(record, context, store, topology)
     return record
+
+
+def waive_run(spec: RunSpec, store: StudyStore, host: Host) -> Record:
+    """The record of a run that is not tried because of `spec.waived`."""
+    paths = store.run_paths(spec.run_id)
+    attempt = store.count_attempts(spec.run_id) + 1
+    execution = Execution(
+        status=Status.WAIVED,
+        exit_code=None,
+        error=spec.waived,
+        start_time=utc_timestamp(),
+        duration_s=0.0,
+        attempt=attempt,
+        stdout_log=store.relative_path(paths.stdout),
+        stderr_log=store.relative_path(paths.stderr),
+        environment=host.environment,
+    )
+    return make_record(spec, None, execution, host.name)
+
+
+def describe_missed_turn(turn: Turn) -> Ended | None:
+    """How a run ended that never had its turn; None if it has it."""
+    if turn.problem is None:
+        return None
+    reason = "interrupted" if turn.interrupted else "exited"
+    return Ended(None, reason, 0.0, start_error=turn.problem)
 
 
 def _measure(context: RunContext, paths: RunPaths, topology: Topology) -> WorkerOutcome:

@@ -61,6 +61,8 @@ def _headline(
     result_problem: str | None,
     topology: Topology,
 ) -> tuple[Status, str | None]:
+    if ended.start_error is not None and ended.reason == "interrupted":
+        return Status.INTERRUPTED, f"interrupted by the user {ended.start_error}"
     if ended.start_error is not None:
         return Status.FAILED, f"could not be started: {ended.start_error}"
     code = ended.returncode

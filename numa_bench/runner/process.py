@@ -22,13 +22,15 @@ from pathlib import Path
 import psutil
 
 from numa_bench.records import RUN_TOKEN
-from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.interrupts import Interrupts, block_time_out_signals
 
 #: Longest wait for a process that got SIGKILL: one that hangs in a driver never ends, and freeing
 #: much pinned memory takes long.
 KILL_WAIT_S = 60.0
 #: The same for descendants; the run is over by then.
 LEFTOVER_WAIT_S = 5.0
+#: Return codes of a process that was ended from outside by a signal that asks for it.
+_TERMINATED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 #: Polling interval if the kernel or this Python has no pidfd_open.
 POLL_S = 0.2
 
@@ -72,16 +74,18 @@ def run_process(
     grace_s: float,
     interrupts: Interrupts,
     started: Callable[[int], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run `command` with its output in two files; no descendant survives the call.
 
-    `started` is called with the process's number as soon as there is one.
+    `started` is called with the process's number as soon as there is one; `pass_fds` are those of
+    `start_process`.
     """
     # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
     oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
-        process = start_process(command, stdout, stderr)
+        process = start_process(command, stdout, stderr, pass_fds)
     except OSError as error:
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
@@ -97,6 +101,8 @@ def run_process(
     finally:
         # Also after an exception: nothing may go on beside the next measurement.
         returncode, leftovers = end_process(process, command.token)
+    if reason == "exited" and interrupts.count and returncode in _TERMINATED:
+        reason = "interrupted"  # SLURM signals every process of a job, the runner's own and ours
     return Ended(
         returncode=returncode,
         reason=reason,
@@ -113,7 +119,7 @@ def start_process(
 
     `pass_fds` are kept open, also through the exec of numactl, which becomes the worker.
     """
-    with stdout.open("wb") as out, stderr.open("wb") as err:
+    with stdout.open("wb") as out, stderr.open("wb") as err, block_time_out_signals():
         return subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,

@@ -1,16 +1,17 @@
-"""Whether a study may run in a directory that already holds one, and the command to resume it."""
+"""Resuming: whether a study may run where one is already, what of it is done, and the command."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from numa_bench.errors import StoreError
 from numa_bench.invocation import command_words
 from numa_bench.plan.plan import Plan
-from numa_bench.study_files import JOURNAL, RESULTS, read_records
+from numa_bench.records import DONE, NOT_GRANTED, Record, RunSpec, Status
+from numa_bench.study_files import JOURNAL, RESULTS, read_records, read_summary
 
 
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
@@ -23,13 +24,15 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     held = results.is_file() or (directory / JOURNAL).is_file()
     if plan.debug or not held:
         return
+    if is_restarted(directory, plan):
+        return  # the same command line as before, perhaps on other GPUs
     if plan.resume_from is None:
         raise StoreError(
             f"{directory} already holds a study; finish it with resume_from={directory}, "
             "or choose another directory"
         )
     # These settings change where results go, not what is measured.
-    harmless = ("resume_from=", "output.", "dry_run=", "time_limit=")
+    harmless = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
     given = [o for o in overrides if not o.startswith(harmless)]
     try:
         recorded = {record["run_id"] for record in read_records(results)}
@@ -41,6 +44,47 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
             f"{' '.join(given)} changes what {directory} has measured ({len(unplanned)} recorded "
             "runs would no longer belong to it); drop it, or start a new study"
         )
+
+
+def is_restarted(directory: Path, plan: Plan) -> bool:
+    """Whether SLURM started the job again that began the study in this directory.
+
+    After a requeue, a preemption or a time-out the same command runs again in the same directory
+    and has to continue. A study of another job is not continued.
+    """
+    job = plan.allocation.job
+    if not plan.allocation.restarts or job is None or not (directory / RESULTS).is_file():
+        return False
+    # Without a summary the job ended before its first run.
+    began = read_summary(directory)["allocation"].get("slurm_job", job)
+    return bool(began == job)
+
+
+def find_done(records: Sequence[Record], runs: Iterable[RunSpec]) -> set[str]:
+    """Ids of the runs that need not run again.
+
+    A run that an earlier start was not granted the hardware for is done only as long as this one
+    is not either.
+    """
+    granted = {run.run_id for run in runs if run.waived is None}
+    return {
+        record["run_id"]
+        for record in records
+        if Status(record["status"]) in DONE
+        and not (record["run_id"] in granted and (record["error"] or "").startswith(NOT_GRANTED))
+    }
+
+
+def find_other_runs(records: Sequence[Record], plan: Plan) -> list[str]:
+    """A warning where records are of runs that are not planned, as after a change of GPUs."""
+    planned = {run.run_id for run in (*plan.runs, *plan.cut)}
+    others = sum(record["run_id"] not in planned for record in records)
+    if not others:
+        return []
+    return [
+        f"{others} stored runs are not of this start's plan (other GPUs, CPUs or settings were "
+        "granted to an earlier start); they are kept"
+    ]
 
 
 def resume_command(directory: Path) -> str:

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import StoreError, StudyFailed
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
 from numa_bench.records import Record, RunSpec, add_warnings
-from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp
+from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.repeats_history import list_completed_repeats
+from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
 from numa_bench.runner.study_summary import (
     StudyStart,
@@ -32,6 +34,7 @@ from numa_bench.runner.study_summary import (
     format_counts,
     shown_path,
     warn_other_environments,
+    warn_other_isolation,
 )
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
@@ -49,10 +52,12 @@ def run_study(
     topology: Topology,
     directory: Path,
     opened: Callable[[], None] = lambda: None,
+    started: Callable[[], None] = lambda: None,
 ) -> None:
     """Run what is pending, and leave a complete study directory behind.
 
-    `opened` is called when this process holds the directory, before anything is written there.
+    `opened` is called when this process holds the directory, before anything is written there;
+    `started` when the study has started up: from then on it takes the locks that it needs.
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
@@ -65,7 +70,10 @@ def run_study(
             if not (directory / RESULTS).is_file():
                 store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
-            plan, clock, tracked = _run_plan(plan, topology, store, interrupts, reporter)
+            locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
+            plan, clock, tracked = _run_plan(
+                plan, topology, store, interrupts, reporter, locks, started
+            )
             saved = store.save_somewhere()
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
@@ -74,6 +82,7 @@ def run_study(
         print_results(rows, plan, lines)
     # Everything is stored and shown by now.
     if interrupted:
+        interrupts.pass_on_time_out()
         raise KeyboardInterrupt
     counts = format_counts(store)
     if saved.parent != directory:
@@ -90,6 +99,8 @@ def _run_plan(
     store: StudyStore,
     interrupts: Interrupts,
     reporter: Reporter,
+    locks: HostLocks,
+    started: Callable[[], None],
 ) -> tuple[Plan, StudyClock, list[str]]:
     """Run everything that is pending, and feed trackers.
 
@@ -97,18 +108,20 @@ def _run_plan(
     for each tracker.
     """
     # Resuming is nothing else: the order of the plan, without the runs that need not run again.
-    done = store.finished_runs()
+    done = find_done(store.records, plan.runs)
     pending = [run for run in plan.runs if run.run_id not in done]
     limit_s = plan.time_limit.limit_s if plan.time_limit is not None else None
     clock = StudyClock(limit_s, len(plan.cells), store.records, time.monotonic)
     start = _describe_start(topology, store, pending)
-    _log_warnings(plan, start, store)
+    _log_warnings(plan, start, store, locks)
     # Before the first run too: a study that is killed still says where it ran.
     _write_summary(plan, start, store, interrupts)
-    feeder = _make_feeder(plan, store, interrupts)
+    feeder = _make_feeder(plan, store, interrupts, locks)
     if plan.tracking.required:
         feeder.require_trackers()
     reporter.show_start(plan, pending, shown_path(store.root))
+    # Before any other lock: whoever holds the gate may be waiting for the one of the start-up.
+    started()
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
     measure = partial(
@@ -118,10 +131,13 @@ def _run_plan(
         ),
         store=store,
         topology=topology,
-        host=Host(socket.gethostname(), start.environment["id"]),
+        host=Host(socket.gethostname(), start.environment["id"], locks),
         interrupts=interrupts,
     )
-    cut_from = _run_pending(pending, plan, clock, measure, store, interrupts, reporter, feeder)
+    exporter = _make_exporter(plan, store, interrupts, locks)
+    cut_from = _run_pending(
+        pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
+    )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
     if not store.is_current:
@@ -134,6 +150,8 @@ def _run_plan(
 
 def _attempt(spec: RunSpec, **context: Any) -> Record:
     """One attempt at a run, or at a set of workers."""
+    if spec.waived is not None:
+        return waive_run(spec, context["store"], context["host"])
     return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 
@@ -146,16 +164,16 @@ def _run_pending(
     interrupts: Interrupts,
     reporter: Reporter,
     feeder: Feeder,
+    exporter: Exporter,
 ) -> int | None:
     """Measure one spec after the other; stop after the run that is interrupted.
 
     Returns the number of the block before which the time limit ended the study, else None.
     Exports and trackers work while the next worker starts; it waits for them before it measures.
     """
-    exporter = _make_exporter(plan, store, interrupts)
     cut_from = None
     for repeat, block in split_blocks(pending):
-        if not interrupts.count and not clock.allows(len(block)):
+        if not interrupts.count and not clock.allows(sum(spec.waived is None for spec in block)):
             cut_from = repeat
             break
         for spec in block:
@@ -164,7 +182,8 @@ def _run_pending(
             reporter.show_run_start(spec)
             record = measure(spec)
             store.add_record(record)
-            clock.count_run()
+            if spec.waived is None:
+                clock.count_run()
             # Rarely waits: the worker did not measure before the previous export had ended.
             exporter.collect_export()
             reporter.show_run_end(record)
@@ -179,18 +198,21 @@ def _run_pending(
 def _describe_start(
     topology: Topology, store: StudyStore, pending: Sequence[RunSpec]
 ) -> StudyStart:
+    runs = [run for run in pending if run.waived is None]
     earlier = read_summary(store.root)
     return StudyStart(
         started=utc_timestamp(),
         environment=describe_environment(PROJECT, topology),
         earlier=earlier["environments"],
-        conditions=tuple(check_conditions(pending, topology)) if pending else (),
+        conditions=tuple(check_conditions(runs, topology)) if runs else (),
         completed_repeats=list_completed_repeats(earlier, store.records),
     )
 
 
-def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore) -> None:
+def _log_warnings(plan: Plan, start: StudyStart, store: StudyStore, locks: HostLocks) -> None:
     others = warn_other_environments(store.records, start.environment["id"])
+    others += find_other_runs(store.records, plan)
+    others += warn_other_isolation(store.records, locks.shares_host)
     limited = [f"time limit: {line}" for line in describe_limit(plan)]
     for warning in (*plan.warnings, *plan.blind_spots, *limited, *start.conditions, *others):
         logger.warning(warning)
@@ -206,16 +228,22 @@ def _write_summary(
     store.write_file(SUMMARY, summary)
 
 
-def _make_feeder(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Feeder:
+def _make_feeder(plan: Plan, store: StudyStore, interrupts: Interrupts, locks: HostLocks) -> Feeder:
     tracking = plan.tracking
     trackers = make_trackers(tracking, Path(plan.output.root))
     syncer = Syncer(store.root, trackers, tracking.series_points, tracking.max_file_mb)
     return Feeder(
-        syncer, store.root / BUSY_LOCK, tracking.timeout_s, lambda: _is_in_a_hurry(interrupts)
+        syncer,
+        store.root / BUSY_LOCK,
+        tracking.timeout_s,
+        lambda: _is_in_a_hurry(interrupts),
+        locks.begin_heavy_work,
     )
 
 
-def _make_exporter(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Exporter:
+def _make_exporter(
+    plan: Plan, store: StudyStore, interrupts: Interrupts, locks: HostLocks
+) -> Exporter:
     """An exporter that stores a new record of the run when its export has ended."""
 
     def store_outcome(run_id: str, problem: str | None) -> None:
@@ -230,6 +258,7 @@ def _make_exporter(plan: Plan, store: StudyStore, interrupts: Interrupts) -> Exp
         store.root / BUSY_LOCK,
         store_outcome,
         lambda: _is_in_a_hurry(interrupts),
+        locks.begin_heavy_work,
     )
 
 

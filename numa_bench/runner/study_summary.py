@@ -51,6 +51,18 @@ def warn_other_environments(records: Sequence[Record], environment_id: str) -> l
     ]
 
 
+def warn_other_isolation(records: Sequence[Record], shares_host: bool) -> list[str]:
+    """A warning when stored records shared the host and this start does not, or the reverse."""
+    others = sum(record["shared_host"] != shares_host for record in records)
+    if not others:
+        return []
+    here, before = ("shared", "silent") if shares_host else ("silent", "shared")
+    return [
+        f"{others} earlier runs of this study were measured on a {before} host, those to come on a "
+        f"{here} one; the analysis does not pool them (isolation.exclusive)"
+    ]
+
+
 def build_summary(
     plan: Plan, start: StudyStart, store: StudyStore, *, updated: str, interrupted: bool
 ) -> Summary:
@@ -78,6 +90,7 @@ def build_summary(
             "version": plan.profiler.version,
             "note": plan.profiler.note,
         },
+        "allocation": plan.allocation.to_dict(),
         "machine": start.environment,
         # By id, as records name them: a study may have been resumed elsewhere.
         "environments": {**start.earlier, own_id: start.environment},

@@ -44,12 +44,16 @@ class AttemptSettings:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every start of a worker for one run has in common. All its processes carry `token`."""
+    """What every start of a worker for one run has in common.
+
+    All its processes carry `token` and inherit the descriptors of the run's `locks`.
+    """
 
     spec: RunSpec
     settings: AttemptSettings
     interrupts: Interrupts
     token: str
+    locks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def _run_command(context: RunContext, paths: RunPaths, command: Command) -> tupl
             grace_s=settings.grace_s,
             interrupts=context.interrupts,
             started=monitor.start_sampling,
+            pass_fds=context.locks,
         )
     # Written when the process has ended: no disk access beside a measurement.
     monitor.save_readings()

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import ConfigError, NumaBenchError
 from numa_bench.invocation import command_text
+from numa_bench.isolation.host_locks import hold_host
 from numa_bench.jsonio import write_json
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.environment import describe_environment
@@ -109,7 +111,9 @@ def _run(checks: Sequence[Check], options: argparse.Namespace) -> int:
     status_line = Console(stderr=True, markup=False, emoji=False, highlight=False)
     with status_line.status("looking at the machine") as status:
         session = plan_session(topology, options.gpu, full=options.full)
-        outcomes = supervise_checks(checks, session, os.environ, status.update)
+        # Its figures are worth nothing beside a study, nor are those of a study beside it.
+        with hold_host(IsolationConfig(), status.update):
+            outcomes = supervise_checks(checks, session, os.environ, status.update)
         environment = describe_environment(PROJECT, topology)
     document = make_document(
         outcomes,

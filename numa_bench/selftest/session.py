@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 
 from numa_bench.config.schema import HardwareConfig
 from numa_bench.errors import ConfigError, MachineError
+from numa_bench.machine.allocation import select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.machine.topology import select_visible_gpus
 from numa_bench.plan.devices import make_device_spec
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import DeviceSpec, JsonDict, Placement
@@ -62,7 +62,7 @@ def plan_session(topology: Topology, wanted: str | None, *, full: bool) -> Sessi
     `wanted` is the number or UUID of the GPU to measure (None: the first that is visible). Raises
     ConfigError for a GPU that is not there, MachineError for a machine without a usable node.
     """
-    visible = select_visible_gpus(topology, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    visible = select_granted_gpus(topology, os.environ)[0]
     gpu = select_gpu(visible, wanted)
     gpu_problem = find_problem(lambda: check_gpus(map(make_device_spec, visible)))
     no_cuda, usable = explain_no_gpu(topology), gpu

@@ -13,7 +13,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import NumaBenchError, StoreError
+from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.redaction import redact_credentials
 from numa_bench.study_files import find_studies, read_resolved_config
 from numa_bench.tracking.factory import make_trackers
@@ -42,10 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         directories = [found for path in paths for found in find_studies(path, with_runs=True)]
         if not directories:
             raise StoreError(f"no study at or below {', '.join(map(str, paths))}")
-        return max(_one(directory, args) for directory in directories)
+        with hold_start_up(IsolationConfig(), _print_wait):  # not beside a measurement
+            return max(_one(directory, args) for directory in directories)
     except NumaBenchError as error:
         print(f"error: {redact_credentials(error)}", file=sys.stderr)
         return error.exit_code
+
+
+def _print_wait(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr)
 
 
 def _one(directory: Path, args: argparse.Namespace) -> int:

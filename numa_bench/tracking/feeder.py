@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from numa_bench.errors import MachineError
 from numa_bench.invocation import command_text
@@ -40,7 +39,11 @@ class Feeder:
         lock: Path,
         timeout_s: float,
         in_a_hurry: Callable[[], bool] = lambda: False,
+        share_host: Callable[[], Callable[[], None]] = lambda: lambda: None,
     ) -> None:
+        """`share_host` waits until no other study measures, and returns what ends the sharing; it
+        raises OSError."""
+        self._share_host = share_host
         self._in_a_hurry = in_a_hurry
         self._syncer = syncer
         self._lock = lock
@@ -64,10 +67,10 @@ class Feeder:
         """Log what is stored and not logged yet, in the background."""
         if not self._syncer.trackers or (self._thread is not None and self._thread.is_alive()):
             return  # still busy with the last call; the next one logs these runs too
-        held = self._hold()
-        if held is None:
+        release = self._hold()
+        if release is None:
             return  # without the lock workers would not wait; the end of the study logs these runs
-        self._thread = threading.Thread(target=self._work, args=(held, False), daemon=True)
+        self._thread = threading.Thread(target=self._feed, args=(release,), daemon=True)
         self._thread.start()
 
     def finish_feeding(self) -> list[str]:
@@ -79,15 +82,27 @@ class Feeder:
         if self._thread is not None:
             self._join(self._timeout_s)
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, args=(None, True), daemon=True)
+            self._finish()
+        lines = [self._line(tracker) for tracker in self._syncer.trackers]
+        # A tracker that still hangs must not be closed while the thread uses it.
+        if self._thread is None or not self._thread.is_alive():
+            self._syncer.close_trackers()
+        return lines
+
+    def _finish(self) -> None:
+        """Log the rest while other studies do not measure."""
+        try:
+            end_sharing = self._share_host()
+        except OSError as error:
+            logger.warning("trackers do not get the rest: %s", error)
+            return
+        try:
+            self._thread = threading.Thread(target=self._work, args=(math.inf, True), daemon=True)
             self._thread.start()
             # There may be many runs to log at once, hence a second more for each.
             self._join(self._timeout_s + self._missing_runs())
-        lines = [self._line(tracker) for tracker in self._syncer.trackers]
-        # A tracker that still hangs must not be closed while the thread uses it.
-        if not self._thread.is_alive():
-            self._syncer.close_trackers()
-        return lines
+        finally:
+            end_sharing()
 
     def _join(self, longest_s: float) -> None:
         """Wait for the thread, at most `longest_s` and as long as the user is willing to."""
@@ -112,22 +127,21 @@ class Feeder:
             return f"{missing} runs are not in {tracker.name} yet; later: {command}"
         return f"tracking  {tracker.hint(self._syncer.directory)}"
 
-    def _work(self, held: IO[bytes] | None, finished: bool) -> None:
-        timer, until = None, math.inf
-        if held is not None:
-            timer = threading.Timer(self._timeout_s, held.close)
-            timer.daemon = True
-            timer.start()
-            until = time.monotonic() + self._timeout_s / 2
+    def _feed(self, release: Callable[[], None]) -> None:
+        timer = threading.Timer(self._timeout_s, release)
+        timer.daemon = True
+        timer.start()
+        self._work(time.monotonic() + self._timeout_s / 2, finished=False)
+        timer.cancel()
+        release()
+
+    def _work(self, until: float, finished: bool) -> None:
         for tracker in self._syncer.trackers:
             before = self._failures[tracker.name]
             if before < MOST_FAILURES:
                 self._sync(tracker, finished, until)
             if finished and self._failures[tracker.name] > before:
                 self._sync(tracker, finished, until)  # the last chance: try twice
-        if timer is not None and held is not None:
-            timer.cancel()
-            held.close()
 
     def _sync(self, tracker: Tracker, finished: bool, until: float) -> None:
         try:
@@ -146,17 +160,16 @@ class Feeder:
         else:
             self._failures[tracker.name] = 0
 
-    def _hold(self) -> IO[bytes] | None:
-        """The lock that workers wait for, or None where there are no locks."""
-        held = None
-        try:
-            held = self._lock.open("a+b")
-            fcntl.flock(held, fcntl.LOCK_SH)
-        except OSError:
-            if held is not None:
-                held.close()
-            return None
-        return held
+    def _hold(self) -> Callable[[], None] | None:
+        """Take the locks that workers wait for; what frees them, or None where there are none."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.callback(self._share_host())
+                held = stack.enter_context(self._lock.open("a+b"))
+                fcntl.flock(held, fcntl.LOCK_SH)
+            except OSError:
+                return None
+            return stack.pop_all().close
 
 
 def _first_line(error: BaseException) -> str:

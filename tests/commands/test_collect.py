@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from numa_bench.analysis.read.runs import load_studies
-from numa_bench.commands import collect, collect_sources
+from numa_bench.commands import collect
 from numa_bench.commands.collect import main
 from numa_bench.commands.collect_sources import LocalSource, hash_directory
 from numa_bench.errors import StoreError
@@ -161,7 +162,7 @@ def test_an_interrupted_copy_is_no_study_and_is_continued(
 ) -> None:
     source, into = tmp_path / "a", tmp_path / "all"
     make_study(source, "gpu-a")
-    real = collect_sources.shutil.copy2
+    real = shutil.copy2
     copied: list[str] = []
 
     def copy_some(path: Path, to: Path) -> None:
@@ -172,7 +173,7 @@ def test_an_interrupted_copy_is_no_study_and_is_continued(
         real(path, to)
 
     with monkeypatch.context() as patch:
-        patch.setattr(collect_sources.shutil, "copy2", copy_some)
+        patch.setattr(shutil, "copy2", copy_some)
         with pytest.raises(KeyboardInterrupt):
             main([str(source), "--into", str(into)])
     assert not (into / "numa_study").exists()
@@ -184,7 +185,7 @@ def test_an_interrupted_copy_is_no_study_and_is_continued(
         again.append(path.name)
         real(path, to)
 
-    monkeypatch.setattr(collect_sources.shutil, "copy2", note)
+    monkeypatch.setattr(shutil, "copy2", note)
     assert main([str(source), "--into", str(into)]) == 0
     (listed,) = (into / "numa_study").rglob("collected.json")
     assert len(again) == len(read_json(listed)["files"]) - 5

@@ -17,10 +17,14 @@ import pytest
 import yaml
 
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.settings import list_keys, list_settings
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.plan.plan import Plan
 from tests.conftest import PROJECT, RUNNER, Outcome
 from tests.fake_sysfs import FakeGpu, FakeNode, build_tree
+from tests.fake_worker import TOPOLOGY
+from tests.isolation.test_resources import spec_on
 from tests.machines import laptop, server
 
 Runner = Callable[..., Outcome]
@@ -323,12 +327,16 @@ def test_the_cpu_machine_says_what_it_lacks(runner: Runner) -> None:
     assert runner("experiment.hardware.numa_nodes=0,2", "-m", machine=laptop()).code == 2
 
 
-def test_hidden_gpus_are_told(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_gpus_that_are_hidden_are_waived(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
 
-    out = runner("experiment.hardware.gpu_ids=0", machine=server())
+    out = runner("experiment.hardware.gpu_ids=[0,1]", machine=server())
 
-    assert "this machine has GPU 1, 2 (6 more hidden by CUDA_VISIBLE_DEVICES)" in out.error
+    (plan,) = out.studies
+    reasons = {(run.device.gpu_id, run.waived) for run in plan.runs}
+    assert reasons == {(0, "not granted: GPU 0 (CUDA_VISIBLE_DEVICES=1,2)"), (1, None)}
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -394,6 +402,28 @@ def test_the_plan_that_is_run_is_the_one_configured(runner: Runner) -> None:
     (study,) = out.studies
     assert out.code == 0
     assert [cell.vit.depth for cell in study.cells] == [8, 2, 4, 6, 8, 12]
+
+
+def test_nobody_measures_while_a_study_starts_up(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = HostLocks(IsolationConfig(wait_limit_s=0.0), TOPOLOGY)
+    free: list[bool] = []
+
+    def note_turn() -> None:
+        with others.hold(spec_on(0, 0)) as turn:
+            free.append(turn.problem is None)
+
+    def study(*_: object, started: Callable[[], None], **__: object) -> None:
+        note_turn()
+        started()
+        note_turn()
+
+    monkeypatch.setattr("numa_bench.commands.run.check_gpus", lambda _: note_turn())
+    monkeypatch.setattr("numa_bench.runner.study.run_study", study)
+
+    assert runner("experiment=quick_test", machine=laptop()).code == 0
+    assert free == [False, False, True]
 
 
 @pytest.mark.slow
@@ -475,7 +505,7 @@ def test_a_failed_study_in_a_sweep_is_told_and_counts(
 
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         if plan.cells[0].test.seed == 1:
             raise StudyFailed("not every run passed: 1 failed")
@@ -494,7 +524,7 @@ def test_an_interrupted_sweep_ends_with_130(
 ) -> None:
     ran: list[int] = []
 
-    def study(plan: Plan, *_: object) -> None:
+    def study(plan: Plan, *_: object, **__: object) -> None:
         ran.append(plan.cells[0].test.seed)
         raise KeyboardInterrupt
 

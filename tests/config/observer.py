@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from numa_bench.config.loading import discover_machine, load_config, save_resolv
 from numa_bench.config.overrides import to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StudyFailed
+from numa_bench.isolation.lock_files import Patience, take_lock
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan, build_plan
 from numa_bench.profiling.launch import find_profiler
@@ -84,14 +86,16 @@ class Observer:
         self.intervals: list[float] = []
         self.studies = 0
         self.exports: list[str] = []
+        self.locks: list[tuple[str, bool, bool]] = []
         monkeypatch.setattr("numa_bench.profiling.nsys.find_nsys", lambda name: f"/fake/{name}")
         monkeypatch.setattr("numa_bench.profiling.nsys.read_version", lambda _: "2099.1")
         monkeypatch.setattr("numa_bench.runner.study.Exporter", lambda *_: self)
         monkeypatch.setattr("numa_bench.runner.worker_run.run_process", self.fail)
         monkeypatch.setattr(
-            "numa_bench.runner.study.Feeder", lambda _, __, limit, ___: Fed([], limit)
+            "numa_bench.runner.study.Feeder", lambda _, __, limit, *___: Fed([], limit)
         )
         monkeypatch.setattr("numa_bench.runner.worker_run.Monitor", self.monitor)
+        monkeypatch.setattr("numa_bench.isolation.host_locks.take_lock", self.take_lock)
 
     def __call__(self, overrides: tuple[str, ...], effect: str) -> Any:
         """The effect of these overrides on top of BASE."""
@@ -132,7 +136,7 @@ class Observer:
             "numa_bench.runner.study.Syncer", lambda *given: made.append(given[1:])
         )
         self.monkeypatch.setattr(
-            "numa_bench.runner.study.Feeder", lambda _, __, limit, ___: Fed(made, limit)
+            "numa_bench.runner.study.Feeder", lambda _, __, limit, *___: Fed(made, limit)
         )
         self.studies += 1
         with pytest.raises(StudyFailed):
@@ -177,6 +181,7 @@ class Observer:
         self.graces.clear()
         self.intervals.clear()
         self.exports.clear()
+        self.locks.clear()
         self.capsys.readouterr()
         with pytest.raises(StudyFailed):
             run_study(plan, machine, directory)
@@ -186,9 +191,15 @@ class Observer:
             "grace": set(self.graces),
             "monitor": set(self.intervals),
             "exports": list(self.exports),
+            "isolation": list(self.locks),
             "error": {record["error"] for record in records},
             "shown": re.sub(r"[\d:.,-]+", "", shown),
         }
+
+    def take_lock(self, path: Path, patience: Patience, *, shared: bool) -> int:
+        """Take a lock, and note which, how, and whether there is a limit of waiting."""
+        self.locks.append((str(path), shared, math.isfinite(patience.until)))
+        return take_lock(path, patience, shared=shared)
 
     def monitor(
         self, spec: RunSpec, path: Path, interval_s: float, pid_file: Path | None = None

@@ -173,6 +173,9 @@ CHANGES: dict[str, Change] = {
             "max_file_mb": "7",
         }.items()
     },
+    "isolation.exclusive": change("isolation.exclusive=gpu", effect="isolation"),
+    "isolation.directory": change("isolation.directory={tree}", effect="isolation"),
+    "isolation.wait_limit_s": change("isolation.wait_limit_s=5", effect="isolation"),
     "time_limit": change("time_limit=1m"),
     "dry_run": change("dry_run=true", effect="started"),
     "debug": change("debug=true", effect="directory"),

@@ -125,16 +125,16 @@ def test_max_gpus(most: int, wanted: list[int]) -> None:
         (
             server(),
             server().gpus[1:3],
-            {"gpu_ids": 0},
-            "experiment.hardware.gpu_ids=0: no GPU 0: this machine has GPU 1, 2 (6 more hidden by "
-            "CUDA_VISIBLE_DEVICES); use one of these, or null for all",
+            {"gpu_ids": 8},
+            "experiment.hardware.gpu_ids=8: no GPU 8: this machine has GPU 0, 1, 2, 3, 4, 5, 6, 7, "
+            "of which 6 are not granted to this process; use one of these, or null for all",
         ),
         (
             server(),
             (),
-            {"gpu_ids": 0},
-            "experiment.hardware.gpu_ids=0: no GPU 0: this process sees no GPU (8 more hidden by "
-            "CUDA_VISIBLE_DEVICES); use null to measure the CPU",
+            {"device": "cuda"},
+            "experiment.hardware.device=cuda: this machine has GPU 0, 1, 2, 3, 4, 5, 6, 7, of "
+            "which 8 are not granted to this process; use device=cpu",
         ),
         (
             laptop(),

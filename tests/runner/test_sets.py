@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig
+from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.jsonio import read_json
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler
@@ -108,7 +110,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
                 SETTINGS,
                 store,
                 TOPOLOGY,
-                Host("here", "environment"),
+                Host("here", "environment", HostLocks(IsolationConfig(), TOPOLOGY)),
                 interrupts or own,
             )
 
@@ -157,7 +159,7 @@ def test_two_real_workers_stream_at_the_same_time(tmp_path: Path) -> None:
             SETTINGS,
             store,
             TOPOLOGY,
-            Host("here", "environment"),
+            Host("here", "environment", HostLocks(IsolationConfig(), TOPOLOGY)),
             interrupts,
         )
 

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 import pexpect
 import pytest
 
+from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import StudyFailed
+from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.jsonio import read_json, write_text
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Status
@@ -514,3 +517,17 @@ def test_the_resume_command_can_be_pasted(name: str, word: str) -> None:
     command = resume_command(Path(name))
     assert command.split(" ", 2)[2] == word
     assert shlex.split(command)[2].replace("'", "") == f"resume_from={name}"
+
+
+@pytest.mark.slow
+def test_a_study_gives_up_its_start_up_lock_before_its_first_run(
+    tmp_path: Path, behave: Callable[..., None]
+) -> None:
+    behave("good")
+    isolation = IsolationConfig(wait_limit_s=0.0)
+    with ExitStack() as start_up:
+        start_up.enter_context(hold_start_up(isolation, lambda _: None))
+        plan = replace(make_plan(["m0"]), isolation=isolation)
+        run_study(plan, TOPOLOGY, tmp_path, started=start_up.close)
+
+    assert [r["status"] for r in records_in(tmp_path)] == ["passed"]

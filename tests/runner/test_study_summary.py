@@ -16,6 +16,7 @@ from numa_bench.runner.study_summary import (
     closing_lines,
     shown_path,
     warn_other_environments,
+    warn_other_isolation,
 )
 from numa_bench.store import StudyStore
 from tests.fake_worker import make_plan
@@ -68,6 +69,23 @@ def test_runs_of_another_environment_are_warned_about(
 
     assert len(warnings) == count
     assert all("(old, older, now new)" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("shares_host", "text"),
+    [
+        (False, "1 earlier runs of this study were measured on a shared host, "),
+        (True, "2 earlier runs of this study were measured on a silent host, "),
+    ],
+)
+def test_runs_of_another_isolation_are_warned_about(shares_host: bool, text: str) -> None:
+    records = [record_of(shared_host=shared) for shared in (True, False, False)]
+
+    (warning,) = warn_other_isolation(records, shares_host)
+
+    assert warning.startswith(text)
+    same = [record for record in records if record["shared_host"] == shares_host]
+    assert warn_other_isolation(same, shares_host) == []
 
 
 def test_the_closing_lines_say_where_everything_is_and_what_is_missing(

@@ -102,11 +102,11 @@ def _with_change(part: Part) -> pd.DataFrame:
 
 
 def _is_sparse(cells: pd.DataFrame) -> bool:
-    """Whether most of a map of devices and nodes were empty, and one of placements is not."""
+    """Whether much of a map of devices and nodes were empty, and one of placements is not."""
     if cells.duplicated(["model_text", "device_text", "placement"]).any():
         return False
     devices = cells["device_text"].nunique() * cells["model_text"].nunique()
-    return len(cells) < 0.6 * devices * cells["placement_text"].nunique()
+    return len(cells) < 0.75 * devices * cells["placement_text"].nunique()
 
 
 def _label_column(name: str, cells: pd.DataFrame) -> str:

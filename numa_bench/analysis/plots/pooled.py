@@ -27,7 +27,7 @@ from numa_bench.analysis.plots.pooled_lines import (
     find_odd_unit,
     shows_models,
 )
-from numa_bench.analysis.plots.shape import Part
+from numa_bench.analysis.plots.shape import Part, format_counts
 from numa_bench.labels import describe_placement, quantity_label
 
 #: Most placements side by side. Chosen for readability.
@@ -89,11 +89,11 @@ def _choose_columns(places: int) -> int:
 def _title(table: pd.DataFrame) -> str:
     first = table.iloc[0]
     what = f"Change in {quantity_label(str(first['metric']))} from local"
-    units = int(table["units"].max())
+    counts = table.loc[table["level"] != UNIT, "units"]
     repeats = f"{first['repeats']} repeat{'' if first['repeats'] == 1 else 's'}"
-    if units > 1:
-        kind = "GPU" if first["gpus"] else "node"
-        return f"{what}, pooled over {units} {kind}s × {repeats}"
+    if counts.max() > 1:
+        kind = "GPUs" if first["gpus"] else "nodes"
+        return f"{what}, pooled over {format_counts(counts)} {kind} × {repeats}"
     several = table["unit_text"].nunique() > 1
     return f"{what}, {repeats}" if several else f"{what}, {first['unit_text']}, {repeats}"
 

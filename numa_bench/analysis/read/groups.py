@@ -18,6 +18,7 @@ _ENVIRONMENT = (
 )
 GROUP_COLUMNS = (
     "group", "host", "device", "gpu_name", "environment", "profiler", "profiler_capture",
+    "shared_host",
     *_ENVIRONMENT, "runs", "passed", "studies",
 )  # fmt: skip
 EXCLUDED_COLUMNS = (
@@ -60,8 +61,8 @@ def describe_groups(loaded: Loaded) -> dict[str, dict[str, str]]:
     columns: dict[str, dict[str, str]] = {}
     for row in group_table(frame).to_dict("records"):
         values = flatten_environment(known.get(str(row["environment"]), {}))
-        # host to profiler_capture: known even where the summary with the environment is lost.
-        values |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:7]}
+        # host to shared_host: known even where the summary with the environment is lost.
+        values |= {key: _text(row[key]) for key in GROUP_COLUMNS[1:8]}
         # Its version may be known from the records only.
         values |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
         columns[str(row["group"])] = values

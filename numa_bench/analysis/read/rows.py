@@ -185,6 +185,8 @@ def _make_keys(
         torch,
         record.get("profiler") or "none",
         record.get("profiler_capture"),
+        # A host of one's own is not named, as in records of before it could be shared.
+        *(["shared_host"] if record["shared_host"] else []),
         # A pipeline is not named: records from before there were other workloads do not name it.
         *([] if workload == PIPELINE else [workload]),
     )

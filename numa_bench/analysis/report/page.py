@@ -79,7 +79,8 @@ def build_headlines(analysis: Analysis) -> list[Headline]:
 
 def _group_name(row: Record) -> str:
     keys = ("host", "gpu_name", "env_nvidia_driver", "env_torch", "profiler")
-    return ", ".join(str(row[k]) for k in keys if cols.has_value(row.get(k)) and row[k] != "none")
+    parts = [str(row[k]) for k in keys if cols.has_value(row.get(k)) and row[k] != "none"]
+    return ", ".join([*parts, *(["shared host"] if row.get("shared_host") else [])])
 
 
 def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:

@@ -204,6 +204,7 @@ GROUPS = (
     text_column("env_cpu_model", "CPU"),
     text_column("env_numa_mode", "NUMA mode"),
     text_column("profiler", "profiler"),
+    text_column("shared_host", "shared host", {"True": "yes", "False": "no"}.__getitem__),
     number_column("runs", "runs", format_count),
     number_column("passed", "in statistics", format_count),
 )

@@ -12,8 +12,10 @@ from numa_bench.analysis.stats.robust import Array
 
 #: Bootstrap resamples. Chosen: each end of a 95 % interval then rests on about 100 of them.
 RESAMPLES = 4_000
-#: Values in memory at once, about 12 MB per array.
-_BATCH = 1_500_000
+#: Values in memory at once, about 4 MB per array.
+_BATCH = 500_000
+#: Rows at once: scipy keeps the statistics of all resamples, twice for a moment.
+_ROWS = 400
 #: scipy renamed the argument in 1.15.
 _SEED = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
 
@@ -31,7 +33,22 @@ def expand_level(level: float, n: Array, freedom: Array) -> Array:
 def bootstrap_interval(
     samples: list[Array], statistic: Any, level: float, seed: int, resamples: int = RESAMPLES
 ) -> tuple[Array, Array]:
-    """Low and high ends by scipy's percentile bootstrap; `samples` have shape (rows, runs)."""
+    """Low and high ends by scipy's percentile bootstrap; `samples` have shape (rows, runs).
+
+    scipy draws the same runs for each row, so that it does not matter which rows are done together.
+    """
+    starts = range(0, len(samples[0]), _ROWS)
+    parts = [
+        _bootstrap_rows([s[i : i + _ROWS] for s in samples], statistic, level, seed, resamples)
+        for i in starts
+    ]
+    lows, highs = zip(*parts, strict=True)
+    return np.concatenate(lows), np.concatenate(highs)
+
+
+def _bootstrap_rows(
+    samples: list[Array], statistic: Any, level: float, seed: int, resamples: int
+) -> tuple[Array, Array]:
     rows, most = samples[0].shape[0], max(sample.shape[1] for sample in samples)
     # A new generator for each call: an interval does not depend on what was computed before.
     seeded: Any = {_SEED: np.random.default_rng(seed)}

@@ -26,10 +26,10 @@ _EFFICIENCY = 0.7
 _TINY = 1e-12
 
 
-def estimate_factors(values: Array, classes: Classes) -> tuple[Array, Array]:
-    """Noise of each cell's class over that of its setting, and its logarithm's standard error.
+def estimate_factors(values: Array, classes: Classes) -> Array:
+    """Noise of each cell's class over that of its setting, shape (..., settings, placements).
 
-    Both have shape (..., settings, placements). A factor comes from the classes' mean squares of
+    A factor comes from the classes' mean squares of
     deviations from the cells' medians, in units of each setting's scale, which are moved towards
     their common value by what chance alone explains (the positive-part estimator of James and
     Stein 1961, on logarithms). Settings keep noise of their own.
@@ -53,8 +53,7 @@ def estimate_factors(values: Array, classes: Classes) -> tuple[Array, Array]:
         mean = np.einsum("...sp,ksp->...k", weight * square, members) / np.maximum(freedom, 1)
         level = level + _centre_levels(mean, freedom)
     # Shrunk at the end: each step by itself is within chance soon, and the last would be lost.
-    shrunk, variance = _shrink(level, chance, freedom > 0)
-    return np.exp(shrunk)[..., classes], np.sqrt(variance)[..., classes]
+    return np.asarray(np.exp(_shrink(level, chance, freedom > 0))[..., classes])
 
 
 def _centre_levels(mean: Array, freedom: Array) -> Array:
@@ -65,13 +64,10 @@ def _centre_levels(mean: Array, freedom: Array) -> Array:
     return np.where(known, level - level.sum(axis=-1, keepdims=True) / count, 0.0)
 
 
-def _shrink(level: Array, chance: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Levels moved towards their mean, 0, and their variances; `chance` is that of a level.
-
-    A class without runs has neither.
-    """
+def _shrink(level: Array, chance: Array, known: NDArray[np.bool_]) -> Array:
+    """Levels moved towards their mean, 0; `chance` is the variance of a level."""
     count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
     seen = (level**2).sum(axis=-1, keepdims=True)
     expected = np.where(known, chance, 0.0).sum(axis=-1, keepdims=True) * (count - 1) / count
     kept = np.maximum(0.0, 1 - expected / np.maximum(seen, _TINY))
-    return kept * level, np.where(known, chance, 0.0)
+    return np.asarray(kept * level)

@@ -13,7 +13,13 @@ from scipy.special import comb
 from scipy.stats import chi2, t
 
 from numa_bench.analysis.stats.class_noise import Classes
-from numa_bench.analysis.stats.majority import bound_p
+from numa_bench.analysis.stats.majority import (
+    EXPLAINED,
+    Rare,
+    bound_p,
+    find_blocked_share,
+    find_rare,
+)
 from numa_bench.analysis.stats.permutation import (
     ALPHA,
     DRAWS,
@@ -21,6 +27,7 @@ from numa_bench.analysis.stats.permutation import (
     POWER,
     Fit,
     correct_holm,
+    find_class_freedom,
     fit_cells,
     inflate_tails,
     null_statistics,
@@ -91,11 +98,12 @@ def compare_cells(
     counts = np.isfinite(values).sum(axis=-1)
     least = np.broadcast_to(_least_p(counts, counts[:, :1], size), tested.shape)
     null = np.array([])
-    tails, own_freedom = inflate_tails(fitted), _freedom_of_classes(fitted, counts, classes)
+    tails, own_freedom = inflate_tails(fitted), find_class_freedom(fitted, counts, classes)
     p, p_holm = np.full(tested.shape, np.nan), np.full(tested.shape, np.nan)
+    rare = find_rare(values, fitted)
     if size:
         null = null_statistics(values, classes, fitted, seed, int(effort * DRAWS))
-        bound = np.maximum(least, bound_p(values, fitted))
+        bound = np.maximum(least, bound_p(values, fitted, rare))
         own = 2 * t.sf(np.abs(fitted.studentised_differences) / tails, own_freedom)
         bound = np.maximum(bound, own)
         p[tested] = np.maximum(
@@ -109,7 +117,8 @@ def compare_cells(
     critical = np.maximum(_null_quantile(null, step), strict)
     freedom = np.broadcast_to(fitted.freedom[:, None], tested.shape)
     limit = _limit_noise(freedom, _DETECTABLE_LIMIT)
-    seen = _detectable(critical, freedom) * limit * fitted.error
+    blocked = find_blocked_share(rare, int(np.median(counts[counts > 0])), step) if size else 0.0
+    seen = _find_detectable(critical, freedom, limit * fitted.error, null, rare, blocked)
     return Contrasts(
         difference=fitted.difference,
         low=fitted.difference - half,
@@ -125,24 +134,27 @@ def compare_cells(
     )
 
 
-def _freedom_of_classes(fitted: Fit, counts: NDArray[np.intp], classes: Classes) -> Array:
-    """Degrees of freedom of each comparison's error where each class of cells has its own noise.
-
-    Welch's (1947), with those of all cells of a class for its variance. Null statistics deal all
-    residuals to both sides, so that in a small family they do not know how little of the noise of
-    the noisier side was seen.
-    """
-    spare = np.maximum(counts - 1, 0)
-    of_class = np.bincount(classes.ravel(), weights=spare.ravel())[classes]
-    parts = fitted.variance**2 / np.maximum(of_class, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = fitted.error**4 / (parts + parts[:, :1])
-    return np.where(np.isfinite(freedom), np.maximum(freedom, 1.0), 1.0)
-
-
 def _null_quantile(null: Array, beyond: float) -> float:
     """The size that the share `beyond` of null statistics exceeds; NaN without any."""
     return float(np.quantile(np.abs(null), 1 - beyond)) if null.size else np.nan
+
+
+def _find_detectable(
+    critical: Array, freedom: Array, error: Array, null: Array, rare: Rare, blocked: float
+) -> Array:
+    """The size that is claimed with probability `POWER`, where a share is `blocked` (`majority`).
+
+    Only effects beyond the rare state are claimed in blocked comparisons; as many more of the
+    others must be claimed, or the effect must be that large.
+    """
+    beyond = np.maximum(_detectable(critical, freedom) * error, rare.depth + EXPLAINED * error)
+    if blocked >= 1 - POWER:
+        return np.asarray(beyond)
+    # Statistics with outliers have longer tails than Student's t.
+    share = POWER / (1 - blocked)
+    above = np.maximum(t.ppf(share, freedom), np.quantile(null, share) if null.size else np.nan)
+    inside = (critical + above) * error
+    return np.asarray(np.minimum(inside, beyond) if blocked else inside)
 
 
 def _detectable(critical: Array, freedom: Array) -> Array:

@@ -86,7 +86,6 @@ class Fit:
     scale: Array
     sd: Array
     factors: Array
-    factor_error: Array
     freedom: Array
     shared: Shared
 
@@ -115,7 +114,7 @@ def fit_cells(
     cells = present.any(axis=-1).sum(axis=-1)
     rows = (*values.shape[:-2], -1)
     # All below is in units of each class's noise, or the runs of a noisy one would be outliers.
-    factors, factor_error = estimate_factors(values, classes)
+    factors = estimate_factors(values, classes)
     unit = factors[..., None]
     # The scale comes first, from deviations around medians, which outliers hardly move.
     rough, worth = rough_scale(
@@ -156,10 +155,24 @@ def fit_cells(
         scale=scale,
         sd=sd,
         factors=factors,
-        factor_error=factor_error,
         freedom=freedom + variance_prior.worth,
         shared=shared or Shared(scale_prior, variance_prior, spent),
     )
+
+
+def find_class_freedom(fitted: Fit, counts: NDArray[np.intp], classes: Classes) -> Array:
+    """Degrees of freedom of each comparison's error where each class of cells has its own noise.
+
+    Welch's (1947), with those of all cells of a class for its variance. Null statistics deal all
+    residuals to both sides, so that in a small family they do not know how little of the noise of
+    the noisier side was seen.
+    """
+    spare = np.maximum(counts - 1, 0)
+    of_class = np.bincount(classes.ravel(), weights=spare.ravel())[classes]
+    parts = fitted.variance**2 / np.maximum(of_class, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = fitted.error**4 / (parts + parts[:, :1])
+    return np.where(np.isfinite(freedom), np.maximum(freedom, 1.0), 1.0)
 
 
 def number_columns(values: Array) -> Classes:
@@ -190,10 +203,7 @@ def null_statistics(
         dealt = dealt.reshape(count, *values.shape)
         # A variance with n degrees of freedom is uncertain as a chi-square over n.
         chance = rng.chisquare(fitted.freedom, (count, len(values))) / fitted.freedom
-        # So is the noise of a class; its cells share the error.
-        unsure = rng.standard_normal((count, int(classes.max()) + 1))[:, classes]
-        factors = fitted.factors * np.exp(fitted.factor_error * unsure)
-        dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None] * factors[..., None]
+        dealt = dealt * (fitted.sd / np.sqrt(chance))[..., None, None] * fitted.factors[..., None]
         # The shared variance is an estimate too, and its error is that of its logarithm.
         jitter = np.exp(rng.normal(0, shared.variance.log_error, (count, 1)))
         # The same robust fit as of the data, with the weights of outliers, but the same priors.

@@ -75,6 +75,7 @@ class Reporter:
         self._progress: Progress | None = None
         self._pending: list[RunSpec] = []
         self._estimated_s = self._took_s = 0.0
+        self._running = plan.study
         self._handler: logging.Handler
         if bar:
             self._progress = Progress(
@@ -141,10 +142,18 @@ class Reporter:
     def show_run_start(self, spec: RunSpec) -> None:
         """Show that a run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
+        self._running = spec.run_id
         if self._progress is not None:
             self._progress.update(
                 self._task, description=spec.run_id, left=duration_text(self.left_s())
             )
+
+    def show_wait(self, text: str) -> None:
+        """Show that the study waits for its turn on the host; an empty text ends that."""
+        if text:
+            logger.info(text)
+        if self._progress is not None and self._progress.tasks:
+            self._progress.update(self._task, description=text or self._running)
 
     def show_run_end(self, record: Record) -> None:
         """Show how a run ended; its record is stored."""

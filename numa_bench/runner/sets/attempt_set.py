@@ -8,6 +8,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+from numa_bench.isolation.host_locks import Turn
 from numa_bench.machine.model import Topology
 from numa_bench.records import (
     MEASURED,
@@ -19,7 +20,7 @@ from numa_bench.records import (
     Status,
     make_record,
 )
-from numa_bench.runner.attempt import Host, utc_timestamp
+from numa_bench.runner.attempt import Host, describe_missed_turn, utc_timestamp
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.disturbance import find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
@@ -42,15 +43,29 @@ def attempt_set(
     host: Host,
     interrupts: Interrupts,
 ) -> Record:
-    """Run the workers of a set together and return the record of the set.
+    """Run the workers of a set together, and return the record of the set.
 
-    Every failure becomes a record too; one worker that fails, fails the set.
+    All locks are held before the first of them starts. Every failure becomes a record too; one
+    worker that fails, fails the set.
     """
+    with host.locks.hold(spec) as turn:
+        return _attempt_in_turn(spec, turn, settings, store, topology, host, interrupts)
+
+
+def _attempt_in_turn(
+    spec: RunSpec,
+    turn: Turn,
+    settings: AttemptSettings,
+    store: StudyStore,
+    topology: Topology,
+    host: Host,
+    interrupts: Interrupts,
+) -> Record:
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
     monitor = SetMonitor(spec, paths.monitor, settings.monitor_interval_s)
-    outcome = _run_workers(spec, settings, store, topology, interrupts, monitor)
+    outcome = _run_workers(spec, turn, settings, store, topology, interrupts, monitor)
     status, error_text = outcome.judge()
     result = outcome.combine() if status in (Status.PASSED, Status.INVALID) else None
     culprit = outcome.culprit or spec.members[0].name
@@ -68,12 +83,15 @@ def attempt_set(
         environment=host.environment,
         monitor=monitor.summarise_window(timed_window(result)),
         workers=tuple(outcome.describe_workers()),
+        lock_wait_s=turn.wait_s,
+        shared_host=host.locks.shares_host,
     )
     return make_record(spec, result, execution, host.name)
 
 
 def _run_workers(
     spec: RunSpec,
+    turn: Turn,
     settings: AttemptSettings,
     store: StudyStore,
     topology: Topology,
@@ -88,6 +106,8 @@ def _run_workers(
         problem = f"its files cannot be written: {error}"
         failed = Ended(None, "exited", 0.0, start_error=problem)
         return SetOutcome(spec, {member.name: failed for member in spec.members})
+    if missed := describe_missed_turn(turn):
+        return SetOutcome(spec, {member.name: missed for member in spec.members})
     with monitor:
         ended = run_together(
             [_process(spec, member, settings, store) for member in spec.members],
@@ -95,6 +115,7 @@ def _run_workers(
             grace_s=settings.grace_s,
             interrupts=interrupts,
             started=monitor.start_all,
+            pass_fds=turn.descriptors,
         )
     # Written when the processes have ended: no disk access beside a measurement.
     monitor.save_readings()

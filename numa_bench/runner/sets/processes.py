@@ -69,11 +69,12 @@ def run_together(
     grace_s: float,
     interrupts: Interrupts,
     started: Callable[[dict[str, int]], None],
+    pass_fds: Sequence[int] = (),
 ) -> dict[str, Ended]:
     """Run all workers at once; no descendant of any of them survives the call.
 
     As soon as one of them fails, or ends before it was done, the others are ended: their `reason`
-    is STOPPED. `started` is called with the numbers of all processes.
+    is STOPPED. `started` is called with the numbers of all processes; all inherit `pass_fds`.
     """
     oom_before = count_oom_kills()
     begin = time.monotonic()
@@ -84,7 +85,7 @@ def run_together(
     with Barrier({worker.name: worker.measured for worker in workers}) as barrier:
         try:
             for worker in workers:
-                live.append(_start(worker, barrier))
+                live.append(_start(worker, barrier, pass_fds))
             started({one.name: one.process.pid for one in live})
             reason = _supervise(live, barrier, begin + timeout_s, interrupts)
         except OSError as error:
@@ -110,10 +111,10 @@ def run_together(
     return {worker.name: ended.get(worker.name, missing) for worker in workers}
 
 
-def _start(worker: SetProcess, barrier: Barrier) -> _Live:
+def _start(worker: SetProcess, barrier: Barrier, pass_fds: Sequence[int]) -> _Live:
     descriptor = barrier.open_socket(worker.name)
     command = worker.make_command(descriptor)
-    process = start_process(command, worker.stdout, worker.stderr, (descriptor,))
+    process = start_process(command, worker.stdout, worker.stderr, (descriptor, *pass_fds))
     barrier.hand_over(worker.name)
     return _Live(worker.name, command, process)
 

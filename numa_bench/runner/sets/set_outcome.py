@@ -114,6 +114,7 @@ class SetOutcome:
         result = self.results.get(member.name)
         streams = member.spec.stream is not None
         known = status.value if status is not None else ended.reason
+        failed = ended.start_error is not None and ended.reason != "interrupted"
         return {
             "name": member.name,
             "role": member.role,
@@ -121,7 +122,7 @@ class SetOutcome:
             "numa_node": place.numa_node,
             "memory_node": place.memory_nodes[0] if len(place.memory_nodes) == 1 else None,
             "placement": place.label,
-            "status": Status.FAILED.value if ended.start_error is not None else known,
+            "status": Status.FAILED.value if failed else known,
             "error": error or ended.start_error,
             "throughput_samples_per_s": None if streams else rate,
             "gb_per_s": rate / 1e9 if streams and rate is not None else None,

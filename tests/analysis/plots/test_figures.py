@@ -131,18 +131,18 @@ def test_each_picture_says_how_to_read_it(kind: str) -> None:
     [
         (
             "server8",
-            {"machine", "gpu_node_heatmap", "effects", "bandwidth", "sensors"},
-            {"compile"},
+            {"machine", "pooled", "gpu_node_heatmap", "bandwidth", "sensors"},
+            {"compile", "effects"},
         ),
         ("laptop", {"machine", "throughput", "stages", "latency"}, {"gpu_node_heatmap", "effects"}),
         ("laptop", set(), {"bandwidth", "profiler"}),
         ("one_cell", {"throughput"}, {"effects", "gpu_node_heatmap", "bandwidth"}),
-        ("one_repeat", {"effects", "throughput"}, {"drift"}),
+        ("one_repeat", {"effects", "throughput"}, {"drift", "pooled"}),
         ("nothing_passed", {"machine"}, {"throughput", "effects", "stages", "latency", "drift"}),
         ("compile", {"compile"}, {"scaling"}),
         ("scaling", {"scaling"}, {"batch"}),
         ("settings", {"batch", "resolution", "pipeline"}, {"scaling", "compile"}),
-        ("one_gpu", {"profiler"}, {"comparison"}),
+        ("one_gpu", {"profiler", "pooled", "effects"}, {"comparison"}),
         ("before_after", {"comparison"}, set()),
     ],
 )

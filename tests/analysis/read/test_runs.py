@@ -258,6 +258,22 @@ def test_runs_that_differ_are_separate_groups_and_it_is_told(
     assert value in differences.set_index("key").loc[key].to_numpy()
 
 
+def test_runs_of_a_shared_host_are_a_group_of_their_own(study: Path) -> None:
+    """And runs of before records said so are in that of a silent host."""
+
+    def edit(records: list[dict[str, Any]]) -> None:
+        for number, record in enumerate(records):
+            record.pop("shared_host")
+            if number < 40:
+                record["shared_host"] = number < 20
+
+    change(study / "results.json", edit)
+    loaded = load_studies([study])
+    assert loaded.frame.groupby("shared_host")["group"].nunique().to_dict() == {False: 1, True: 1}
+    assert loaded.frame["group"].nunique() == 2
+    assert "shared_host" in set(difference_table(loaded)["key"])
+
+
 def test_the_same_twice_is_pooled_as_more_repeats(tmp_path: Path) -> None:
     first = replace(numa_study(one_gpu()), raw=0)
     write_study(tmp_path, first)

@@ -29,3 +29,10 @@ def test_equal_seeds_give_equal_intervals() -> None:
     ends = [bootstrap_interval([sample], np.mean, 0.95, seed)[0] for seed in (1, 1, 2)]
     assert (ends[0] == ends[1]).all()
     assert (ends[0] != ends[2]).any()
+
+
+def test_a_row_has_the_same_interval_whatever_other_rows_there_are() -> None:
+    sample = np.random.default_rng(0).normal(0, 1, (900, 5))
+    low, high = bootstrap_interval([sample], np.mean, 0.95, seed=0, resamples=200)
+    alone = bootstrap_interval([sample[850:851]], np.mean, 0.95, seed=0, resamples=200)
+    assert (low[850], high[850]) == (alone[0][0], alone[1][0])

@@ -15,6 +15,7 @@ from numa_bench.analysis.stats.extensions import FALSE_CLAIMS, describe_extensio
 from numa_bench.analysis.stats.tables import effect_table
 from numa_bench.analysis.stats.verdicts import judge_cells, judge_studies
 from numa_bench.study_files import SUMMARY
+from tests.analysis.stats.made_up import pooled
 from tests.fake_scenarios import numa_study, one_gpu
 from tests.fake_study import write_study
 
@@ -33,7 +34,7 @@ def details_of(study: Path) -> list[str]:
     """The lines below the verdict that are about extensions."""
     frame = load_studies(study).frame
     verdicts = judge_cells(effect_table(frame), frame)
-    (verdict,) = judge_studies(verdicts, frame)
+    (verdict,) = judge_studies(verdicts, frame, pooled(frame))
     return [line for line in verdict.details if "extended" in line]
 
 

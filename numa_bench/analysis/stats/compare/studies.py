@@ -25,7 +25,7 @@ from numa_bench.errors import StoreError
 _REPORTED = (
     "host", "gpu_name", "env_nvidia_driver", "env_torch", "env_kernel", "env_cpu_model",
     "env_python", "env_git_commit", "env_simulated", "env_numa_mode", "pcie_link_max", "pcie_link",
-    "profiler", "environment",
+    "profiler", "shared_host", "environment",
 )  # fmt: skip
 
 

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from numa_bench.analysis.stats.majority import bound_p
-from numa_bench.analysis.stats.permutation import LEAST_RUNS, Fit, fit_cells, inflate_tails
+from numa_bench.analysis.stats.majority import bound_p, find_rare
+from numa_bench.analysis.stats.permutation import (
+    LEAST_RUNS,
+    Fit,
+    find_class_freedom,
+    fit_cells,
+    inflate_tails,
+)
 from numa_bench.analysis.stats.pooled.estimate import Grid
 from numa_bench.analysis.stats.robust import Array
 
@@ -40,7 +46,7 @@ def make_grid(cells: Cells) -> Grid:
     # Noise may differ by class; the base is a class of its own.
     fitted = fit_cells(cells.values, cells.place + 1, spent=cells.spent)
     residual = _pseudo_residuals(cells.values, fitted)
-    bound = bound_p(cells.values, fitted)
+    bound = bound_p(cells.values, fitted, find_rare(cells.values, fitted))
     shape = (cells.model.max() + 1, cells.unit.max() + 1, cells.place.max() + 1)
     blocks = cells.values.shape[-1]
     difference, variance, doubt = (np.full(shape, np.nan) for _ in range(3))
@@ -57,7 +63,9 @@ def make_grid(cells: Cells) -> Grid:
         doubt[m, u, c] = bound[i, j].max()
         by_block[m, u, c] = (residual[i, j] - residual[i, 0]).mean(axis=0)
     runs = np.isfinite(cells.values).sum(axis=-1)
-    freedom = float(fitted.freedom.min())
+    # Few runs of a noisy class know less of its noise than all runs together.
+    known = find_class_freedom(fitted, runs, cells.place + 1)[np.isfinite(fitted.difference)]
+    freedom = float(min(fitted.freedom.min(), known.min(initial=np.inf)))
     tails = inflate_tails(fitted)
     repeats = int(np.median(runs[runs > 0]))
     noise = _compare_noise(fitted, cells.place)

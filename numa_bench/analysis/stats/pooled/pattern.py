@@ -27,12 +27,13 @@ def describe_pattern(pooled: pd.DataFrame, changes: Sequence[float | None]) -> l
 def _describe_lean(changes: Sequence[float]) -> list[str]:
     """Comparisons of one base share its error, so that this is a hint and no test."""
     slower = sum(c < 0 for c in changes)
-    most = max(slower, len(changes) - slower)
-    if not changes or binomtest(most, len(changes)).pvalue > _RARE:
+    if slower not in (0, len(changes)) or not changes:
         return []
-    share = "all" if most == len(changes) else f"{most} of"
-    word = "slower" if slower == most else "faster"
-    return [f"{share} {len(changes)} single comparisons lean the same way: {word} than local"]
+    # Few comparisons agree by chance.
+    if binomtest(slower, len(changes)).pvalue > _RARE:
+        return []
+    word = "slower" if slower else "faster"
+    return [f"all {len(changes)} single comparisons lean the same way: {word} than local"]
 
 
 def _describe_noise(pooled: pd.DataFrame) -> list[str]:

@@ -96,6 +96,12 @@ def describe_range(rows: Sequence[Row]) -> str:
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
+def describe_change(row: Row) -> str:
+    """ "7.0 % slower on GPU 0", "1.2 % faster on GPU 3"."""
+    way = "slower" if row["ratio"] < 1 else "faster"
+    return f"{describe_range([row])} {way} on {row['unit_text']}"
+
+
 def describe_sample(row: Row) -> str:
     """ "8 GPUs x 5 repeats"; without GPUs the nodes that were averaged."""
     if row["gpus"]:

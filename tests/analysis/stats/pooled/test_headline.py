@@ -111,6 +111,23 @@ def test_all_of_it_is_two_gpus() -> None:
     )
 
 
+def test_units_that_are_far_apart_are_named() -> None:
+    near, far = -0.301, -0.471
+    text = headline(row(-0.391), *units(near, -0.4, far)).text
+    assert ", from 30.1 % on GPU 0 to 47.1 % on GPU 2: copy-a" in text
+
+
+def test_units_that_differ_in_sign_are_named_with_it() -> None:
+    text = headline(row(-0.07), *units(-0.2, 0.05)).text
+    assert ", from 20.0 % slower on GPU 0 to 5.0 % faster on GPU 1" in text
+
+
+@pytest.mark.parametrize("half", [0.001, 0.04])
+def test_units_within_the_effect_of_interest_or_their_noise_are_not_named(half: float) -> None:
+    changes = (-0.30, -0.305) if half < 0.01 else (-0.30, -0.35)
+    assert " from " not in headline(row(-0.32), *units(*changes, half=half)).text
+
+
 def test_gpus_that_could_be_as_slow_as_the_slow_one_are_no_contrast_to_it() -> None:
     unsure = units(-0.03, half=0.002) + [
         {**unit, "unit_text": f"GPU {i}"}

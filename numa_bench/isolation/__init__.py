@@ -1,0 +1,1 @@
+"""Locks between measurements of a host, and between them and heavy work beside them."""
