@@ -44,7 +44,7 @@ class StudyStore:
 
     A record is stored when it is in the journal, at a cost that does not depend on the number of
     records. results.json is brought up to date within `REWRITE_SHARE` of the time, which `clock`
-    tells in seconds, and when the store is closed.
+    gives in seconds, and when the store is closed.
     """
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:

@@ -376,7 +376,7 @@ def test_the_lock_file_is_removed_while_the_lock_is_held(
     assert names_in(tmp_path) == []
 
 
-def test_a_directory_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"), StudyStore(tmp_path / "file"):
         pass

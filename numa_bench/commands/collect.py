@@ -19,7 +19,13 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from numa_bench.commands.collect_sources import Checksums, Source, hash_directory, parse_source
+from numa_bench.commands.collect_sources import (
+    Checksums,
+    Source,
+    hash_directory,
+    hash_file,
+    parse_source,
+)
 from numa_bench.config.checks import check_name
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.jsonio import flush_directory, read_object, write_json
@@ -30,6 +36,7 @@ from numa_bench.study_files import (
     MULTIRUN,
     RESULTS,
     SUMMARY,
+    TRACKING,
     find_studies,
     read_records,
 )
@@ -106,7 +113,7 @@ def collect_source(text: str, into: Path, tally: Tally) -> None:
         raise StoreError(f"there is no {RESULTS} in it; give a study or an output root")
     for part in parts:
         target = part.target(into)
-        if read_object(target / COLLECTED).get("files") == part.checksums:
+        if is_intact(target, part.checksums):
             tally.known += 1
             continue
         staging = into / STAGING / _key(text, part.path)
@@ -171,6 +178,30 @@ def _copy_verified(source: Source, part: Part, staging: Path) -> Checksums:
     )
 
 
+def is_intact(copy: Path, checksums: Checksums) -> bool:
+    """Whether a copy was made of these files and still has them, unchanged.
+
+    What a tracker notes about a copy is its own, and files may be added to it. Raises StoreError.
+    """
+    if read_object(copy / COLLECTED).get("files") != checksums:
+        return False
+    present = hash_directory(copy)
+    return all(
+        present.get(name) == checksum
+        for name, checksum in checksums.items()
+        if PurePosixPath(name).name != TRACKING
+    )
+
+
+def _keep_tracking(old: Path, new: Path) -> None:
+    """Take over what trackers were fed from the older copy: nothing is fed twice."""
+    listed = read_object(old / COLLECTED).get("files") or {}
+    for path in old.rglob(TRACKING):
+        name = path.relative_to(old)
+        if listed.get(name.as_posix()) != hash_file(path) and (new / name.parent).is_dir():
+            shutil.copy2(path, new / name)
+
+
 def _publish(staging: Path, target: Path) -> None:
     """Rename a verified copy into place. An older copy of the same study makes room for it."""
     old = staging.with_name(f"{staging.name}.old")
@@ -180,6 +211,7 @@ def _publish(staging: Path, target: Path) -> None:
                 raise StoreError(
                     f"{target} holds a different study; choose another --into, or move it away"
                 )
+            _keep_tracking(target, staging)
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
         target.parent.mkdir(parents=True, exist_ok=True)

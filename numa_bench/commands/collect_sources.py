@@ -47,7 +47,7 @@ def parse_source(text: str) -> Source:
     if match and not Path(text).exists():
         return RemoteSource(match["host"], match["path"])
     if not Path(text).is_dir():
-        raise StoreError(f"{text}: no such directory; give HOST:DIR or a directory of this host")
+        raise StoreError("no such directory; give HOST:DIR or a directory of this host")
     return LocalSource(Path(text))
 
 
@@ -122,13 +122,14 @@ def hash_directory(root: Path) -> Checksums:
             for name in names:
                 path = Path(folder) / name
                 if name not in LEFT_OUT and path.is_file():
-                    found[path.relative_to(root).as_posix()] = _hash_file(path)
+                    found[path.relative_to(root).as_posix()] = hash_file(path)
     except OSError as error:
         raise StoreError(f"{root} cannot be read: {error}") from error
     return found
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

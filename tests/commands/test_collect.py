@@ -121,8 +121,7 @@ def test_a_source_that_fails_is_one_line_and_the_others_are_collected(
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [
         "error: down:/data: ssh: connect to host down port 22: No route to host",
-        f"error: {words[1]}: {words[1]}: no such directory; give HOST:DIR or a directory of this "
-        "host",
+        f"error: {words[1]}: no such directory; give HOST:DIR or a directory of this host",
         f"error: {words[2]}: there is no results.json in it; give a study or an output root",
     ]
     assert captured.out.startswith(f"{words[3]}: 1 study copied")
@@ -138,6 +137,33 @@ def test_a_study_that_went_on_replaces_its_copy(tmp_path: Path) -> None:
     assert main([str(source), "--into", str(into)]) == 0
     assert before == 3
     assert len(load_studies(into).frame) == len(read_json(study / "results.json"))
+
+
+def test_a_damaged_copy_is_copied_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, into = make_study(tmp_path / "a", "gpu-a"), tmp_path / "all"
+    assert main([str(tmp_path / "a"), "--into", str(into)]) == 0
+    (copy,) = (path.parent for path in into.rglob("results.json"))
+    (damaged,) = list((copy / "runs").rglob("*.json"))[:1]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main([str(tmp_path / "a"), "--into", str(into)]) == 0
+    assert "1 study copied" in capsys.readouterr().out.splitlines()[-1]
+    assert files(copy) == files(study)
+
+
+def test_what_a_tracker_was_fed_from_a_copy_is_not_forgotten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, into = tmp_path / "a", tmp_path / "all"
+    make_study(source, "gpu-a", stop_after=3)
+    assert main([str(source), "--into", str(into)]) == 0
+    (copy,) = (path.parent for path in into.rglob("results.json"))
+    write_json(copy / "tracking.json", {"mlflow": {"run": "1"}})
+    assert main([str(source), "--into", str(into)]) == 0
+    assert "1 already there" in capsys.readouterr().out
+    make_study(source, "gpu-a")
+    assert main([str(source), "--into", str(into)]) == 0
+    assert len(load_studies(into).frame) > 3
+    assert read_json(copy / "tracking.json") == {"mlflow": {"run": "1"}}
 
 
 def test_another_study_is_never_overwritten(

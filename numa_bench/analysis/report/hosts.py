@@ -62,7 +62,8 @@ def print_hosts(console: Console, analysis: Analysis) -> None:
     for name in ("models", "bound by", "placement", "host", "sample", "change"):
         table.add_column(name, overflow="fold")
     for row in hosts.table.to_dict("records"):
-        size = f"{format_change(row['ratio'])} ({row['outcome']})"
+        change = format_change(row["ratio"])
+        size = change if row["claimed"] else f"{change} ({row['outcome']})"
         names = (str(row[key]) for key in ("model_text", "bound", "placement", "name", "sample"))
         table.add_row(*names, size)
     console.print(table)

@@ -116,7 +116,7 @@ def test_models_are_compared_by_themselves_where_their_groups_differ() -> None:
     assert together.table["model_text"].tolist() == ["copy-a, copy-b"] * 2
 
 
-def test_two_groups_of_one_host_are_told_apart_by_what_they_differ_in() -> None:
+def test_two_groups_of_one_host_are_named_by_what_they_differ_in() -> None:
     found = compare(
         row("a", -0.07), row("b", 0.0), hosts={"a": "gpu-1", "b": "gpu-1"},
         nvidia_driver=("550", "560"),
