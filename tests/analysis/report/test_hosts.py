@@ -47,6 +47,10 @@ def test_two_hosts_are_shown_side_by_side(
     printed = capsys.readouterr().out
     assert sentence in printed
     assert "effects by host" in printed
+    verdicts = [line for line in printed.splitlines() if line.startswith(("gpu-a: ", "gpu-b: "))]
+    assert [line[:5] for line in verdicts] == ["gpu-a", "gpu-b"]
+    assert "costs vit32x0" in verdicts[0]
+    assert "costs" not in verdicts[1]
     page = report.page.read_text()
     assert 'id="hosts"' in page
     assert sentence in page
