@@ -24,6 +24,8 @@ class Command:
 
 COMMANDS = {
     "run": Command("numa_bench.commands.run", "run a study (hydra_experiment_runner.py)"),
+    "check": Command("numa_bench.commands.check", "check settings and machine; run nothing"),
+    "resume": Command("numa_bench.commands.resume", "print or run what finishes a study or sweep"),
     "analyze": Command(
         "numa_bench.commands.analyze", "compare placements: verdict, plots, a report page"
     ),

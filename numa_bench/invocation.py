@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 INSTALLED = "numa-bench"
@@ -13,6 +16,8 @@ _SCRIPTS = {
     "inspect": "analysis/inspect_report.py",
 }
 _MODULES = {
+    "check": ("numa_bench", "check"),
+    "resume": ("numa_bench", "resume"),
     "sync": ("numa_bench.tracking", "sync"),
     "topology": ("numa_bench.topology",),
     "selftest": ("numa_bench.selftest",),
@@ -31,3 +36,29 @@ def command_words(application: str) -> list[str]:
 def command_text(application: str) -> str:
     """The same words as one text."""
     return " ".join(command_words(application))
+
+
+def quote_value(text: str) -> str:
+    """A text as a value in Hydra's override grammar that is read back as exactly this text.
+
+    Paths of ordinary characters stay as they are. A quoted value (hydra.cc, "Override grammar")
+    keeps all characters but backslashes before a quote, which escape; afterwards OmegaConf reads
+    `${` as an interpolation unless it is escaped in the same way.
+    """
+    # Without a slash a word may be a number, null or a boolean.
+    plain = re.fullmatch(r"[\w./:-]*/[\w./:-]*|[A-Za-z_][\w.-]*", text, re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "inf", "nan"):
+        return text
+    text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+    text = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), text)
+    return f"'{text}'"
+
+
+def resume_arguments(directory: Path) -> list[str]:
+    """The arguments of the runner that resume a study or a sweep."""
+    return [f"resume_from={quote_value(str(directory))}"]
+
+
+def resume_command(directory: Path, arguments: Sequence[str] = ()) -> str:
+    """The command that runs what is pending, quoted for Hydra's grammar and for the shell."""
+    return shlex.join([*command_words("run"), *resume_arguments(directory), *arguments])

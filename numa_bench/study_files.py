@@ -6,6 +6,7 @@ gets its paths as arguments and does not import this module.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import tempfile
@@ -237,3 +238,25 @@ def sweep_root(study: Path) -> Path:
     """The directory of the sweep that a study is a job of, or the study's own directory."""
     # Hydra names the directories of jobs by number.
     return study.parent if study.name.isdigit() and is_sweep(study.parent) else study
+
+
+def find_sweep(job: Path) -> Path | None:
+    """The directory with the multirun.yaml of the sweep of a job's directory, or None.
+
+    The job need not have started.
+    """
+    job = job.absolute()
+    return find_sweep_of_folder(job.parent) if job.name.isdigit() else None
+
+
+def find_sweep_of_folder(folder: Path) -> Path | None:
+    """The directory with the multirun.yaml of the sweep whose jobs are in this folder, or None.
+
+    Where a sweep is over experiments, the jobs of each are in a folder of its name, and
+    multirun.yaml is in one of these or in another one beside them.
+    """
+    if is_sweep(folder):
+        return folder
+    folder = folder.absolute()
+    beside = folder.parent.parent.glob(f"*/{glob.escape(folder.name)}")
+    return next((path for path in sorted(beside) if is_sweep(path)), None)

@@ -21,9 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config import hydra_app
+from numa_bench.config.hydra import app as hydra_app
+from numa_bench.config.hydra.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.loading import load_config
-from numa_bench.config.overrides import find_touched_models, to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.machine.allocation import read_allocation
 from numa_bench.machine.backend import current_backend

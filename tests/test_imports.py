@@ -304,7 +304,7 @@ def test_the_runner_imports_nothing_heavy_before_it_runs(
     load(code, str(RUNNER), *arguments, cwd=tmp_path)
 
     loaded = set(json.loads((tmp_path / "modules.json").read_text()))
-    assert "numa_bench.config.hydra_app" in loaded
+    assert "numa_bench.config.hydra.app" in loaded
     assert reached(loaded, HEAVY) == set()
 
 
@@ -382,6 +382,6 @@ def test_only_modules_that_measure_import_torch() -> None:
 def test_pure_modules_stay_pure() -> None:
     """Plans are made without a process, a socket or a clock."""
     pure = ("plan.plan", "plan.placements", "plan.devices", "config.validation")
-    for module in (*pure, "config.overrides", "runner.display.cell_rows", "workload", "marks"):
+    for module in (*pure, "config.hydra.overrides", "runner.display.cell_rows", "workload", "marks"):
         named = imported_anywhere(MODULES[f"numa_bench.{module}"])
         assert not named & {"subprocess", "os", "socket", "time", "shutil", "pynvml", "psutil"}

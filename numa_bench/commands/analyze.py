@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from datetime import datetime, timezone
@@ -14,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
-from numa_bench.config import hydra_app, hydra_guard
-from numa_bench.errors import NumaBenchError
+from numa_bench.config.hydra import app as hydra_app
+from numa_bench.config.hydra import guard as hydra_guard
 from numa_bench.invocation import command_words
 
 
@@ -26,14 +25,10 @@ def app(node: DictConfig) -> None:
 
 
 def run(node: DictConfig) -> None:
-    """Check the settings and write the analysis; leave no directory behind on an error."""
+    """Check the settings and write the analysis."""
     job = HydraConfig.get()
-    directory = Path(job.runtime.output_dir)
-    try:
-        write_analysis(settings.check_settings(node, list(job.overrides.task)), directory)
-    except NumaBenchError:
-        _remove_if_unused(directory)
-        raise
+    wanted = settings.check_settings(node, list(job.overrides.task))
+    write_analysis(wanted, Path(job.runtime.output_dir))
 
 
 def write_analysis(wanted: Settings, directory: Path) -> None:
@@ -65,17 +60,6 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
         from numa_bench.commands.analysis_inputs import RegressionFound
 
         raise RegressionFound(analysis.comparison.text)
-
-
-def _remove_if_unused(directory: Path) -> None:
-    """Remove the directory that Hydra made, unless a report was written."""
-    if any(directory.glob("report.html")):
-        return
-    for path in sorted(directory.glob(".hydra/*")):
-        path.unlink()
-    with contextlib.suppress(OSError):  # the first that is not empty ends it
-        for path in (directory / ".hydra", directory, *list(directory.parents)[:3]):
-            path.rmdir()
 
 
 def main() -> int:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config import hydra_app
-from numa_bench.config.launchers import remember_visible_devices, restore_visible_devices
+from numa_bench.commands.resumed_sweep import (
+    expand_arguments,
+    find_resumed,
+    list_unfinished_jobs,
+)
+from numa_bench.config.hydra import app as hydra_app
+from numa_bench.config.hydra.launchers import remember_visible_devices, restore_visible_devices
+from numa_bench.config.hydra.overrides import find_touched_models, rewrite_command_line
 from numa_bench.config.loading import (
     discover_allocation,
     discover_machine,
@@ -20,18 +29,21 @@ from numa_bench.config.loading import (
     save_resolved,
 )
 from numa_bench.config.model_validation import check_importable
-from numa_bench.config.overrides import find_touched_models, rewrite_command_line
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.isolation.host_locks import hold_start_up
-from numa_bench.machine.model import Topology
+from numa_bench.machine.allocation import Allocation
+from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
 from numa_bench.plan.plan import Plan, build_plan
-from numa_bench.profiling.launch import check_cuda_recording, find_profiler
-from numa_bench.records import list_processes
+from numa_bench.profiling.launch import Profiler, check_cuda_recording, find_profiler
+from numa_bench.records import RunSpec, list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
-from numa_bench.runner.resume import check_directory
+from numa_bench.runner.resume import check_directory, read_stored
+
+#: Options of Hydra that show something and run nothing.
+_SHOWING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="config")
@@ -44,9 +56,10 @@ def run(node: DictConfig) -> None:
     """Compose, validate, discover, plan, check the machine, run."""
     settings = HydraConfig.get()
     restore_visible_devices(os.environ, settings.launcher)
-    overrides = list(settings.overrides.task)
+    # Unresolved: a path in a value may hold what OmegaConf takes for an interpolation.
+    overrides = read_task_overrides(settings)
     config = load_config(node, overrides)
-    directory = Path(settings.runtime.output_dir)
+    directory = Path(config.resume_from or settings.runtime.output_dir).absolute()
     with ExitStack() as start_up:
         if not config.dry_run:  # which is light, and answers at once
             # Other jobs may be measuring.
@@ -78,34 +91,97 @@ def _prepare(
     """A plan that this machine can run; None for a dry run, which is printed instead."""
     topology, visible = discover_machine(config.topology_root)
     allocation = discover_allocation(config.topology_root, topology)
-    here = config.topology_root is None
-    if here:
-        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    touched = find_touched_models(overrides)
-    plan = build_plan(config, topology, visible, touched, profiler, allocation)
-    # What is waived is recorded, and neither tried nor checked.
-    runs = [run for run in plan.runs if run.waived is None]
-    if here:
-        check_importable(config.experiment.vit_configs)
-        check_binding(run.placement for run in list_processes(runs))
+    plan = plan_study(config, topology, visible, overrides, profiler, allocation)
+    here = config.topology_root is None
+    for check in list_machine_checks(config, plan) if here else ():
+        check()
+    check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
     from numa_bench.runner.conditions import check_conditions
-    from numa_bench.runner.display.console import print_matrix
+    from numa_bench.runner.display.left import find_left, print_plan
 
     if plan.dry_run:
-        conditions = check_conditions(runs, topology) if here else []
-        print_matrix(plan, [*plan.warnings, *plan.blind_spots, *conditions])
+        stored = read_stored(directory, plan)
+        left = find_left(plan, stored or ())
+        conditions = check_conditions(list_granted(left), topology) if here else []
+        warnings = [*plan.warnings, *plan.blind_spots, *conditions] if left else []
+        print_plan(plan, stored, warnings)
         return None
-    check_directory(directory, plan, overrides)
-    check_gpus(run.device for run in list_processes(runs))
-    recorded = (run for run in runs if not run.members)  # sets are not profiled
-    gpu = next((run.device for run in recorded if run.device.kind == "cuda"), None)
-    if gpu is not None:
-        checked = check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
-        if checked is not plan.profiler:
-            plan = build_plan(config, topology, visible, touched, checked, allocation)
+    check_planned_gpus(plan.runs)
+    checked = check_recording(plan)
+    if checked is not plan.profiler:
+        plan = plan_study(config, topology, visible, overrides, checked, allocation)
     return plan, topology
+
+
+def read_task_overrides(settings: HydraConf | DictConfig) -> list[str]:
+    """The overrides of a job as they were typed; `settings` is Hydra's node."""
+    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
+def plan_study(
+    config: RunnerConfig,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    overrides: Sequence[str],
+    profiler: Profiler,
+    allocation: Allocation,
+) -> Plan:
+    """The plan of a study on a machine. Raises ConfigError or MachineError."""
+    if config.topology_root is None and topology.source == "live":
+        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    touched = find_touched_models(overrides)
+    return build_plan(config, topology, visible, touched, profiler, allocation)
+
+
+def list_machine_checks(config: RunnerConfig, plan: Plan) -> list[Callable[[], None]]:
+    """What must hold on this machine before the first run; each raises an error if it does not.
+
+    All are quick. That the GPUs can be used, which takes seconds, comes after them.
+    """
+    return [
+        lambda: check_importable(config.experiment.vit_configs),
+        lambda: check_binding(run.placement for run in list_processes(list_granted(plan.runs))),
+    ]
+
+
+def check_planned_gpus(runs: Iterable[RunSpec]) -> None:
+    """Raise MachineError unless every GPU of these runs can be used."""
+    check_gpus(run.device for run in list_processes(list_granted(runs)))
+
+
+def list_granted(runs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Without waived runs, which are recorded, and neither tried nor checked."""
+    return [run for run in runs if run.waived is None]
+
+
+def check_recording(plan: Plan) -> Profiler:
+    """The profiler of a plan, or none with a note if it cannot record on the plan's GPUs.
+
+    Raises MachineError if it was asked for by name.
+    """
+    recorded = (run for run in list_granted(plan.runs) if not run.members)  # sets are not profiled
+    gpu = next((run.device for run in recorded if run.device.kind == "cuda"), None)
+    if gpu is None:
+        return plan.profiler
+    return check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
+
+
+def start() -> None:
+    """Start Hydra; a sweep's folder in resume_from is resumed as a sweep over its jobs."""
+    arguments = sys.argv[1:]
+    sweep = find_resumed(arguments)
+    shows = any(argument.partition("=")[0] in _SHOWING for argument in arguments)
+    if sweep is not None and not shows:
+        jobs = list_unfinished_jobs(sweep, arguments)
+        if not jobs:
+            print(f"nothing left: all jobs of {sweep} are finished")
+            return
+        sys.argv[1:] = expand_arguments(arguments, sweep, jobs, datetime.now())
+    app()
 
 
 def main() -> int:
@@ -113,4 +189,4 @@ def main() -> int:
     hydra_app.register_hydra()
     remember_visible_devices(os.environ)
     rewrite_command_line(sys.argv, os.environ)
-    return hydra_app.run_app(app)
+    return hydra_app.run_app(start)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from numa_bench.errors import ConfigError
 
+#: Folders of output.root that are no study's.
+RESERVED_NAMES = ("analysis", "debug", "dry_run", "multirun")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -37,4 +39,13 @@ def check_name(key: str, name: str) -> None:
             key,
             name,
             "use letters, digits, '.', '_' and '-', at most 80, starting with a letter or digit",
+        )
+
+
+def check_study_name(name: str) -> None:
+    """Raise ConfigError unless a study can have this name, which is also that of its folder."""
+    check_name("experiment.name", name)
+    if name in RESERVED_NAMES:
+        raise ConfigError(
+            "experiment.name", name, "is a folder for other results; choose another name"
         )

@@ -19,8 +19,8 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from numa_bench.config.launchers import KEY as LAUNCHER
-from numa_bench.config.launchers import explain_missing
+from numa_bench.config.hydra.launchers import KEY as LAUNCHER
+from numa_bench.config.hydra.launchers import explain_missing
 from numa_bench.config.settings import UNSET, list_keys, list_settings
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
@@ -121,7 +121,7 @@ def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
         problem = "a setting cannot be removed; set it to another value"
     else:
         problem = _problem(root, place, key, schema)
-    shown = f"{key}={value}" if value else key or full_key or _interpolated()
+    shown = f"{key}={value}" if value else key or _interpolated(full_key)
     return f"{shown}: {problem}" if shown else problem
 
 
@@ -163,13 +163,21 @@ def _bracketed(key: str) -> str:
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key.strip().strip("'").lstrip("+~"))
 
 
-def _interpolated() -> str:
-    """The overrides with an interpolation; Hydra resolves these without naming their key."""
+def _interpolated(key: str) -> str:
+    """The override with an interpolation that `key` came from, or else just the key.
+
+    Where OmegaConf names no key, these are all overrides with an interpolation.
+    """
     if not HydraConfig.initialized():
-        return ""
+        return key
     overrides = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
     assert isinstance(overrides, dict)
-    return " ".join(override for override in overrides["task"] if "${" in override)
+    interpolated = [override for override in overrides["task"] if "${" in override]
+    if not key:
+        return " ".join(interpolated)
+    own = (override for override in interpolated if _bracketed(override.partition("=")[0]) == key)
+    typed = next(own, key)
+    return _bracketed(typed.partition("=")[0]) + "".join(typed.partition("=")[1:])
 
 
 def _joined(text: str) -> str:

@@ -11,14 +11,16 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from numa_bench.config.hydra.composition import compose_sweep_job
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError, StoreError
+from numa_bench.jsonio import write_text
 from numa_bench.machine.allocation import Allocation, read_allocation, select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology
-from numa_bench.study_files import RESOLVED_CONFIG
+from numa_bench.study_files import RESOLVED_CONFIG, RESULTS, read_yaml
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"
@@ -30,7 +32,7 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     With resume_from, this is the configuration saved in that study, with `overrides` applied.
     """
     if node.resume_from:
-        node = _resumed(Path(node.resume_from), overrides)
+        node = _resumed(Path(node.resume_from), overrides, node)
     config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
     validate_config(config)
@@ -38,10 +40,16 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
 
 
 def save_resolved(config: RunnerConfig, directory: Path) -> None:
-    """Save the configuration with all interpolations resolved, for resuming."""
+    """Save the configuration with all interpolations resolved, for resuming.
+
+    The file is complete at every instant: a study without it cannot be resumed.
+    """
     path = directory / RESOLVED_CONFIG
-    path.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.structured(config), path)
+    # Resuming sets it anew, and a path may hold what OmegaConf takes for an interpolation.
+    config = replace(config, resume_from=None)
+    text = OmegaConf.to_yaml(OmegaConf.structured(config)).rstrip("\n")
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text + "\n":
+        write_text(path, text)
 
 
 def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:
@@ -68,14 +76,11 @@ def discover_allocation(root: str | None, topology: Topology) -> Allocation:
     return Allocation() if root is not None else read_allocation(topology)
 
 
-def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
-    saved = directory / RESOLVED_CONFIG
-    if not saved.is_file():
-        raise StoreError(f"{directory} cannot be resumed: it has no {RESOLVED_CONFIG}")
-    # The file has values without types; merging them into the schema checks them again.
-    node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), OmegaConf.load(saved))
-    assert isinstance(node, DictConfig)
+def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) -> DictConfig:
+    """The saved configuration with the overrides of this start; `composed` is without the saved."""
+    node = _saved_config(directory)
     # Hydra applied them to the default configuration; here they apply to the saved one.
+    name = node.experiment.name
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         key = override.key_or_group
@@ -85,6 +90,29 @@ def _resumed(directory: Path, overrides: Sequence[str]) -> DictConfig:
                 override.value(),
                 "a resumed study keeps its own; remove this, or start a new study",
             )
-        if not key.startswith("hydra"):
+        if key in ("profiler", "tracking"):  # a file of conf/
+            OmegaConf.update(node, key, composed[key], merge=False)
+        elif not key.startswith("hydra"):
             OmegaConf.update(node, key, override.value())
+    if node.experiment.name != name:
+        raise ConfigError(
+            "experiment.name", node.experiment.name, f"a resumed study keeps its name, {name}"
+        )
+    return node
+
+
+def _saved_config(directory: Path) -> DictConfig:
+    """The configuration of a study, or that of a job of a sweep which has not started."""
+    saved = directory / RESOLVED_CONFIG
+    if not saved.is_file():
+        job = compose_sweep_job(directory) if not (directory / RESULTS).is_file() else None
+        if job is None:
+            raise StoreError(f"{directory} cannot be resumed: it has no {RESOLVED_CONFIG}")
+        return job
+    values = read_yaml(saved)
+    if not isinstance(values, dict):
+        raise StoreError(f"{saved} cannot be read: it holds no settings; restore it")
+    # The file has values without types; merging them into the schema checks them again.
+    node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), values)
+    assert isinstance(node, DictConfig)
     return node

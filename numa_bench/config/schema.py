@@ -133,7 +133,9 @@ class RunnerConfig:
         "Few samples and one repeat, written to <root>/debug, which is overwritten each time.",
     )
     resume_from: Optional[str] = documented_field(
-        None, "Study directory to complete: runs that passed are kept, the others are run (again)."
+        None,
+        "Directory of a study or a sweep to complete: runs that passed are kept, the others are "
+        "run (again).",
     )
     time_limit: Any = documented_field(
         EXPERIMENTS_OWN,

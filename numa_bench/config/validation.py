@@ -11,7 +11,13 @@ import re
 from typing import Any
 
 from numa_bench.config import schema as cfg
-from numa_bench.config.checks import check_at_least, check_name, check_one_of, check_seconds
+from numa_bench.config.checks import (
+    check_at_least,
+    check_name,
+    check_one_of,
+    check_seconds,
+    check_study_name,
+)
 from numa_bench.config.durations import parse_duration
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
@@ -61,7 +67,7 @@ def validate_config(config: RunnerConfig) -> None:
 
 def check_experiment(experiment: ExperimentConfig) -> None:
     """Raise ConfigError if the experiment cannot run on any machine."""
-    check_name("experiment.name", experiment.name)
+    check_study_name(experiment.name)
     check_one_of("experiment.workload", experiment.workload, cfg.WORKLOADS)
     check_at_least("experiment.repeats", experiment.repeats, 1)
     check_one_of("experiment.order", experiment.order, cfg.ORDERS)

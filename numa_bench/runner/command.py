@@ -16,7 +16,7 @@ from numa_bench.versions import import_variables
 
 #: The part of a run that one of its processes does; the worker's argument --only.
 Only = Literal["measurement", "recording"]
-#: Variables that hydra_app sets for the runner itself.
+#: Variables that config/hydra/app sets for the runner itself.
 _RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
 
 

@@ -1,17 +1,20 @@
-"""Resuming: whether a study may run where one is already, what of it is done, and the command."""
+"""Whether a study may run where one is already, what of it is done, and what is left."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.errors import StoreError
-from numa_bench.invocation import command_words
+from numa_bench.invocation import resume_arguments
 from numa_bench.plan.plan import Plan
 from numa_bench.records import DONE, NOT_GRANTED, Record, RunSpec, Status
 from numa_bench.study_files import JOURNAL, RESULTS, read_records, read_summary
+
+#: Settings that change where results go, not what is measured.
+_HARMLESS = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
 
 
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
@@ -27,13 +30,12 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     if is_restarted(directory, plan):
         return  # the same command line as before, perhaps on other GPUs
     if plan.resume_from is None:
+        shown = shlex.join(resume_arguments(directory))
         raise StoreError(
-            f"{directory} already holds a study; finish it with resume_from={directory}, "
+            f"{directory} already holds a study; finish it with {shown}, "
             "or choose another directory"
         )
-    # These settings change where results go, not what is measured.
-    harmless = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
-    given = [o for o in overrides if not o.startswith(harmless)]
+    given = list_changes(overrides)
     try:
         recorded = {record["run_id"] for record in read_records(results)}
     except StoreError:
@@ -87,10 +89,41 @@ def find_other_runs(records: Sequence[Record], plan: Plan) -> list[str]:
     ]
 
 
-def resume_command(directory: Path) -> str:
-    """The command that runs what is pending, quoted for Hydra's grammar and for the shell."""
-    value = str(directory)
-    # Other characters may be syntax in Hydra's override grammar, so they are quoted.
-    if re.search(r"[^\w./:-]", value):
-        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return shlex.join([*command_words("run"), f"resume_from={value}"])
+def list_changes(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that may change what a study measures."""
+    return [override for override in overrides if not override.startswith(_HARMLESS)]
+
+
+def read_stored(directory: Path, plan: Plan) -> list[Record] | None:
+    """The records of the study that a plan resumes; None if it resumes none. Raises StoreError."""
+    if plan.resume_from is None:
+        return None
+    results = directory / RESULTS
+    return read_records(results) if results.is_file() else []
+
+
+@dataclass(frozen=True)
+class StoredRuns:
+    """What a study's files say of its runs, without planning it again.
+
+    `planned` is 0 where the study was killed before it wrote its plan. `done` are the planned runs
+    that need not run again.
+    """
+
+    planned: int
+    done: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every planned run is done."""
+        return 0 < self.planned == self.done
+
+
+def count_stored(directory: Path) -> StoredRuns:
+    """Read how far a study got; a directory without results has no runs. Raises StoreError."""
+    if not (directory / RESULTS).is_file():
+        return StoredRuns(0, 0)
+    planned = set(read_summary(directory)["run_order"])
+    records = read_records(directory / RESULTS)
+    done = {record["run_id"] for record in records if Status(record["status"]) in DONE}
+    return StoredRuns(len(planned), len(planned & done))

@@ -5,17 +5,17 @@ Functions compute and return; `study` writes and prints.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_bench.invocation import command_text
+from numa_bench.invocation import command_text, resume_command
 from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.repeats_history import extend_history
-from numa_bench.runner.resume import resume_command
 from numa_bench.store import StudyStore
 from numa_bench.study_files import LOGS, PROFILES, RUNS
 
@@ -158,5 +158,6 @@ def _profile_lines(records: Sequence[Record], root: Path) -> list[str]:
     kept += ["torch_trace" for record in records if record["torch_trace"]]
     if not kept:
         return []
-    inspect = f"{command_text('inspect')} {root}/{PROFILES[kept[0]]}"
+    # The shell expands the pattern, so only the directory is quoted.
+    inspect = f"{command_text('inspect')} {shlex.quote(str(root))}/{PROFILES[kept[0]]}"
     return [f"profiles  {len(kept)}; to look at them: {inspect}"]

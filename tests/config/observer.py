@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from numa_bench.config.hydra.overrides import to_dotted_key
 from numa_bench.config.loading import discover_machine, load_config, save_resolved
-from numa_bench.config.overrides import to_dotted_key
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StudyFailed
 from numa_bench.isolation.lock_files import Patience, take_lock

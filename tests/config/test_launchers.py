@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config import launchers
+from numa_bench.config.hydra import launchers
 from numa_bench.errors import ConfigError
 from tests.conftest import PROJECT, Outcome
 

@@ -55,7 +55,7 @@ def test_cuda_visible_devices_as_gpu_ids(
 def test_gpu_ids_by_the_number_of_gpus(
     plan: Plans, monkeypatch: pytest.MonkeyPatch, count: int, wanted: set[int]
 ) -> None:
-    monkeypatch.setattr("numa_bench.config.hydra_app._gpu_count", lambda: count)
+    monkeypatch.setattr("numa_bench.config.hydra.app._gpu_count", lambda: count)
 
     planned = plan(server(), "experiment.hardware.gpu_ids=${if_gpu_count_gt_2:[0,2],[0]}")
 

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from numa_bench.config.error_text import find_own_error
-from numa_bench.config.overrides import find_touched_models, rewrite_command_line, to_dotted_key
+from numa_bench.config.hydra.overrides import (
+    find_touched_models,
+    rewrite_command_line,
+    to_dotted_key,
+)
 from numa_bench.errors import ConfigError
 
 

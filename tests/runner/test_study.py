@@ -20,11 +20,11 @@ import pytest
 
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import StudyFailed
+from numa_bench.invocation import resume_command
 from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.jsonio import read_json, write_text
 from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Status
-from numa_bench.runner.resume import resume_command
 from numa_bench.runner.study import run_study
 from numa_bench.runner.worker_run import read_last_lines
 from numa_bench.store import StudyStore

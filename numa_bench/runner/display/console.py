@@ -30,17 +30,8 @@ from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.display.cell_rows import (
     Row,
-    cpu_text,
-    device_text,
-    group_by_cell,
-    memory_text,
-    model_text,
-    placement_text,
     read_headline,
-    varied_settings,
 )
-from numa_bench.runner.display.predictions import make_prediction_tables
-from numa_bench.runner.display.time_limits import describe_limit
 
 logger = logging.getLogger("numa_bench")
 
@@ -229,50 +220,11 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             "-" if row.to_local is None else f"{row.to_local:+.1%}",
             row.marks,
         )
-    console = _stdout()
+    console = open_stdout()
     with console.may_go():
         console.print(table)
         for line in lines:
             console.print(line, highlight=False, soft_wrap=True)
-
-
-def print_matrix(plan: Plan, warnings: Sequence[str]) -> None:
-    """Print what a study would run, one row per cell, and conditions that would weaken it."""
-    table = Table(title=f"{plan.study}: planned runs", title_justify="left")
-    for name in ("run id", "device", "CPU node", "memory node", "policy", "placement", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("compile", "repeats", "about"):
-        table.add_column(name, justify="right")
-    varied = [name for name in varied_settings(plan.runs) if name != "compile_model"]
-    for repeats in group_by_cell(plan.cells, plan.runs).values():
-        run = repeats[0]
-        table.add_row(
-            run.run_id.replace(f"_r{run.repeat}-", "_r*-"),
-            device_text(run),
-            cpu_text(run),
-            memory_text(run),
-            run.placement.policy,
-            placement_text(run),
-            model_text(run, varied).replace(f" compiled:{run.test.compile_mode}", ""),
-            run.test.compile_mode if run.test.compile_model else "no",
-            str(len(repeats)),
-            duration_text(sum(map(estimate_run_s, repeats))),
-        )
-    console = _stdout()
-    console.print(table)
-    for predicted in make_prediction_tables(plan.predictions):
-        console.print(predicted)
-    console.print(
-        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, about "
-        f"{duration_text(plan.estimated_s)}, at most {duration_text(plan.longest_s)}. Nothing was "
-        "run.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for line in describe_limit(plan):
-        console.print(f"time limit: {line}", highlight=False, soft_wrap=True)
-    for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
 
 
 def _runs_text(row: Row) -> str:
@@ -288,7 +240,7 @@ def _range_text(row: Row) -> str:
     return f"±{half / statistics.median(row.throughput):.1%}"
 
 
-def _stdout() -> _Screen:
+def open_stdout() -> _Screen:
     """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return _Screen(width=width, markup=False, emoji=False)

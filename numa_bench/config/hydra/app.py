@@ -13,14 +13,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from numa_bench.config import hydra_guard
-from numa_bench.config.checks import check_name
-from numa_bench.config.launchers import check_launcher, resolve_launcher_class
+from numa_bench.config.checks import check_study_name
+from numa_bench.config.hydra import guard as hydra_guard
+from numa_bench.config.hydra.launchers import check_launcher, resolve_launcher_class
 from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
-from numa_bench.study_files import RESULTS
+from numa_bench.study_files import RESULTS, find_sweep
 from numa_bench.versions import PROJECT
 
 #: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
@@ -38,8 +38,8 @@ def register_hydra() -> None:
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": resolve_study_dir,
         "sweep_dir": resolve_sweep_dir,
-        # A resumed study keeps Hydra's snapshot of its first start.
-        "hydra_subdir": lambda resume, now: f".hydra/resumed_{now}" if resume else ".hydra",
+        "sweep_subdir": resolve_sweep_subdir,
+        "hydra_subdir": resolve_hydra_subdir,
         "checked_uri": _checked_uri,
         "checked_launcher": _checked_launcher,
         "launcher_class": resolve_launcher_class,
@@ -57,20 +57,69 @@ def resolve_study_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
     """The directory of this study. Dry runs and debug runs each reuse one fixed directory."""
-    if resume_from:
-        if not (Path(resume_from) / RESULTS).is_file():
-            raise ConfigError("resume_from", resume_from, _not_a_study(Path(resume_from)))
-        return resume_from
+    check_resume_value(resume_from)
+    if resume_from and not dry_run:
+        return _hydra_path(resume_from)
     return _directory(root, "", name, now, dry_run, debug)
 
 
 def resolve_sweep_dir(
     root: str, name: str, now: str, dry_run: bool, debug: bool, resume_from: str | None
 ) -> str:
-    """The directory of a sweep; each job gets a subdirectory."""
-    if resume_from:
-        raise ConfigError("resume_from", resume_from, "resumes one study, not a sweep; remove -m")
+    """The directory of a sweep; each job gets a subdirectory.
+
+    With resume_from it is that of Hydra's snapshot of this start: the job has its own directory.
+    """
+    check_resume_value(resume_from)
+    if resume_from and not dry_run:
+        return f"{_hydra_path(resume_from)}/{resolve_hydra_subdir(resume_from, now, dry_run)}"
     return _directory(root, "multirun/", name, now, dry_run, debug)
+
+
+def resolve_sweep_subdir(resume_from: str | None, number: int, dry_run: bool) -> str:
+    """The directory of a job, below that of its sweep unless it is absolute."""
+    if resume_from and not dry_run:
+        return _hydra_path(str(Path(resume_from).absolute()))
+    return str(number)
+
+
+def resolve_hydra_subdir(resume_from: str | None, now: str, dry_run: bool) -> str:
+    """Hydra's snapshot in a study. A resumed study keeps that of its first start."""
+    return f".hydra/resumed_{now}" if resume_from and not dry_run else ".hydra"
+
+
+def check_resumable(path: Path) -> None:
+    """Raise ConfigError unless a study, or the job of a sweep, can go on in this directory."""
+    if not (path / RESULTS).is_file() and find_sweep(path) is None:
+        raise ConfigError("resume_from", str(path), _not_a_study(path))
+
+
+def check_resume_value(resume_from: str | None) -> None:
+    """Raise ConfigError unless resume_from is null or a directory that can be resumed."""
+    if resume_from == "":  # such as resume_from=$UNSET in a shell: not a wish for a new study
+        raise ConfigError(
+            "resume_from", "''", "is empty; give the directory of a study, or null for a new one"
+        )
+    if resume_from is not None:
+        check_resumable(Path(resume_from))
+
+
+#: Open directories by path: see `_hydra_path`.
+_opened: dict[str, int] = {}
+
+
+def _hydra_path(path: str) -> str:
+    """A path under which Hydra can work in a directory; the same one if possible.
+
+    Hydra stores its output directory in the configuration, where `${` starts an interpolation and
+    cannot be escaped. Such a directory is opened and named by its descriptor (proc(5)).
+    """
+    if "${" not in str(Path(path).absolute()):
+        return path
+    if path not in _opened:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        _opened[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    return f"/proc/self/fd/{_opened[path]}"
 
 
 def _checked_uri(path: str, uri: str | None) -> str:
@@ -88,7 +137,11 @@ def _checked_launcher(path: str, launcher: Mapping[str, Any]) -> str:
 def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug: bool) -> str:
     # Hydra creates the directory before the job can validate its configuration.
     check_root(root)
-    check_name("experiment.name", name)
+    if "${" in str(Path(root).absolute()):
+        raise ConfigError(
+            "output.root", root, "a new study's path cannot contain ${; choose another directory"
+        )
+    check_study_name(name)
     if dry_run:
         return f"{root}/dry_run"
     return f"{root}/debug" if debug else f"{root}/{below}{name}/{now}"
@@ -116,9 +169,9 @@ def _more_gpus_than(count: int) -> Callable[[object, object], object]:
 
 def guard_job(job: Callable[[], object]) -> None:
     """`hydra_guard.guard_job` with the runner's schema."""
-    hydra_guard.guard_job(job, RunnerConfig)
+    hydra_guard.guard_job(job, RunnerConfig, resumable=True)
 
 
 def run_app(app: Callable[[], object]) -> int:
-    """`hydra_guard.run_app` with the runner's schema."""
+    """`guard.run_app` with the runner's schema."""
     return hydra_guard.run_app(app, RunnerConfig, "output.root")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -13,8 +14,15 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.error_text import find_own_error, format_error
-from numa_bench.config.launchers import explain_lost_job
+from numa_bench.config.hydra.directories import (
+    forget_directories,
+    remove_refused_job,
+    remove_refused_sweeps,
+)
+from numa_bench.config.hydra.launchers import explain_lost_job
 from numa_bench.errors import NumaBenchError
+from numa_bench.invocation import resume_command
+from numa_bench.study_files import find_sweep
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
 #: that the user did not ask for tracebacks.
@@ -25,25 +33,36 @@ _failures: list[Exception] = []
 _app_process: int | None = None
 
 
-def guard_job(job: Callable[[], object], schema: type) -> None:
+class SweepRefused(BaseException):
+    """A sweep must not start, for the reasons in `errors`, each a line.
+
+    Raised by callbacks of Hydra, which turns each Exception of theirs into a warning and goes on.
+    Without reasons its cause is a bug.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__(*errors)
+        self.errors = tuple(errors)
+
+
+def guard_job(job: Callable[[], object], schema: type, *, resumable: bool = False) -> None:
     """Run one job of an application whose config class is `schema`; print its error in one line.
 
     The error is kept for `run_app` instead of being raised, so that a sweep continues and Hydra
     prints nothing more. In a process started by a launcher it is also raised: the launcher
-    notices a failed job only by its exception.
+    notices a failed job only by its exception. `resumable`: the runner can finish its sweeps.
     """
     settings = HydraConfig.get()
     try:
         job()
     except KeyboardInterrupt:
         if settings.mode is RunMode.MULTIRUN:
-            print(
-                f"interrupted in job {settings.job.num} of a sweep: later jobs were not started; "
-                "run the sweep's command again for them",
-                file=sys.stderr,
-            )
+            sweep = find_sweep(Path(settings.runtime.output_dir)) if resumable else None
+            print(_explain_interrupt(settings.job.num, sweep), file=sys.stderr)
         raise
     except (NumaBenchError, OmegaConfBaseException) as error:
+        if _exit_code(error) == 2:  # refused; a study that failed is complete
+            remove_refused_job(Path(settings.runtime.output_dir), settings.output_subdir)
         if _asked_for_traceback:
             raise
         where = ""
@@ -56,6 +75,14 @@ def guard_job(job: Callable[[], object], schema: type) -> None:
         _failures.append(error)
 
 
+def _explain_interrupt(job: int, sweep: Path | None) -> str:
+    """What an interrupted sweep did not do, and how to do it; `sweep`: where it can be resumed."""
+    again = "run the sweep's command again for them"
+    if sweep is not None:
+        again = f"to run what is left: {resume_command(sweep)}"
+    return f"interrupted in job {job} of a sweep: later jobs were not started; {again}"
+
+
 def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     """Run a function decorated by hydra.main; return the process's exit code.
 
@@ -65,6 +92,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     """
     global _app_process
     _failures.clear()
+    forget_directories()
     _app_process = os.getpid()
     if not _asked_for_traceback:
         # By default Hydra prints several lines and exits with 1; with this variable it raises.
@@ -73,6 +101,13 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         app()
     except KeyboardInterrupt:
         return 130
+    except SweepRefused as refused:
+        cause = refused.__cause__
+        if isinstance(cause, Exception) and (_asked_for_traceback or not refused.errors):
+            raise cause from None
+        for text in refused.errors:
+            print(f"error: {text}", file=sys.stderr)
+        return 2
     except Exception as error:
         lost = None if _asked_for_traceback else explain_lost_job(error)
         if lost is not None:
@@ -80,15 +115,17 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
             return lost[1]
         # Hydra creates the study's directory before the job starts.
         no_directory = isinstance(error, OSError) and not _in_a_job(error)
-        if _asked_for_traceback or not (_for_the_user(error) or no_directory):
+        if _asked_for_traceback or not (is_for_the_user(error) or no_directory):
             raise
         message = (
             format_error(error, schema)
-            if _for_the_user(error)
+            if is_for_the_user(error)
             else f"{error}; choose another {root_key}"
         )
         print(f"error: {message}", file=sys.stderr)
         _failures.append(error)
+    finally:
+        remove_refused_sweeps()
     return max(map(_exit_code, _failures), default=0)
 
 
@@ -97,7 +134,7 @@ def _in_a_job(error: Exception) -> bool:
     return any(frame.name == guard_job.__name__ for frame in frames)
 
 
-def _for_the_user(error: Exception) -> bool:
+def is_for_the_user(error: Exception) -> bool:
     """Whether the user's input caused it. Anything else is a bug and keeps its traceback."""
     if isinstance(error, (NumaBenchError, HydraException, OmegaConfBaseException)):
         return True

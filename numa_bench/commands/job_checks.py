@@ -1,0 +1,199 @@
+"""What is wrong with the settings of jobs, found without running or writing anything."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from numa_bench.commands import run
+from numa_bench.config.error_text import format_error
+from numa_bench.config.hydra import app as hydra_app
+from numa_bench.config.hydra.composition import CONFIG_NAME, compose_job, remove_hydra
+from numa_bench.config.hydra.guard import is_for_the_user
+from numa_bench.config.loading import discover_allocation, discover_machine, load_config
+from numa_bench.config.schema import RunnerConfig
+from numa_bench.errors import ConfigError, StoreError
+from numa_bench.machine.allocation import Allocation
+from numa_bench.machine.model import Gpu, Topology
+from numa_bench.plan.plan import Plan
+from numa_bench.profiling.launch import Profiler, find_profiler
+from numa_bench.records import RunSpec
+from numa_bench.runner.resume import check_directory, read_stored
+
+T = TypeVar("T")
+Job = Sequence[str]
+#: The most numbers of jobs that an error lists.
+_JOBS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class CheckedStudy:
+    """A study that was planned: the runs that it would do, and in one line what these are.
+
+    `here`: it is planned for this machine.
+    """
+
+    config: RunnerConfig
+    plan: Plan
+    topology: Topology
+    left: list[RunSpec]
+    summary: str
+    here: bool
+
+
+def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[str], list[T]]:
+    """What `attempt` says is wrong with each job, in lines, and what it returns for the others."""
+    wrong: dict[str, list[int]] = {}
+    accepted: list[T] = []
+    for number, job in enumerate(jobs):
+        errors, result = find_mistakes(job, attempt)
+        for text in errors:
+            wrong.setdefault(text, []).append(number)
+        if result is not None:
+            accepted.append(result)
+    names = name_jobs(jobs)
+    return [_name_wrong(text, numbers, names) for text, numbers in wrong.items()], accepted
+
+
+def name_jobs(jobs: Sequence[Job]) -> list[str]:
+    """For each job the overrides in which it differs from others."""
+    shared = Counter(word for job in jobs for word in set(job))
+    return [",".join(word for word in job if shared[word] < len(jobs)) for job in jobs]
+
+
+def find_mistakes(
+    overrides: Sequence[str], attempt: Callable[[Sequence[str]], T]
+) -> tuple[list[str], T | None]:
+    """What `attempt` says is wrong with the overrides, and what it returns without those at fault.
+
+    An error names the key of an override; the next one shows when that override is left out. An
+    error of what is left that names none of its keys may come of leaving one out, and is not
+    believed.
+    """
+    errors: list[str] = []
+    rest = list(overrides)
+    while True:
+        try:
+            return errors, attempt(rest)
+        except Exception as error:
+            if not is_for_the_user(error):
+                raise
+            text = format_error(error, RunnerConfig)
+        wrong = [override for override in rest if _is_named(override, text)]
+        if wrong or not errors:
+            errors.append(text)
+        if not wrong:
+            return errors, None
+        rest = [override for override in rest if override not in wrong]
+
+
+class Planner:
+    """Plans studies for this machine, or for the `other` one, which it looks at once.
+
+    `probe`: nsys is tried, which takes a processor for a second.
+    """
+
+    def __init__(
+        self, other: Topology | None, config_name: str = CONFIG_NAME, *, probe: bool
+    ) -> None:
+        self._probe = probe
+        self._other = other
+        self._config_name = config_name
+        self._profilers: dict[str, Profiler] = {}
+        self._machines: dict[str | None, tuple[Topology, tuple[Gpu, ...], Allocation]] = {}
+
+    def check_study(self, overrides: Sequence[str]) -> CheckedStudy:
+        """Compose, validate and plan a single job. Raises the error that a run would raise."""
+        from numa_bench.runner.display.left import describe_left, describe_plan, find_left
+
+        composed, config = load_job(overrides, self._config_name)
+        words = run.read_task_overrides(composed.hydra)
+        here = self._other is None and config.topology_root is None
+        if self._other is not None:
+            if config.topology_root is not None:
+                raise ConfigError(
+                    "topology_root", config.topology_root, "cannot be combined with --topology"
+                )
+            topology, visible, allocation = self._other, self._other.gpus, Allocation()
+        else:
+            topology, visible, allocation = self._find_machine(config.topology_root)
+        profiler = self._find_profiler(config, here=here)
+        plan = run.plan_study(config, topology, visible, words, profiler, allocation)
+        directory = Path(config.resume_from or OmegaConf.select(composed, "hydra.run.dir"))
+        check_directory(directory, plan, words)
+        _check_writable(directory)
+        stored = read_stored(directory, plan)
+        left = find_left(plan, stored or ())
+        what = describe_plan(plan) if stored is None else describe_left(plan, stored, left)
+        return CheckedStudy(config, plan, topology, left, f"{plan.study}: {what}", here)
+
+    def _find_machine(self, root: str | None) -> tuple[Topology, tuple[Gpu, ...], Allocation]:
+        if root not in self._machines:
+            topology, visible = discover_machine(root)
+            allocation = discover_allocation(root, topology)
+            self._machines[root] = topology, visible, allocation
+        return self._machines[root]
+
+    def _find_profiler(self, config: RunnerConfig, *, here: bool) -> Profiler:
+        """The profiler here; on another machine one that was asked for by name is believed."""
+        kind = config.profiler.kind
+        if not here:
+            return Profiler(kind if kind != "auto" else "none", config.profiler)
+        key = repr(config.profiler)
+        if key not in self._profilers:
+            self._profilers[key] = find_profiler(config.profiler, probe=self._probe)
+        return self._profilers[key]
+
+
+def load_job(
+    overrides: Sequence[str], config_name: str = CONFIG_NAME
+) -> tuple[DictConfig, RunnerConfig]:
+    """What Hydra composes for a job, and its validated settings as for a run, not a dry run.
+
+    Raises the error that a run would raise.
+    """
+    composed = compose_job(overrides, config_name)
+    hydra_app.check_resume_value(composed.resume_from)
+    node = _without_dry_run(remove_hydra(composed))
+    return composed, load_config(node, run.read_task_overrides(composed.hydra))
+
+
+def _without_dry_run(node: DictConfig) -> DictConfig:
+    """The node as for a run, but for a captured tree, with which only dry runs are accepted."""
+    node.dry_run = node.topology_root is not None
+    return node
+
+
+def _check_writable(directory: Path) -> None:
+    """Raise StoreError if a study's directory could not be made or written. Writes nothing."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        raise StoreError(f"{existing} is no directory; choose another output.root")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StoreError(f"{existing} cannot be written; choose another output.root")
+
+
+def _is_named(override: str, error: str) -> bool:
+    """Whether an error, which begins with a key, is about this override."""
+    key = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", override.lstrip("+~").partition("=")[0])
+    place = re.split("[=:]", error.lstrip("+~"), maxsplit=1)[0]
+    # The key of a group alone (experiment=...) is in front of too many others.
+    return place == key or ("." in key and place.startswith((f"{key}.", f"{key}[")))
+
+
+def _name_wrong(text: str, numbers: Sequence[int], names: Sequence[str]) -> str:
+    """An error with the jobs that have it, unless all have."""
+    if len(numbers) == len(names):
+        return text
+    if len(numbers) == 1:
+        return f"job {numbers[0]} ({names[numbers[0]]}): {text}"
+    shown = ", ".join(map(str, numbers[:_JOBS_SHOWN]))
+    more = f" and {len(numbers) - _JOBS_SHOWN} more" if len(numbers) > _JOBS_SHOWN else ""
+    return f"jobs {shown}{more}: {text}"

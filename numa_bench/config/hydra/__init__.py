@@ -1,0 +1,1 @@
+"""How Hydra is used: its application, errors, directories, overrides, sweeps and launchers."""

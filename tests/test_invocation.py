@@ -1,0 +1,103 @@
+"""Commands that are printed: paths in them are read back as they are, by the shell and by Hydra."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from numa_bench.invocation import quote_value, resume_command
+
+HOSTILE = [
+    "outputs/numa_study/2026-01-31/14-30-15",
+    "study",
+    "my study",
+    " a ",
+    "a=1,b",
+    "a,b",
+    "[0]",
+    "{a: 1}",
+    "1",
+    "1e3",
+    "null",
+    "true",
+    "~x",
+    "-x",
+    "#x",
+    "%41",
+    "$HOME",
+    "`ls`",
+    "$(ls)",
+    "a;b&c|d<e>f*?!",
+    "Messung/Zürich",
+    "日本語",
+    "it's",
+    "it''s",
+    'say "no"',
+    "both ' and \"",
+    "back\\slash",
+    "ends\\",
+    "ends\\\\",
+    "\\'",
+    "\\\\'x",
+    "${nope}",
+    "${oc.env:HOME}",
+    "a${b",
+    "$${x}",
+    "\\${x}",
+    "\\\\${x}'",
+    "line\nbreak",
+    "line\\\n",
+    "tab\tstop",
+]
+
+
+def read_back(words: list[str]) -> str:
+    """The value of resume_from as the runner's configuration has it."""
+    (argument,) = [word for word in words if word.startswith("resume_from=")]
+    override = OverridesParser.create().parse_override(argument)
+    node = OmegaConf.create({"resume_from": None})
+    OmegaConf.update(node, "resume_from", override.value())
+    value = node.resume_from
+    assert isinstance(value, str)
+    return value
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_the_resume_command_names_its_directory_in_a_real_shell(path: str) -> None:
+    _, script, *arguments = shlex.split(resume_command(Path(path)))
+    done = subprocess.run(
+        ["bash", "-c", resume_command(Path(path)).replace("python ", "printf '%s\\0' ", 1)],
+        capture_output=True,
+        check=True,
+    )
+
+    assert done.stdout.decode().split("\0")[:-1] == [script, *arguments]
+    assert read_back(arguments) == str(Path(path))
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_sweep_over_directories_names_each_of_them(path: str) -> None:
+    """Hydra writes the value of each job anew."""
+    paths = [f"{path}/0", f"{path}/1"]
+    swept = OverridesParser.create().parse_override(
+        f"resume_from={','.join(map(quote_value, paths))}"
+    )
+
+    jobs = BasicSweeper.split_arguments([swept], None)[0]
+
+    assert [read_back(job) for job in jobs] == paths
+
+
+def test_any_text_is_read_back() -> None:
+    letters = "aé\\\\\\${}''\"[](),:=#~ \n/1e_.-"
+    chance = random.Random(0)
+    for _ in range(300):
+        text = "".join(chance.choices(letters, k=chance.randint(1, 9)))
+        assert read_back([f"resume_from={quote_value(text)}"]) == text
