@@ -147,12 +147,12 @@ def _plan_here(overrides: list[str], directory: Path) -> list[RunSpec]:
     """The plan of a command line on this machine, whose settings are saved as a study's are."""
     from hydra import compose, initialize_config_dir
 
-    from numa_bench.config import hydra_app
+    from numa_bench.config.hydra.app import CONFIG_DIR, register_hydra
     from numa_bench.config.loading import discover_machine, load_config, save_resolved
     from numa_bench.profiling.launch import find_profiler
 
-    hydra_app.register_hydra()
-    with initialize_config_dir(str(hydra_app.CONFIG_DIR), version_base="1.3"):
+    register_hydra()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         node = compose("config", [o for o in overrides if not o.startswith("hydra.")])
     config = load_config(node, overrides)
     topology, visible = discover_machine(config.topology_root)
