@@ -55,11 +55,13 @@ def main() -> None:
     if args.one_table:
         print(json.dumps(analyse_one_table(args.table)))
         return
+    # First: a child starts with the largest memory that its parent ever had, and reports that.
+    one_table = _in_a_process(args.table) if args.table else None
     report = {
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],
         "host_by_host": compare_fleet(args.hosts),
-        "one_table": _in_a_process(args.table) if args.table else None,
+        "one_table": one_table,
     }
     print(json.dumps(report, indent=1))
     if args.out:
