@@ -38,6 +38,9 @@ COMMANDS = {
     "selftest": Command(
         "numa_bench.selftest.command", "check this host and this installation before measuring"
     ),
+    "collect": Command(
+        "numa_bench.commands.collect", "copy studies of several hosts into one directory"
+    ),
     "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
 }
 
