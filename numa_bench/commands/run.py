@@ -19,6 +19,7 @@ from numa_bench.commands.resumed_sweep import (
     find_resumed,
     list_unfinished_jobs,
 )
+from numa_bench.commands.streams import guard_streams
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra.launchers import remember_visible_devices, restore_visible_devices
 from numa_bench.config.hydra.overrides import find_touched_models, rewrite_command_line
@@ -186,6 +187,7 @@ def start() -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
+    guard_streams()
     hydra_app.register_hydra()
     remember_visible_devices(os.environ)
     rewrite_command_line(sys.argv, os.environ)
