@@ -48,6 +48,8 @@ _CAUSES = {
 _NO_CAUSE = ("host", "environment", "gpu_uuids", "env_git_commit", "git_commit", "memory_bytes")
 #: Most hosts that a sentence lists one by one, and most causes.
 _MOST_HOSTS, _MOST_CAUSES = 4, 4
+#: Largest share of hosts that a cause may not explain. Chosen: the rate of false claims.
+_EXCEPTIONS = 0.05
 _UNKNOWN = "unknown"
 
 
@@ -213,17 +215,29 @@ def _describe_causes(rows: Sequence[Row], differences: pd.DataFrame) -> str:
         if key not in table or key in _NO_CAUSE:
             continue
         values = [(str(table[key].get(r["group"]) or _UNKNOWN), bool(r["claimed"])) for r in rows]
-        if _separates(values):
-            texts = [value for value, _ in sorted(values, key=lambda v: not v[1])]
-            against = " against ".join(list_names([t], 1) for t in dict.fromkeys(texts))
-            found.append(f"{_CAUSES.get(key, key)} {against}")
+        exceptions = _count_exceptions(values)
+        if exceptions is not None:
+            share = {v: np.mean([c for w, c in values if w == v]) for v, _ in values}
+            texts = sorted(share, key=lambda v: -share[v])
+            against = " against ".join(list_names([text], 1) for text in texts)
+            rare = f" (with {exceptions} exceptions)" if exceptions else ""
+            found.append(f"{_CAUSES.get(key, key)} {against}{rare}")
     more = len(found) - _MOST_CAUSES
     return ", ".join(found[:_MOST_CAUSES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _separates(values: Sequence[tuple[str, bool]]) -> bool:
-    """Whether no value is found both on hosts with and on hosts without the effect."""
-    hit, rest = ({v for v, claimed in values if claimed is side} for side in (True, False))
-    if not hit or not rest:
-        return len({v for v, _ in values}) == len(values)
-    return not hit & rest
+def _count_exceptions(values: Sequence[tuple[str, bool]]) -> int | None:
+    """How many hosts are not on the side of most hosts with their value: with the effect, or
+    without; None where the values do not separate the sides.
+
+    Of many hosts some show an effect, or miss it, by chance.
+    """
+    claims: dict[str, list[bool]] = {}
+    for value, claimed in values:
+        claims.setdefault(value, []).append(claimed)
+    if len({claimed for _, claimed in values}) == 1:
+        return 0 if len(claims) == len(values) else None
+    sides = {2 * sum(of) > len(of) for of in claims.values()}
+    exceptions = sum(min(sum(of), len(of) - sum(of)) for of in claims.values())
+    separated = len(sides) == 2 and exceptions <= _EXCEPTIONS * len(values)
+    return exceptions if separated else None

@@ -136,3 +136,20 @@ def test_of_many_hosts_only_what_separates_the_effect_is_named() -> None:
         "(gpu-a, gpu-c, gpu-e), none on 3 hosts (gpu-b, gpu-d, gpu-f): what differs is "
         "NUMA mode NPS1 against NPS4.",
     )
+
+
+@pytest.mark.parametrize(
+    ("odd", "ending"),
+    [
+        (2, "what differs is NUMA mode NPS1 against NPS4 (with 2 exceptions)."),
+        (6, "nothing known differs."),
+    ],
+)
+def test_of_many_hosts_some_may_differ_by_chance(odd: int, ending: str) -> None:
+    groups = [f"h{i}" for i in range(60)]
+    found = compare(
+        # Of 40 hosts with NPS4 `odd` show the effect too.
+        *(row(g, -0.07 if i < 20 + odd else 0.0) for i, g in enumerate(groups)),
+        numa_mode=tuple("NPS1" if i < 20 else "NPS4" for i in range(60)),
+    )
+    assert found.texts[0].endswith(ending)
