@@ -23,6 +23,7 @@ FLOORS = (
         "cli",
         "commands",
         "selftest",
+        "sweep",
         "runner",
         "analysis",
         "plan",
@@ -382,6 +383,12 @@ def test_only_modules_that_measure_import_torch() -> None:
 def test_pure_modules_stay_pure() -> None:
     """Plans are made without a process, a socket or a clock."""
     pure = ("plan.plan", "plan.placements", "plan.devices", "config.validation")
-    for module in (*pure, "config.hydra.overrides", "runner.display.cell_rows", "workload", "marks"):
+    for module in (
+        *pure,
+        "config.hydra.overrides",
+        "runner.display.cell_rows",
+        "workload",
+        "marks",
+    ):
         named = imported_anywhere(MODULES[f"numa_bench.{module}"])
         assert not named & {"subprocess", "os", "socket", "time", "shutil", "pynvml", "psutil"}

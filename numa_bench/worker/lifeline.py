@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import select
@@ -13,9 +12,8 @@ import time
 from pathlib import Path
 
 from numa_bench.jsonio import write_json
+from numa_bench.lifetime import end_with_parent
 from numa_bench.records import RUN_TOKEN
-
-_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
 def die_with_starter(*, under_profiler: bool) -> None:
@@ -32,10 +30,7 @@ def die_with_starter(*, under_profiler: bool) -> None:
         if known is not None:
             _watch(known)
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    # A starter that died before the call sends no signal any more.
-    if known is not None and os.getppid() != known:
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with_parent(known)
 
 
 def write_started(path: Path) -> None:
