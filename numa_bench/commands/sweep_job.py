@@ -14,7 +14,7 @@ import sys
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import NumaBenchError
 from numa_bench.isolation.host_locks import hold_start_up
-from numa_bench.lifetime import end_with_parent
+from numa_bench.worker.lifeline import end_with_parent
 
 
 def main(arguments: list[str]) -> int:

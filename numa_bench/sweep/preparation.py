@@ -97,11 +97,12 @@ def close_sweep(code: int) -> int:
     note_current(None)
     if sweep is None or not sweep.directory.is_dir():  # nothing of it was left
         return max(code, sweep.exit_code) if sweep is not None else code
+    # Before studies are read: `code` has the failures of launchers that run jobs elsewhere.
+    worst = code if code == 130 else max(code, sweep.exit_code)
+    sweep.interrupted = code == 130
     for job in sweep.running:
         if job.state is JobState.WAITING:
             job.read_study()
-    sweep.interrupted = code == 130
-    worst = code if code == 130 else max(code, sweep.exit_code)
     sweep.save()
     print_sweep(sweep)
     return worst

@@ -155,7 +155,8 @@ def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug:
         raise ConfigError(
             "output.root", root, "a new study's path cannot contain ${; choose another directory"
         )
-    check_study_name(name)
+    if name != MIXED:  # no study of that name gets past its own check
+        check_study_name(name)
     if dry_run:
         return f"{root}/dry_run"
     return f"{root}/debug" if debug else f"{root}/{below}{name}/{now}"
