@@ -28,13 +28,13 @@ class SweepCheck(Callback):
         """Called before a sweep. Raises SweepRefused, the only error that Hydra lets through."""
         try:
             errors, previews = find_sweep_mistakes(config)
+            if previews and not config.dry_run:
+                note_current(prepare_sweep(Path(str(config.hydra.sweep.dir)), previews))
         except Exception as error:
             errors = [format_error(error, RunnerConfig)] if is_for_the_user(error) else []
             raise SweepRefused(errors) from error
         if errors:
             raise SweepRefused(errors)
-        if previews and not config.dry_run:
-            note_current(prepare_sweep(Path(str(config.hydra.sweep.dir)), previews))
 
 
 def find_sweep_mistakes(master: DictConfig) -> tuple[list[str], list[JobPreview]]:

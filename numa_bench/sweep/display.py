@@ -33,7 +33,9 @@ class SweepReporter:
         self._parallel = parallel
         self._console = Screen(stderr=True)
         self._shown: set[str] = set()
-        self._doing = ""
+        #: What each running job does, and the numbers of those that wait for their turn.
+        self._doing: dict[int, str] = {}
+        self._waiting: set[int] = set()
         self._done = 0
         self._expected_s, self._took_s = 0.0, 0.0
         self._estimates = {job.number: job.left_s for job in sweep.running}
@@ -89,7 +91,7 @@ class SweepReporter:
 
     def show_job_start(self, job: Job) -> None:
         """Show that a job starts."""
-        self._doing = "starting"
+        self._doing[job.number] = "starting"
         if self._progress is None:
             self._print(f"start {job.name}, {self._place(job)}")
         self._update(job)
@@ -101,8 +103,9 @@ class SweepReporter:
             job.left_s = event["left_s"]
         if kind == "start":
             job.runs = max(job.runs or 0, event["runs"])
-        elif kind == "run":
-            self._doing = text
+        elif kind in ("run", "wait"):
+            self._doing[job.number] = text
+            (self._waiting.add if kind == "wait" else self._waiting.discard)(job.number)
         elif kind == "end":
             self._done += 1
             self._print(f"job {job.number}  {text}", event["status"])
@@ -113,6 +116,8 @@ class SweepReporter:
 
     def show_job_end(self, job: Job) -> None:
         """Show how a job ended."""
+        self._doing.pop(job.number, None)
+        self._waiting.discard(job.number)
         if job.duration_s is not None and job.state in (JobState.PASSED, JobState.FAILED):
             self._expected_s += self._estimates.get(job.number, 0.0)
             self._took_s += job.duration_s
@@ -125,7 +130,7 @@ class SweepReporter:
     def show_interrupt(self, count: int) -> None:
         """Show that the user interrupted, and what happens now."""
         texts = ("ending the running jobs; again to end them at once", "ending them at once")
-        self._doing = "ending"
+        self._doing = dict.fromkeys(self._doing, "ending")
         self._print(f"interrupted: {texts[min(count, 2) - 1]}", plain=True)
         self._update()
 
@@ -144,11 +149,16 @@ class SweepReporter:
             place = self._place(job) if job is not None else ""
         self._progress.update(
             self._task,
-            description=escape("  ".join(filter(None, (place, self._doing)))),
+            description=escape("  ".join(filter(None, (place, self._describe_doing())))),
             completed=self._done,
             total=max(self._total, self._done),
             left=duration_text(self.left_s()),
         )
+
+    def _describe_doing(self) -> str:
+        """What goes on: a job that measures comes before one that waits for it."""
+        doing = sorted(self._doing.items(), key=lambda item: item[0] in self._waiting)
+        return doing[0][1] if doing else ""
 
     def _print(self, text: str, status: str = "", *, plain: bool = False) -> None:
         """Print a line, above the bar if there is one; `plain`: the same on every screen."""

@@ -60,7 +60,7 @@ class EventReporter(Reporter):
     def show_wait(self, text: str) -> None:
         """Report that the study waits for its turn on the host; an empty text ends that."""
         super().show_wait(text)
-        self._stream.send("run", text=text or self.running)
+        self._stream.send("wait" if text else "run", text=text or self.running)
 
     def show_run_end(self, record: Record) -> None:
         """Report how a run ended."""
