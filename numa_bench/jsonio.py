@@ -7,9 +7,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# json.dumps makes a new encoder at each call that has options.
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def replace_non_finite(value: Any) -> Any:
@@ -28,8 +31,20 @@ def encode_json(data: Any, *, indent: int | None = 1) -> str:
     return json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
 
 
+def encode_object(data: Mapping[str, Any]) -> str:
+    """JSON text of an object, one key a line; null for NaN and infinities.
+
+    Several times as fast as `encode_json`, which a study of 10,000 records notices.
+    """
+    try:
+        lines = [f"{_encode(key)}: {_encode(value)}" for key, value in data.items()]
+    except ValueError:  # rare, and slow to look for
+        return encode_object(replace_non_finite(data))
+    return "{\n " + ",\n ".join(lines) + "\n}" if lines else "{}"
+
+
 def join_array(items: Sequence[str]) -> str:
-    """The text that `encode_json` makes of a list whose items are encoded already."""
+    """JSON text of a list whose items are encoded already."""
     if not items:
         return "[]"
     # A line break inside a string is escaped, so every one here is layout.
@@ -56,9 +71,14 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    # The file is in place. Some network file systems cannot flush a directory: not an error.
+    # The file is in place.
+    flush_directory(path.parent)
+
+
+def flush_directory(path: Path) -> None:
+    """Make the names in a directory permanent; some network file systems cannot: not an error."""
     with contextlib.suppress(OSError):
-        directory = os.open(path.parent, os.O_RDONLY)
+        directory = os.open(path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:

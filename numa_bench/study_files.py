@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ from typing import Any
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json, read_object
 from numa_bench.records import JsonDict, Record, Summary
+from numa_bench.records.journal import merge_records, read_journal
 from numa_bench.records.upgrade import complete_summary, upgrade_record
 
 #: A directory with this file is a study.
 RESULTS = "results.json"
+#: Records that results.json does not have yet; whoever reads one reads both.
+JOURNAL = "results.jsonl"
 SUMMARY = "experiment_summary.json"
 TOPOLOGY = "topology.json"
 #: Which runs each tracker has.
 TRACKING = "tracking.json"
 LOG = "experiment.log"
+#: In a copy that `numa-bench collect` made: where it is from, and the SHA-256 of each file.
+COLLECTED = "collected.json"
 #: Written by Hydra: the overrides of a single run, and the settings of a whole sweep.
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 MULTIRUN = "multirun.yaml"
@@ -55,7 +61,7 @@ PROFILES = {
 #: What a debug study removes of the debug study before it. Hydra's files and its log stay: they
 #: are open or already rewritten by then.
 REMOVABLE = (
-    *(RESULTS, SUMMARY, TOPOLOGY, BUSY_LOCK, TRACKING),
+    *(RESULTS, JOURNAL, SUMMARY, TOPOLOGY, BUSY_LOCK, TRACKING),
     *(RUNS, LOGS, NSYS_REPORTS, TORCH_TRACES, TENSORBOARD),
 )
 
@@ -126,28 +132,38 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
 
 
 def parse_records(path: Path) -> ParsedRecords:
-    """Parse a results.json, skipping records that cannot be used.
+    """Parse a results.json and the study's journal, skipping records that cannot be used.
 
-    Raises OSError or ValueError when the file as a whole cannot be read.
+    Raises OSError or ValueError when a file as a whole cannot be read.
     """
     try:
-        data = read_json(path)
+        # First: what leaves the journal meanwhile is in results.json by then.
+        journal = read_journal(path.parent / JOURNAL) if path.name == RESULTS else []
+        data = read_json(path) if path.is_file() or not journal else []
     except RecursionError as error:  # arrays nested deeper than the JSON parser can follow
         raise ValueError(str(error)) from error
     if not isinstance(data, list):
         raise ValueError("it is not an array of records")
-    records: list[Record] = []
     skipped: Counter[str] = Counter()
-    for item in data:
+    records = list(_upgrade(data, skipped))
+    if journal:
+        records = merge_records(records, _upgrade(journal, skipped))
+    return ParsedRecords(records, len(records) + skipped.total(), skipped)
+
+
+def _upgrade(items: list[Any], skipped: Counter[str]) -> Iterator[Record]:
+    for item in items:
         try:
-            records.append(upgrade_record(item))
+            yield upgrade_record(item)
         except ValueError as error:
             skipped[str(error)] += 1
-    return ParsedRecords(records, len(data), skipped)
 
 
 def read_records(path: Path) -> list[Record]:
-    """All records of a results.json. Raises StoreError when the file or a record is unusable."""
+    """All records of a results.json and its journal.
+
+    Raises StoreError when a file or a record is unusable.
+    """
     try:
         parsed = parse_records(path)
         for reason, count in parsed.skipped.items():
@@ -202,7 +218,8 @@ def read_yaml(path: Path) -> Any:
 def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
     """The studies at or below a path, sorted: itself, jobs of a sweep, all of an output root.
 
-    Studies are not searched for inside a study. `with_runs` leaves out directories that hold the
+    Studies are not searched for inside a study, nor in hidden directories, where
+    `numa-bench collect` keeps incomplete copies. `with_runs` leaves out directories that hold the
     files of a study but no runs: MLflow's artifact store has such copies.
     """
     if (path / RESULTS).is_file():
@@ -212,6 +229,7 @@ def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
         if RESULTS in files and (not with_runs or (SUMMARY in files and RUNS in below)):
             found.append(Path(folder))
             below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
     return sorted(found)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from numa_bench.errors import StudyFailed
+from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
@@ -39,7 +39,7 @@ from numa_bench.runner.study_summary import (
 )
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
-from numa_bench.study_files import BUSY_LOCK, SUMMARY, TOPOLOGY, read_summary
+from numa_bench.study_files import BUSY_LOCK, RESULTS, SUMMARY, TOPOLOGY, read_summary
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer
@@ -68,7 +68,8 @@ def run_study(
             if plan.debug:
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.
-            store.save_records()
+            if not (directory / RESULTS).is_file():
+                store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
             plan, clock, tracked = _run_plan(
@@ -140,6 +141,8 @@ def _run_plan(
     )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
+    if not store.is_current:
+        store.save_records()  # trackers keep a copy of the file
     _write_summary(plan, start, store, interrupts)
     tracked = feeder.finish_feeding()
     (store.root / BUSY_LOCK).unlink(missing_ok=True)
@@ -245,9 +248,10 @@ def _make_exporter(
     """An exporter that stores a new record of the run when its export has ended."""
 
     def store_outcome(run_id: str, problem: str | None) -> None:
-        record = next(r for r in store.records if r["run_id"] == run_id)
+        record = store.find_record(run_id)
+        if record is None:
+            raise StoreError(f"{store.root}: {run_id} was exported but has no record")
         sqlite = store.relative_path(store.run_paths(run_id).sqlite)
-        # A new record, not a changed one: the store caches the text of each record object.
         store.replace_record(add_export(record, sqlite, problem))
 
     return Exporter(

@@ -143,4 +143,6 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
 
 
 def _children(base: Path) -> list[Path]:
-    return [p for p in sorted(base.iterdir()) if p.is_dir()] if base.is_dir() else []
+    """The directories in `base` that are not hidden: incomplete copies of `collect` are."""
+    paths = sorted(base.iterdir()) if base.is_dir() else []
+    return [path for path in paths if path.is_dir() and not path.name.startswith(".")]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binom
 
 from numa_bench.analysis.stats.permutation import Fit
-from numa_bench.analysis.stats.robust import Array, hampel_weights, nan_median
+from numa_bench.analysis.stats.robust import MAJORITY, Array, hampel_weights, nan_median
 
 #: Quantile of the distances of far runs up to which a difference may be one of states, and how many
 #: standard errors of the difference are added. Chosen.
@@ -70,7 +70,8 @@ def bound_p(values: Array, fitted: Fit, rare: Rare) -> Array:
 
 
 def find_blocked_share(rare: Rare, n: int, step: float) -> float:
-    """The share of comparisons of `n` runs each whose smallest p is above `step`.
+    """The share of comparisons of `n` runs each that have a cell without a majority, or whose
+    smallest p is above `step`.
 
     Both sides have binomially many runs in the rare state.
     """
@@ -79,8 +80,10 @@ def find_blocked_share(rare: Rare, n: int, step: float) -> float:
     apart = np.arange(n + 1)
     chance = binom.pmf(apart, n, rare.rate)
     # Of a cell with a majority in the rare state, the others count as far.
-    reverse = rare.reverse(np.array(n), np.minimum(apart, n - apart))
-    blocked = reverse[:, None] + reverse > step
+    fewer = np.minimum(apart, n - apart)
+    reverse = rare.reverse(np.array(n), fewer)
+    mixed = n - fewer < MAJORITY * n
+    blocked = (reverse[:, None] + reverse > step) | mixed[:, None] | mixed
     return float((chance[:, None] * chance * blocked).sum())
 
 

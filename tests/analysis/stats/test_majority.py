@@ -69,5 +69,7 @@ def test_the_share_of_comparisons_that_rare_states_block_is_that_of_simulated_on
     far = np.random.default_rng(2).random((20_000, 2, 5)) < rare.rate
     blocked = 1 - (~far.any(axis=-1) | far.all(axis=-1)).all(axis=-1).mean()
     assert find_blocked_share(rare, 5, step) == pytest.approx(blocked, abs=0.01)
-    assert find_blocked_share(rare, 5, step=1.0) == 0
+    # Two or three of five leave no majority.
+    mixed = np.isin(far.sum(axis=-1), (2, 3)).any(axis=-1).mean()
+    assert find_blocked_share(rare, 5, step=1.0) == pytest.approx(mixed, abs=0.01)
     assert find_blocked_share(Rare(0.0, 0.0, 0.0), 5, step) == 0
