@@ -36,6 +36,10 @@ COLLECTED = "collected.json"
 #: Written by Hydra: the overrides of a single run, and the settings of a whole sweep.
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 MULTIRUN = "multirun.yaml"
+#: Of a sweep: its jobs and how each ended, and what the processes of its jobs printed.
+SWEEP_SUMMARY, JOB_LOGS = "sweep_summary.json", "job_logs"
+#: In place of a study's name: the folder of a sweep over several experiments.
+MIXED = "mixed"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
 
 #: Held by the process that runs the study.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from numa_bench.errors import ConfigError
 
 #: Folders of output.root that are no study's.
-RESERVED_NAMES = ("analysis", "debug", "dry_run", "multirun")
+RESERVED_NAMES = ("analysis", "debug", "dry_run", "mixed", "multirun")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -15,7 +15,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,14 +205,30 @@ def _signal_group(pgid: int, number: int) -> None:
 def kill_marked(token: str, but: int) -> list[str]:
     """SIGKILL every process that carries the run's token, except the process `but`.
 
+    Returns the names.
+    """
+    return _kill_all(lambda: (p for p in _marked(token) if p.pid != but))
+
+
+def kill_runs_of(starter: int) -> list[str]:
+    """SIGKILL every process of the runs that the process `starter` started; returns their names.
+
+    `starter` has ended, and its number is not yet free for another process.
+    """
+    return _kill_all(lambda: _find_marked(lambda token: token.startswith(f"{starter}-")))
+
+
+def _kill_all(find: Callable[[], Iterable[psutil.Process]]) -> list[str]:
+    """SIGKILL every process that `find` yields; returns their names.
+
     Repeats until there is no new one, as a process may start another before it is killed, and
-    once more, as a process in the middle of exec() shows no environment. Returns the names.
+    once more, as a process in the middle of exec() shows no environment.
     """
     names: dict[int, str] = {}
     clean_looks = 0
     # The second clean look comes after the pause below, in which an exec() can finish.
     while clean_looks < (2 if names else 1):
-        found = [p for p in _marked(token) if p.pid != but and p.pid not in names]
+        found = [process for process in find() if process.pid not in names]
         clean_looks = 0 if found else clean_looks + 1
         for process in found:
             names[process.pid] = str(process.pid)
@@ -226,11 +242,15 @@ def kill_marked(token: str, but: int) -> list[str]:
 
 
 def _marked(token: str) -> Iterator[psutil.Process]:
+    return _find_marked(lambda own: own == token)
+
+
+def _find_marked(is_wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:
     for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             # Other users' environments raise AccessDenied; their processes are not of this run.
-            if process.environ().get(RUN_TOKEN) != token or pid == os.getpid():
+            if pid == os.getpid() or not is_wanted(process.environ().get(RUN_TOKEN, "")):
                 continue
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield process

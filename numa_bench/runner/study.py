@@ -21,7 +21,8 @@ from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
-from numa_bench.runner.display.console import Reporter, make_reporter, print_results
+from numa_bench.runner.display.console import Reporter, print_results
+from numa_bench.runner.display.events import make_reporter
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.repeats_history import list_completed_repeats
