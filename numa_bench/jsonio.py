@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # json.dumps makes a new encoder at each call that has options.
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -85,9 +87,36 @@ def flush_directory(path: Path) -> None:
             os.close(directory)
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """A file for reading. Raises OSError, also for a FIFO or a device: reading may not end."""
+    # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def read_regular_file(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError as `open_regular_file` does."""
+    with open_regular_file(path) as file:
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The data of a JSON text. Raises ValueError when it is not JSON, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
-    """The data of a JSON file. Raises OSError, or ValueError when it is not JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The data of a JSON file. Raises OSError, or ValueError when it is not JSON in UTF-8."""
+    return parse_json(read_regular_file(path).decode("utf-8"))
 
 
 def read_object(path: Path) -> dict[str, Any]:

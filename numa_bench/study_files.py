@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import StoreError
-from numa_bench.jsonio import read_json, read_object
+from numa_bench.jsonio import read_json, read_object, read_regular_file
 from numa_bench.records import JsonDict, Record, Summary
 from numa_bench.records.journal import merge_records, read_journal
 from numa_bench.records.upgrade import complete_summary, upgrade_record
@@ -136,12 +136,9 @@ def parse_records(path: Path) -> ParsedRecords:
 
     Raises OSError or ValueError when a file as a whole cannot be read.
     """
-    try:
-        # First: what leaves the journal meanwhile is in results.json by then.
-        journal = read_journal(path.parent / JOURNAL) if path.name == RESULTS else []
-        data = read_json(path) if path.is_file() or not journal else []
-    except RecursionError as error:  # arrays nested deeper than the JSON parser can follow
-        raise ValueError(str(error)) from error
+    # First: what leaves the journal meanwhile is in results.json by then.
+    journal = read_journal(path.parent / JOURNAL) if path.name == RESULTS else []
+    data = read_json(path) if path.is_file() or not journal else []
     if not isinstance(data, list):
         raise ValueError("it is not an array of records")
     skipped: Counter[str] = Counter()
@@ -207,10 +204,10 @@ def read_yaml(path: Path) -> Any:
     import yaml  # late: most commands never read YAML through this module
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_regular_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path} cannot be read: {reason}; restore or remove it") from error
 

@@ -9,13 +9,12 @@ changes nothing, so that a kill between the rewrite and the emptying of the jour
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from numa_bench.jsonio import flush_directory
+from numa_bench.jsonio import flush_directory, parse_json, read_regular_file
 from numa_bench.records.run_record import Record
 
 
@@ -86,12 +85,12 @@ def read_journal(path: Path) -> list[Any]:
     Raises OSError, or ValueError when another line is not JSON.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular_file(path)
     except FileNotFoundError:
         return []
     *lines, _ = data.split(b"\n")
     try:
-        return [json.loads(line) for line in lines]
+        return [parse_json(line) for line in lines]
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
 

@@ -13,6 +13,7 @@ from numa_bench.jsonio import read_json, write_json
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import find_report_problem
 from numa_bench.records import RunResult, RunSpec
+from numa_bench.records.checks import is_number
 from numa_bench.runner.command import Only, worker_command
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
@@ -211,4 +212,6 @@ def read_last_lines(path: Path, count: int) -> str:
 def timed_window(result: RunResult | None) -> tuple[float, float] | None:
     """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
     window = result.observed.get("window_monotonic_s") if result is not None else None
-    return (window[0], window[1]) if window else None
+    if not isinstance(window, list) or len(window) != 2 or not all(map(is_number, window)):
+        return None
+    return window[0], window[1]

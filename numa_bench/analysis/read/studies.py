@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
+from numa_bench.redaction import clean_data, clean_text
 from numa_bench.study_files import RESULTS, SUMMARY, TOPOLOGY, find_studies, parse_records
 
 #: Directories of the output root that are no studies, or only when named.
@@ -99,8 +101,8 @@ def read_records(path: Path) -> tuple[list[Record], list[Problem]]:
         parsed = parse_records(path)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), f"cannot be read: {error}")]
-    return parsed.records, [
-        Problem(str(path), f"{count} of {parsed.total} records skipped: {reason}")
+    return [cast(Record, clean_data(record)) for record in parsed.records], [
+        Problem(str(path), f"{count} of {parsed.total} records skipped: {clean_text(reason)}")
         for reason, count in parsed.skipped.items()
     ]
 
@@ -111,7 +113,7 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
     parts: list[JsonDict] = []
     for name in (SUMMARY, TOPOLOGY):
         try:
-            found = read_json(directory / name)
+            found = clean_data(read_json(directory / name))
             if not isinstance(found, dict):
                 raise ValueError("is no object")
         except (OSError, ValueError, RecursionError) as error:
