@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,12 +16,24 @@ from filelock import FileLock, Timeout
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import encode_json, encode_object, join_array, write_json, write_text
 from numa_bench.records import BAD, DONE, Record, RunSpec, Status
+from numa_bench.records.attempt_files import prepare_files
 from numa_bench.records.journal import Journal
+from numa_bench.records.spare_files import (
+    adopt_records,
+    check_room,
+    find_spare_results,
+    remove_spare_results,
+    remove_torn_writes,
+    set_file_aside,
+    write_spare_results,
+)
 from numa_bench.study_files import (
     JOURNAL,
     REMOVABLE,
     RESULTS,
     STUDY_LOCK,
+    SUMMARY,
+    TOPOLOGY,
     RunPaths,
     read_records,
     run_paths,
@@ -56,6 +67,7 @@ class StudyStore:
         self._texts: dict[str, str] = {}  # of the records that were encoded for results.json
         self._unsaved: dict[str, Record] = {}  # on no disk
         self._journal = Journal(root / JOURNAL)
+        self._spare: Path | None = None  # records of this study in the temporary directory
         self._clock = clock
         self._rewritten, self._rewrite_s = -math.inf, 0.0
         self._lock = FileLock(root / STUDY_LOCK, timeout=0)
@@ -71,8 +83,19 @@ class StudyStore:
         except OSError as error:
             raise StoreError(f"{self.root} cannot be used: {error}") from error
         try:
+            remove_torn_writes(self.root, (RESULTS, SUMMARY, TOPOLOGY))
+            check_room(self.root)
             if any((self.root / name).is_file() for name in (RESULTS, JOURNAL)):
                 self._read_stored()
+                self._adopt_spare()
+            elif (spare := find_spare_results(self.root)) is not None:
+                set_file_aside(spare)  # of a study that was here before
+        except OSError as error:
+            self._release()
+            raise StoreError(
+                f"{self.root} cannot be written: {error.strerror or error}; free some space, get "
+                "write permission, or choose another directory"
+            ) from error
         except BaseException:
             self._release()
             raise
@@ -141,17 +164,17 @@ class StudyStore:
         paths = self.run_paths(spec.run_id)
         earlier = self.count_attempts(spec.run_id)
         keep = paths.spec.parent / f"attempt{earlier}" if earlier else None
-        _prepare_files(spec, paths, keep)
+        prepare_files(spec, paths, keep)
         for member in spec.members:
             own = keep / member.name if keep is not None else None
-            _prepare_files(member.spec, self.run_paths(spec.run_id, member.name), own)
+            prepare_files(member.spec, self.run_paths(spec.run_id, member.name), own)
         return paths
 
     def add_record(self, record: Record) -> None:
         """Store a record at the end; that of an earlier attempt at the same run is dropped.
 
-        A full disk does not stop the study: the record stays in memory and is written with the
-        next one, or by `save_somewhere`.
+        A full disk does not stop the study: the record is kept in the temporary directory and
+        written with the next one, or by the next start.
         """
         self._records.pop(record["run_id"], None)
         self._store(record)
@@ -180,6 +203,10 @@ class StudyStore:
         since = self._clock() - self._rewritten
         if self._unsaved or self._rewrite_s <= max(CHEAP_REWRITE_S, REWRITE_SHARE * since):
             self.save_records()
+        if self._unsaved:
+            # At once: a runner that is killed now must not take a measurement with it.
+            with contextlib.suppress(OSError):
+                self._spare = write_spare_results(self.root, self._encode_records())
 
     def save_records(self) -> None:
         """Write results.json; a failure is logged, and `is_current` is false."""
@@ -188,6 +215,9 @@ class StudyStore:
             write_text(self.root / RESULTS, self._encode_records())
             self._unsaved.clear()
             self._journal.clear()
+            if self._spare is not None:
+                remove_spare_results(self._spare)
+                self._spare = None
         except OSError as error:
             where = "memory" if self._unsaved else JOURNAL
             logger.warning("%s could not be written (%s); kept in %s", RESULTS, error, where)
@@ -205,11 +235,10 @@ class StudyStore:
         if self.is_current:
             return self.root / RESULTS
         try:
-            spare = Path(tempfile.mkdtemp(prefix="numa_bench-")) / RESULTS
-            write_text(spare, self._encode_records())
+            self._spare = write_spare_results(self.root, self._encode_records())
         except OSError as error:
             raise StoreError(f"the results could not be written anywhere: {error}") from error
-        return spare
+        return self._spare
 
     def write_file(self, name: str, data: Mapping[str, Any]) -> None:
         """Write a JSON file of the study; a failure is logged, never raised."""
@@ -252,26 +281,17 @@ class StudyStore:
         if self._journal.has_lines:
             self.save_records()
 
+    def _adopt_spare(self) -> None:
+        """Take over what an earlier start left in the temporary directory, and move it here."""
+        changed, self._spare = adopt_records(self._records, self.root)
+        if changed:
+            self._records.update(changed)
+            self._texts.clear()
+            self._unsaved = changed
+            self.save_records()
+
     def _release(self) -> None:
         # Before the release: afterwards the file may already be the lock of another process.
         with contextlib.suppress(OSError):
             (self.root / STUDY_LOCK).unlink()
         self._lock.release()
-
-
-def _prepare_files(spec: RunSpec, paths: RunPaths, keep: Path | None) -> None:
-    """Write a spec, and move files of an earlier attempt to `keep`."""
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        files = (paths.spec, paths.result, paths.monitor, paths.stdout, paths.stderr)
-        nsys = (paths.nsys_result, paths.nsys_stdout, paths.nsys_stderr)
-        for path in (*files, *nsys, paths.report, paths.sqlite, paths.trace):
-            if path.is_file():
-                path.replace(keep / path.name)
-    paths.result.unlink(missing_ok=True)
-    paths.started.unlink(missing_ok=True)
-    paths.spare_result.unlink(missing_ok=True)
-    paths.stdout.parent.mkdir(parents=True, exist_ok=True)
-    if spec.profile.kind == "nsys":  # nsys does not create it
-        paths.report.parent.mkdir(parents=True, exist_ok=True)
-    write_json(paths.spec, spec.to_dict())

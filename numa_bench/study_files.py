@@ -111,8 +111,7 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
     run, logs, reports = study / RUNS / run_id, study / LOGS, study / NSYS_REPORTS
     if member is not None:
         run, run_id = run / member, f"{run_id}.{member}"
-    # The temporary directory is shared with other users and other studies, hence the hash.
-    owner = hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
+    owner = hash_owner(study)
     return RunPaths(
         spec=run / "spec.json",
         result=run / RUN_RESULT,
@@ -129,6 +128,11 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
         trace=study / TORCH_TRACES / f"{run_id}.json.gz",
         busy_lock=study / BUSY_LOCK,
     )
+
+
+def hash_owner(study: Path) -> str:
+    """A study and its user as 12 hex digits, for names in the shared temporary directory."""
+    return hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
 
 
 def parse_records(path: Path) -> ParsedRecords:

@@ -3,7 +3,8 @@
 The process gets a session of its own; when it must end, its group gets SIGTERM, a grace period,
 then SIGKILL. nsys alone gets the SIGTERM instead: it ends the worker, which lives in a session of
 its own, and a second signal would cost its report. Processes that left the group are
-found by the token in their environment.
+found by the token in their environment, and those that dropped it become children
+of this process (`orphans`).
 The process is reaped last: until then its number and that of its group cannot be reused.
 """
 
@@ -23,6 +24,7 @@ import psutil
 
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts, block_time_out_signals
+from numa_bench.runner.orphans import add_started, adopt_orphans, forget_started, kill_orphans
 
 #: Longest wait for a process that got SIGKILL: one that hangs in a driver never ends, and freeing
 #: much pinned memory takes long.
@@ -119,8 +121,9 @@ def start_process(
 
     `pass_fds` are kept open, also through the exec of numactl, which becomes the worker.
     """
+    adopt_orphans()
     with stdout.open("wb") as out, stderr.open("wb") as err, block_time_out_signals():
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -130,6 +133,8 @@ def start_process(
             # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
             start_new_session=True,
         )
+    add_started(process.pid)
+    return process
 
 
 def ask_to_end(pid: int, command: Command) -> None:
@@ -192,9 +197,12 @@ def end_process(process: subprocess.Popen[bytes], token: str) -> tuple[int | Non
     _signal_group(process.pid, signal.SIGKILL)  # processes that dropped the token
     try:
         # Reaped only here: nothing is signalled by number any more.
-        return process.wait(KILL_WAIT_S), leftovers
+        returncode: int | None = process.wait(KILL_WAIT_S)
     except subprocess.TimeoutExpired:
-        return None, leftovers
+        returncode = None
+    leftovers += kill_orphans()  # those that dropped token and session: they are children now
+    forget_started(process.pid)
+    return returncode, leftovers
 
 
 def _signal_group(pgid: int, number: int) -> None:

@@ -113,7 +113,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         message = (
             format_error(error, schema)
             if is_for_the_user(error)
-            else f"{error}; choose another {root_key}"
+            else f"{error}; free some space, get write permission, or choose another {root_key}"
         )
         print(f"error: {message}", file=sys.stderr)
         _failures.append(error)
