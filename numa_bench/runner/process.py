@@ -4,7 +4,7 @@ The process gets a session of its own; when it must end, its group gets SIGTERM,
 then SIGKILL. nsys alone gets the SIGTERM instead: it ends the worker, which lives in a session of
 its own, and a second signal would cost its report. Processes that left the group are
 found by the token in their environment, and those that dropped it become children
-of this process (`orphans`).
+of this process (`isolation.orphans`).
 The process is reaped last: until then its number and that of its group cannot be reused.
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
+from numa_bench.isolation.orphans import add_started, adopt_orphans, forget_started, kill_orphans
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts, block_time_out_signals
-from numa_bench.runner.orphans import add_started, adopt_orphans, forget_started, kill_orphans
 
 #: Longest wait for a process that got SIGKILL: one that hangs in a driver never ends, and freeing
 #: much pinned memory takes long.
@@ -121,8 +121,8 @@ def start_process(
 
     `pass_fds` are kept open, also through the exec of numactl, which becomes the worker.
     """
-    adopt_orphans()
     with stdout.open("wb") as out, stderr.open("wb") as err, block_time_out_signals():
+        adopt_orphans()
         process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
+from numa_bench.profiling.scratch import remove_stale_scratch
 from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions
@@ -65,6 +66,7 @@ def run_study(
     with StudyStore(directory) as store, Interrupts() as interrupts:
         with make_reporter(plan) as reporter:
             opened()
+            remove_stale_scratch()
             if plan.debug:
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.

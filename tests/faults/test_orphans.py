@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from numa_bench.isolation.orphans import RUNNER_MARK
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts
-from numa_bench.runner.orphans import RUNNER_MARK
 from numa_bench.runner.process import Command, Ended, run_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs prctl(2)")
