@@ -44,7 +44,7 @@ def machines(draw: st.DrawFn) -> tuple[list[FakeNode] | None, list[FakeGpu], dic
     ]
     homes = st.sampled_from([None, -1, 77, *numbers])
     gpus = [FakeGpu(f"0000:{i:02x}:00.0", draw(homes)) for i in range(draw(st.integers(0, 3)))]
-    settings = {
+    settings: dict[str, object] = {
         "numa_nodes": draw(st.sampled_from([None, "all", "local", "remote", "unbound", [0]])),
         "memory_nodes": draw(st.sampled_from([None, None, "all", "local", "remote", [0]])),
         "memory_policy": draw(
