@@ -71,11 +71,11 @@ def make_check(hint: Any) -> Check:
         return lambda value: any(check(value) for check in checks)
     if origin is list or (origin is tuple and arguments[1:] == (...,)):
         item = make_check(arguments[0])
-        return lambda value: isinstance(value, list) and all(map(item, value))
+        return lambda value: isinstance(value, (list, tuple)) and all(map(item, value))
     if origin is tuple:
         items = tuple(map(make_check, arguments))
         return lambda value: (
-            isinstance(value, list)
+            isinstance(value, (list, tuple))
             and len(value) == len(items)
             and all(check(one) for check, one in zip(items, value, strict=True))
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ def machines(draw: st.DrawFn) -> tuple[list[FakeNode] | None, list[FakeGpu], dic
     ]
     homes = st.sampled_from([None, -1, 77, *numbers])
     gpus = [FakeGpu(f"0000:{i:02x}:00.0", draw(homes)) for i in range(draw(st.integers(0, 3)))]
-    settings = {
+    settings: dict[str, object] = {
         "numa_nodes": draw(st.sampled_from([None, "all", "local", "remote", "unbound", [0]])),
         "memory_nodes": draw(st.sampled_from([None, None, "all", "local", "remote", [0]])),
         "memory_policy": draw(
@@ -68,7 +69,8 @@ def damage(root: Path, data: st.DataObject) -> None:
             path.write_bytes(text.encode("latin-1"))
 
 
-@fuzz_settings(200)
+@pytest.mark.slow
+@fuzz_settings(60)
 @given(machines(), st.sampled_from(["pipeline", "bandwidth", "contention"]), st.data())
 def test_every_machine_is_planned_or_refused_in_one_line(
     machine: tuple[list[FakeNode] | None, list[FakeGpu], dict[str, object]],
@@ -91,7 +93,7 @@ def test_every_machine_is_planned_or_refused_in_one_line(
             topology = read_topology(root)
             plan = build_plan(config, topology, topology.gpus)
         except (ConfigError, MachineError) as error:
-            assert "\n" not in str(error)
+            assert "\n" not in str(error)  # noqa: PT017 - most cases raise nothing
         else:
             assert plan.runs
             for run in plan.runs:

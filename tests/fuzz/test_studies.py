@@ -74,14 +74,14 @@ def analyse(directory: Path) -> int:
 
 
 @pytest.mark.slow
-@fuzz_settings(60)
+@fuzz_settings(20)
 @given(damaged_files())
 def test_a_damaged_study_is_analysed_or_refused(files: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         analyse(write_files(Path(temporary), files))
 
 
-@fuzz_settings(150)
+@fuzz_settings(60)
 @given(damaged_files())
 def test_a_damaged_study_is_resumed_or_refused_in_one_line(files: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -91,6 +91,6 @@ def test_a_damaged_study_is_resumed_or_refused_in_one_line(files: dict[str, Any]
             records = read_records(directory / RESULTS)
             count_stored(directory)
         except StoreError as error:
-            assert "\n" not in str(error)
+            assert "\n" not in str(error)  # noqa: PT017 - most cases raise nothing
         else:
             assert len(records) <= len(whole_study()[RESULTS])

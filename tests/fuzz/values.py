@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def put(data: Any, path: tuple[Any, ...], value: Any) -> None:
         if value is REMOVE:
             del data[path[-1]]
         else:
-            data[path[-1]] = value
+            data[path[-1]] = copy.deepcopy(value)
     except (KeyError, IndexError, TypeError):
         return
 

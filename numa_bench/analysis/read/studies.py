@@ -10,6 +10,7 @@ from typing import cast
 
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json
+from numa_bench.machine.model import Topology
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
 from numa_bench.redaction import clean_data, clean_text
@@ -116,6 +117,8 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
             found = clean_data(read_json(directory / name))
             if not isinstance(found, dict):
                 raise ValueError("is no object")
+            if name == TOPOLOGY:
+                Topology.from_dict(found)
         except (OSError, ValueError, RecursionError) as error:
             # Records alone are enough for the statistics, so this is no error.
             reason = (
