@@ -43,13 +43,24 @@ def test_a_log_without_room_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_log_that_cannot_be_opened_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = StudyLogHandler(str(tmp_path / "nowhere" / "experiment.log"))
+    (tmp_path / "file").touch()
+    handler = StudyLogHandler(str(tmp_path / "file" / "experiment.log"))
     for _ in range(3):
         handler.handle(log_record("line"))
     handler.close()
     assert capsys.readouterr().err.splitlines() == [
-        f"{tmp_path}/nowhere/experiment.log is incomplete: No such file or directory"
+        f"{tmp_path}/file/experiment.log is incomplete: Not a directory"
     ]
+
+
+def test_the_log_of_a_refused_job_whose_directory_is_gone_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = StudyLogHandler(str(tmp_path / "removed" / "experiment.log"))
+    handler.handle(log_record("line"))
+    handler.close()
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "removed").exists()
 
 
 def test_a_log_goes_on_when_there_is_room_again(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ class StudyLogHandler(logging.FileHandler):
         """Append a line."""
         try:
             super().emit(record)
+        except FileNotFoundError:
+            pass  # a job that was refused, whose directory is gone
         except OSError:  # it cannot be opened
             self.handleError(record)
 
