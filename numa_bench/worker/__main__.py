@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The runner passes --started only under nsys.
     die_with_starter(under_profiler=args.started is not None)
     try:
+        # Not with read_json, which refuses pipes: its starter made this file.
         spec = RunSpec.from_dict(json.loads(args.spec.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
