@@ -1,7 +1,7 @@
 """How often verdicts are right, on simulated studies whose truth is known.
 
     python benchmarks/honesty.py [--scale 1] [--workers 2] [--only 1x2x5 6x2x5]
-                                 [--out benchmarks/results/NAME.json]
+        [--measure measure_pooled] [--out benchmarks/results/NAME.json]
 
 Studies are simulated under the noise models of tests/fake_noise.py, which were fixed before the
 statistics were tuned, and judged by the code that judges real ones: single comparisons (each model
@@ -49,6 +49,7 @@ LARGE = "8 GPUs x 6x4x5"
 SINGLES, POOLED = "measure_singles", "measure_pooled"
 DETECT_SINGLE, DETECT_POOLED = "measure_detectable_single", "measure_detectable_pooled"
 LOOKS = "measure_looks"
+MEASURES = (SINGLES, POOLED, DETECT_SINGLE, DETECT_POOLED, LOOKS)
 #: One setting is the same whether it belongs to a model or to a GPU.
 _SAME_SINGLES = ("6 GPUs x 1x2x3", "6 GPUs x 1x2x5")
 #: What one task of a worker simulates.
@@ -236,11 +237,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="+", choices=DESIGNS, default=list(DESIGNS))
+    parser.add_argument("--measure", nargs="+", choices=MEASURES, default=MEASURES)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     start = time.monotonic()
     jobs = [replace(job, studies=max(2, int(job.studies * args.scale))) for job in list_jobs()]
-    jobs = [job for job in jobs if job.design in args.only]
+    jobs = [job for job in jobs if job.design in args.only and job.measure in args.measure]
     rates = run_jobs(jobs, args.seed, args.workers)
     rows = list(list_rows(jobs, rates))
     for row in rows:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import comb
-from scipy.stats import chi2, t
+from scipy.stats import t
 
 from numa_bench.analysis.stats.class_noise import Classes
 from numa_bench.analysis.stats.majority import (
@@ -34,16 +34,14 @@ from numa_bench.analysis.stats.permutation import (
     number_columns,
     p_values,
 )
-from numa_bench.analysis.stats.robust import Array
+from numa_bench.analysis.stats.robust import Array, find_level, limit_noise
 
 #: Convention.
 LEVEL = 0.95
 #: Most repeats that a verdict advises. Chosen.
 MOST_REPEATS = 1_000
-#: Detectable sizes and repeats are computed with these one-sided upper limits of the noise: what
-#: was seen is as often too small as too large, and verdicts of no difference select the former.
-#: Found by simulation: an effect of that size is then claimed in about 80 % of studies.
-_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.70, 0.50
+#: Level of the upper limit of noise (see `robust`) by which needed repeats are computed.
+_REPEATS_LIMIT = 0.50
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _find_detectable(
     than what the rare state differs by.
     """
     freedom = np.broadcast_to(fitted.freedom[:, None], fitted.error.shape)
-    error = _limit_noise(freedom, _DETECTABLE_LIMIT) * fitted.error
+    error = limit_noise(freedom, find_level(rare.rate)) * fitted.error
     if blocked >= 1 - POWER:
         larger = np.maximum(_detectable(critical, freedom) * error, rare.depth + EXPLAINED * error)
         return np.asarray(larger)
@@ -162,11 +160,6 @@ def _detectable(critical: Array, freedom: Array) -> Array:
     correction.
     """
     return np.asarray(critical + t.ppf(POWER, freedom))
-
-
-def _limit_noise(freedom: Array, level: float) -> Array:
-    """The factor on an estimated standard deviation that gives its upper limit."""
-    return np.asarray(np.sqrt(freedom / chi2.ppf(1 - level, freedom)))
 
 
 def _needed_repeats(
@@ -187,7 +180,7 @@ def _needed_repeats(
     with np.errstate(divide="ignore", invalid="ignore"):
         # The standard error is that of two means; of one run on each side it is larger.
         single = fitted.error * np.sqrt(2 / (1 / counts + (1 / counts)[:, :1]))
-    single = single * _limit_noise(freedom, _REPEATS_LIMIT)
+    single = single * limit_noise(freedom, _REPEATS_LIMIT)
 
     def is_enough(n: Array) -> NDArray[np.bool_]:
         more = np.maximum(prior + per_run * (n - 1), 1.0)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, t
+from scipy.stats import t
 
 from numa_bench.analysis.stats.permutation import ALPHA, POWER, correct_holm
-from numa_bench.analysis.stats.robust import Array, fit_prior
+from numa_bench.analysis.stats.robust import Array, find_level, fit_prior, limit_noise
 
 #: Fewest units whose spread is the error of their mean. With fewer, the error is that of the runs
 #: and holds for these units only.
@@ -24,8 +24,8 @@ LEAST_UNITS = 3
 LEVEL = 0.95
 #: Correlation of the differences of two classes: half of each variance is that of their base.
 _SHARED_BASE = 0.5
-#: As in `contrasts`: the upper limit of the error by which detectable sizes are computed.
-_DETECTABLE_LIMIT, _REPEATS_LIMIT = 0.70, 0.40
+#: Level of the upper limit of the error (see `robust`) by which needed repeats are computed.
+_REPEATS_LIMIT = 0.40
 _MOST_REPEATS = 1_000
 _TINY = 1e-12
 
@@ -39,7 +39,7 @@ class Grid:
     are in a rare state (see `majority`). Shape (models, units, classes, blocks): `residual`, the
     difference within a block minus `difference`, NaN where a run is missing. Shape (classes,):
     `noise`, the noise of a class's runs over that of local ones. `freedom` is that of `variance`,
-    and `repeats` the runs of a cell.
+    `repeats` the runs of a cell, and `outliers` their share of all runs.
     """
 
     difference: Array
@@ -49,6 +49,7 @@ class Grid:
     noise: Array
     freedom: float
     repeats: int
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def pool_differences(grid: Grid, selections: Sequence[Selection], target: float)
     p = np.maximum(np.asarray(2 * t.sf(np.abs(estimate) / error, freedom)), doubt)
     half = np.asarray(t.ppf((1 + LEVEL) / 2, freedom)) * error
     size = np.asarray(t.ppf(1 - ALPHA / (2 * len(p)), freedom) + t.ppf(POWER, freedom))
-    limit = np.sqrt(freedom / chi2.ppf(1 - _DETECTABLE_LIMIT, freedom))
+    # Outliers make units differ, which their spread shows; that of few units is not known.
+    few = np.array([u.spread is None for u in units])
+    level = find_level(grid.outliers)
+    limit = np.where(few, limit_noise(freedom, level), limit_noise(freedom, find_level(0.0)))
     return Pooled(
         estimate=estimate,
         error=error,
@@ -262,8 +266,8 @@ def _needed_repeats(repeats: int, errors: Sequence[_Error], size: Array, target:
     needed = np.full(len(errors), np.nan)
     goal = -np.log1p(-target)
     for i, error in enumerate(errors):
-        limit = error.freedom / chi2.ppf(1 - _REPEATS_LIMIT, error.freedom)
-        allowed = (goal / size[i]) ** 2 / limit
+        limit = float(limit_noise(error.freedom, _REPEATS_LIMIT))
+        allowed = (goal / size[i] / limit) ** 2
         fixed = max(0.0, error.variance - error.runs)
         if allowed > fixed:
             n = np.ceil(repeats * error.runs / (allowed - fixed))

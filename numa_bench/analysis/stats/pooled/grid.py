@@ -46,7 +46,8 @@ def make_grid(cells: Cells) -> Grid:
     # Noise may differ by class; the base is a class of its own.
     fitted = fit_cells(cells.values, cells.place + 1, spent=cells.spent)
     residual = _pseudo_residuals(cells.values, fitted)
-    bound = bound_p(cells.values, fitted, find_rare(cells.values, fitted))
+    rare = find_rare(cells.values, fitted)
+    bound = bound_p(cells.values, fitted, rare)
     shape = (cells.model.max() + 1, cells.unit.max() + 1, cells.place.max() + 1)
     blocks = cells.values.shape[-1]
     difference, variance, doubt = (np.full(shape, np.nan) for _ in range(3))
@@ -69,7 +70,8 @@ def make_grid(cells: Cells) -> Grid:
     tails = inflate_tails(fitted)
     repeats = int(np.median(runs[runs > 0]))
     noise = _compare_noise(fitted, cells.place)
-    return Grid(difference, variance * tails**2, doubt, by_block, noise, freedom, repeats)
+    variance = variance * tails**2
+    return Grid(difference, variance, doubt, by_block, noise, freedom, repeats, rare.rate)
 
 
 def _compare_noise(fitted: Fit, place: Index) -> Array:
