@@ -92,10 +92,7 @@ class StudyStore:
                 set_file_aside(spare)  # of a study that was here before
         except OSError as error:
             self._release()
-            raise StoreError(
-                f"{self.root} cannot be written: {error.strerror or error}; free some space, get "
-                "write permission, or choose another directory"
-            ) from error
+            raise self._refuse(error) from error
         except BaseException:
             self._release()
             raise
@@ -208,6 +205,17 @@ class StudyStore:
             with contextlib.suppress(OSError):
                 self._spare = write_spare_results(self.root, self._encode_records())
 
+    def create_results(self) -> None:
+        """Write results.json of a study that has no record yet.
+
+        Raises StoreError: without that file, the next start would not know the study again, nor
+        take over what a full disk has sent to the temporary directory.
+        """
+        try:
+            write_text(self.root / RESULTS, self._encode_records())
+        except OSError as error:
+            raise self._refuse(error) from error
+
     def save_records(self) -> None:
         """Write results.json; a failure is logged, and `is_current` is false."""
         start = self._clock()
@@ -289,6 +297,12 @@ class StudyStore:
             self._texts.clear()
             self._unsaved = changed
             self.save_records()
+
+    def _refuse(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.root} cannot be written: {error.strerror or error}; free some space, get "
+            "write permission, or choose another directory"
+        )
 
     def _release(self) -> None:
         # Before the release: afterwards the file may already be the lock of another process.

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from numa_bench.jsonio import write_json
 from numa_bench.records import RunSpec
-from numa_bench.records.spare_files import is_own_file, move_file, set_file_aside
+from numa_bench.records.spare_files import (
+    is_own_file,
+    move_file,
+    remove_torn_writes,
+    set_file_aside,
+)
 from numa_bench.study_files import RunPaths
 
 
@@ -21,6 +26,7 @@ def prepare_files(spec: RunSpec, paths: RunPaths, keep: Path | None) -> None:
         if is_own_file(left):  # of no attempt of this study
             set_file_aside(left)
         left.unlink(missing_ok=True)  # a link, or a file of somebody else's making
+    remove_torn_writes(paths.spec.parent, (paths.spec.name, paths.result.name))
     paths.started.unlink(missing_ok=True)
     paths.stdout.parent.mkdir(parents=True, exist_ok=True)
     if spec.profile.kind == "nsys":  # nsys does not create it

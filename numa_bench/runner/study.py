@@ -71,7 +71,7 @@ def run_study(
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.
             if not (directory / RESULTS).is_file():
-                store.save_records()
+                store.create_results()
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
             plan, clock, tracked = _run_plan(
