@@ -36,9 +36,9 @@ _MOST_PRIOR = 200.0
 #: Guards divisions; relative noise of real runs is many orders larger.
 _TINY = 1e-12
 #: Detectable sizes are computed with an upper limit of the noise: what a study shows of it is as
-#: often too small as too large, and verdicts of no difference select the former. Found by simulation
-#: (benchmarks/honesty.py): an effect of that size is then claimed in about 80 % of studies.
-#: One-sided level without outliers, what each share of outliers adds, and the highest. Where runs
+#: often too small as too large, and verdicts of no difference select the former. By simulation
+#: (benchmarks/honesty.py), an effect of that size is then claimed in about 80 % of studies. The
+#: one-sided level without outliers, what each share of outliers adds, and the highest. Where runs
 #: are outliers now and then, a study with few of them looks quieter than the next will be.
 _LEVEL, _PER_OUTLIER, _HIGHEST = 0.64, 4.5, 0.90
 
