@@ -25,20 +25,17 @@ from numa_bench.runner.command import worker_environment
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.process import Command, Ended, run_process
 from numa_bench.store import StudyStore
-from numa_bench.study_files import read_records
 from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GOT_SIGTERM,
     LIMIT_S,
     READY,
     carriers,
-    drive_argv,
     fake_argv,
-    make_plan,
-    model_names,
     wait_until,
 )
 from tests.specs import make_spec
+from tests.study_driver import Driver
 
 #: Timeouts that must not pass in a test, and that must pass quickly.
 NEVER_S, SOON_S = 300.0, 0.3
@@ -366,44 +363,6 @@ def test_outside_the_main_thread_nothing_is_heard_and_runs_work(bench: Bench) ->
 # Interruptions: real signals to a process that runs a study.
 
 
-class Driver:
-    """A process that runs a study of fake workers m0, m1, ..."""
-
-    def __init__(self, directory: Path, *words: str) -> None:
-        self.directory = directory
-        self.mark = f"NUMA_BENCH_TEST={uuid.uuid4().hex}"
-        name, _, value = self.mark.partition("=")
-        behaviours = [word for word in words if not word.startswith("--")]
-        self.runs = make_plan(model_names(len(behaviours))).runs
-        self.process = subprocess.Popen(
-            drive_argv(directory, *words),
-            cwd=PROJECT,
-            env={**os.environ, name: value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def has(self, index: int, name: str) -> bool:
-        """Whether the run of that number made this file. Fails when the driver has ended."""
-        assert self.process.poll() is None, self.process.communicate()
-        return (self.directory / "runs" / self.runs[index].run_id / name).exists()
-
-    def wait_for(self, index: int, name: str) -> None:
-        wait_until(lambda: self.has(index, name), f"run {index} makes {name}")
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def end(self) -> tuple[int, str]:
-        """Exit code and stderr."""
-        _, err = self.process.communicate(timeout=LIMIT_S)
-        return self.process.returncode, err.decode()
-
-    def records(self) -> list[dict[str, Any]]:
-        return [dict(record) for record in read_records(self.directory / "results.json")]
-
-
 @pytest.fixture
 def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Starts drivers, and clears away what they left."""
@@ -415,11 +374,7 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
 
     yield start
     for driver in drivers:
-        driver.process.kill()
-        driver.process.communicate()
-        for pid in carriers(driver.mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        driver.clear()
 
 
 @pytest.mark.slow

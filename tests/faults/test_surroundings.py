@@ -1,0 +1,88 @@
+"""The command line where things that it usually finds are missing: HOME, locale, rights, a checkout
+that can be written, permission to bind memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from numa_bench.jsonio import read_json
+from tests.conftest import PROJECT
+from tests.faults import forbid_binding
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's namespaces and seccomp"),
+]
+
+RUNNER = str(PROJECT / "hydra_experiment_runner.py")
+STUDY = (
+    "experiment=quick_test",
+    "experiment.vit_configs=[{patch_size: 32, depth: 0}]",
+    "experiment.test.num_samples=40",
+    "experiment.test.min_timed_s=0.1",
+    "experiment.test.time_budget_s=0.5",
+    "experiment.test.warmup_budget_s=0.2",
+    "profiler=none",
+    "tracking=none",
+)
+#: All that a process inherits from a job's starter at worst.
+BARE = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+
+
+def start(*words: str, before: tuple[str, ...] = (), cwd: Path) -> subprocess.CompletedProcess[str]:
+    line = [*before, sys.executable, RUNNER, *STUDY, *words]
+    return subprocess.run(
+        line, cwd=cwd, env=BARE, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+
+
+def check_passed(done: subprocess.CompletedProcess[str], root: Path) -> None:
+    assert done.returncode == 0, done.stderr
+    (results,) = root.rglob("results.json")
+    assert [record["status"] for record in read_json(results)] == ["passed"]
+
+
+def test_a_user_without_home_locale_and_privileges(tmp_path: Path) -> None:
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    weak = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+    root = tmp_path / "caf\u00e9"
+    done = start(f"output.root='{root}'", before=weak if os.geteuid() == 0 else (), cwd=tmp_path)
+    check_passed(done, root)
+
+
+def test_a_checkout_that_cannot_be_written(tmp_path: Path) -> None:
+    unshare = ("unshare", "--mount")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not permitted here")
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    done = start(before=(*unshare, "sh", "-c", script, str(PROJECT)), cwd=tmp_path)
+    check_passed(done, tmp_path / "outputs")
+
+
+def forbid(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    done = start(*words, before=(sys.executable, forbid_binding.__file__), cwd=cwd)
+    if done.returncode == forbid_binding.NOT_POSSIBLE:
+        pytest.skip("this kernel takes no seccomp filter from us")
+    return done
+
+
+def test_where_binding_is_forbidden_nothing_runs(tmp_path: Path) -> None:
+    done = forbid(cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: `numactl --cpunodebind=")
+    assert "is not permitted here; in a container add --cap-add SYS_NICE" in line
+    assert "experiment.hardware.numa_nodes=unbound" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_binding_is_forbidden_the_advice_works(tmp_path: Path) -> None:
+    done = forbid("experiment.hardware.numa_nodes=unbound", cwd=tmp_path)
+    check_passed(done, tmp_path / "outputs")
