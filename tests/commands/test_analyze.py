@@ -42,6 +42,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with two studies below outputs/, before and after a change."""
     root = tmp_path_factory.mktemp("home")
     write_kind(root / "outputs", "before_after")
+    (root / "empty").mkdir()
+    (root / "empty" / "results.json").write_text("[]")
     return root
 
 
@@ -80,6 +82,7 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
         (["root=elsewhere"], "no results.json of it below elsewhere; has nothing"),
         (["experiment_name=../x"], "experiment_name=../x: is not the name of a study"),
         (["results=[nowhere.json]"], "results=nowhere.json: no such file"),
+        (["results=[empty]"], "no run to analyse: "),
         (["compare=[a]"], "name two studies or more: compare=[before1,before2,after]"),
         (["compare=[a,b]"], "compare=a: "),
         (["compare=[before_after,missing,before_after]"], "compare=missing: "),
