@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -46,6 +47,9 @@ os.environ["OC_CAUSE"] = "0"
 # A job that a shell starts in the background ignores Ctrl-C, and so does all that the job starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A deadline would be an assertion about time.
+hypothesis.settings.register_profile("numa_bench", deadline=None)
+hypothesis.settings.load_profile("numa_bench")
 PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
 
