@@ -41,6 +41,8 @@ SWEEP_SUMMARY, JOB_LOGS = "sweep_summary.json", "job_logs"
 #: In place of a study's name: the folder of a sweep over several experiments.
 MIXED = "mixed"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
+#: Of an interleaved sweep: the overrides and the resolved experiment of each job.
+RESOLVED_JOBS = Path(".hydra") / "jobs_resolved.yaml"
 
 #: Held by the process that runs the study.
 STUDY_LOCK = ".lock"
@@ -186,6 +188,23 @@ def read_resolved_config(study: Path) -> JsonDict:
     """
     found = read_yaml(study / RESOLVED_CONFIG)
     return found if isinstance(found, dict) else {}
+
+
+def read_resolved_jobs(study: Path) -> list[dict[str, Any]]:
+    """The saved jobs of an interleaved sweep, each with `overrides` and `experiment`.
+
+    Empty for any other study. Raises StoreError when the file cannot be used.
+    """
+    found: Any = read_yaml(study / RESOLVED_JOBS) or []
+    usable = isinstance(found, list) and all(
+        isinstance(job, dict)
+        and isinstance(job.get("overrides"), list)
+        and isinstance(job.get("experiment"), dict)
+        for job in found
+    )
+    if not usable:
+        raise StoreError(f"{study / RESOLVED_JOBS} cannot be read: it holds no jobs; restore it")
+    return list(found)
 
 
 def read_overrides(study: Path) -> list[str]:
