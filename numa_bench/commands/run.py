@@ -19,11 +19,6 @@ from hydra.core.utils import JobRuntime, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.commands.interleaved import (
-    InterleavedStart,
-    enter_interleaved,
-    run_interleaved,
-)
 from numa_bench.commands.resumed_sweep import (
     expand_arguments,
     find_resumed,
@@ -56,6 +51,11 @@ from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.resume import check_directory, read_stored
+from numa_bench.sweep.interleaving import (
+    InterleavedStart,
+    enter_interleaved,
+    run_interleaved,
+)
 from numa_bench.sweep.job_process import JobTask
 from numa_bench.sweep.launcher import replace_launchers
 from numa_bench.sweep.preparation import close_sweep, note_current, refresh_summary

@@ -10,7 +10,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.commands.interleaved import InterleavedStart, InterleavedSweep
 from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra.composition import is_listable, split_master
 from numa_bench.config.hydra.guard import SweepRefused, is_for_the_user
@@ -19,6 +18,7 @@ from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.records import RunSpec
+from numa_bench.sweep.interleaving import InterleavedStart, InterleavedSweep
 from numa_bench.sweep.preparation import JobPreview, note_current, prepare_sweep
 
 #: Its jobs run on other machines, for which the values of a job can be checked, but not its plan.

@@ -30,6 +30,7 @@ from numa_bench.study_files import (
     read_overrides,
     read_records,
     read_resolved_config,
+    read_resolved_jobs,
     read_summary,
     sweep_root,
 )
@@ -80,12 +81,21 @@ def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView
         experiment=study,
         started_s=_seconds(summary["started"]),
         metrics=_study_metrics(everything),
-        params=_flat(read_resolved_config(directory)) if root == directory else {},
+        params=_read_params(directory) if root == directory else {},
         tags={name: value for name, value in tags.items() if value},
         summary=_markdown(study, everything, tags),
         files=tuple(path for name in _OWN_FILES if (path := directory / name).is_file()),
         runs=tuple(replace(run, tags={**common, **run.tags}) for run in runs),
     )
+
+
+def _read_params(study: Path) -> dict[str, Any]:
+    """The settings of a study; of an interleaved sweep without those in which its jobs differ."""
+    config = read_resolved_config(study)
+    jobs = read_resolved_jobs(study)
+    every = [_flat({**config, "experiment": job["experiment"]}) for job in jobs]
+    params = _flat(config)
+    return {k: v for k, v in params.items() if all(one.get(k) == v for one in every)}
 
 
 def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> RunView:
