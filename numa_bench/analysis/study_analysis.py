@@ -13,6 +13,7 @@ from numa_bench.analysis.advice.result import Advice
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
+from numa_bench.analysis.read.sweeps import SequentialSweep, find_sequential_sweeps
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare.studies import Comparison
 from numa_bench.analysis.stats.pooled.hosts import HostComparison, compare_hosts
@@ -37,7 +38,8 @@ class Analysis:
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
     `target` is the smallest effect of interest, as a fraction. `advice` says what to do, once per
-    group. `hosts` compares the pooled effects of several hosts.
+    group. `hosts` compares the pooled effects of several hosts. `sequential` are the sweeps whose
+    jobs were measured one after another.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Analysis:
     pooled: pd.DataFrame = field(default_factory=pd.DataFrame)
     advice: tuple[Advice, ...] = ()
     hosts: HostComparison = field(default_factory=HostComparison)
+    sequential: tuple[SequentialSweep, ...] = ()
 
 
 def analyse_study(
@@ -97,7 +100,8 @@ def analyse_study(
         latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
         study_verdicts=[
-            _add_answers(v, answers) for v in judge_studies(verdicts, frame, pooled, target)
+            _add_order(_add_answers(v, answers), effects)
+            for v in judge_studies(verdicts, frame, pooled, target)
         ],
         groups=groups,
         differences=differences,
@@ -116,6 +120,7 @@ def analyse_study(
         hosts=HostComparison()
         if comparison is not None
         else compare_hosts(pooled, groups, differences, target),
+        sequential=find_sequential_sweeps(frame, loaded.studies),
     )
 
 
@@ -136,6 +141,19 @@ def _add_answers(verdict: StudyVerdict, tables: Mapping[str, pd.DataFrame]) -> S
         return verdict
     on_placement = verdict.text.replace("No verdict:", "No verdict on placement:", 1)
     return replace(verdict, text=" ".join([*known, on_placement]))
+
+
+def _add_order(verdict: StudyVerdict, effects: pd.DataFrame) -> StudyVerdict:
+    """The verdict on a group, with how many of its comparisons are between different studies."""
+    own = effects[effects["group"] == verdict.group]
+    apart = int((~own["interleaved"].astype(bool)).sum())
+    if not apart:
+        return verdict
+    text = (
+        f"{apart} of {len(own)} comparisons with local are not interleaved with it: drift may look "
+        "like placement"
+    )
+    return replace(verdict, details=(*verdict.details, text))
 
 
 def _each_metric(

@@ -41,6 +41,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     for text in describe_simulations(analysis.loaded.frame):
         console.print(text, style="bold", soft_wrap=True)
+    for sweep in analysis.sequential:
+        console.print(sweep.warning, style="bold", soft_wrap=True)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
         for line in analysis.comparison.details:
