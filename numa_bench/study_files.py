@@ -260,8 +260,19 @@ def is_sweep(directory: Path) -> bool:
 
 def sweep_root(study: Path) -> Path:
     """The directory of the sweep that a study is a job of, or the study's own directory."""
-    # Hydra names the directories of jobs by number.
-    return study.parent if study.name.isdigit() and is_sweep(study.parent) else study
+    return find_sweep(study) or study
+
+
+def find_job_studies(sweep: Path) -> list[Path]:
+    """The studies of a sweep's jobs that have started, by number, wherever their folders are.
+
+    In a sweep over experiments they are in the folder of each experiment.
+    """
+    beside = sweep.absolute().parent.parent.glob(f"*/{glob.escape(sweep.name)}/*/{RESULTS}")
+    jobs = {path.parent for path in beside if path.parent.name.isdigit()}
+    own = os.path.realpath(sweep)
+    mine = [job for job in jobs if os.path.realpath(find_sweep(job) or job) == own]
+    return sorted(mine, key=lambda job: int(job.name))
 
 
 def find_sweep(job: Path) -> Path | None:

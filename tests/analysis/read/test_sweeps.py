@@ -106,7 +106,7 @@ def test_jobs_that_were_measured_in_turn_are_not_confounded(sweep: Path) -> None
 
 
 def test_one_study_of_all_jobs_has_no_mark(tmp_path: Path) -> None:
-    own = [replace(vit, **{"batch_size": size}) for size in SIZES for vit in models((32, 6, 512))]
+    own = [vit for size in SIZES for vit in models((32, 6, 512), batch_size=size)]
     study = write_study(tmp_path, scenario("numa_study", one_gpu(), own, 3))
 
     analysis = analyse(study)
