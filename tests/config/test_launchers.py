@@ -41,7 +41,7 @@ def test_joblib_runs_one_job_at_a_time_unless_asked(compose_node: Composes) -> N
         ("prefer=threads", "hydra.launcher.prefer=threads: has no effect, only n_jobs has"),
         ("pre_dispatch=4", "hydra.launcher.pre_dispatch=4: has no effect, only n_jobs has"),
         ("max_nbytes=1K", "hydra.launcher.max_nbytes=1K: has no effect, only n_jobs has"),
-        ("timeout=5", "hydra.launcher.timeout=5: has no effect, only n_jobs has"),
+        ("timeout=5", "hydra.launcher.timeout=5.0: has no effect, only n_jobs has"),
         ("n_jobs=0", "hydra.launcher.n_jobs=0: must be at least 1, or -1 for all CPUs"),
     ],
 )
