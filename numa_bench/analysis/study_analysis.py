@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
@@ -82,8 +81,8 @@ def analyse_study(
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
-    effects = _each_metric(frame, stats.effect_table, seed=seed, target=target)
-    pooled = _each_metric(frame, pool_effects, target=target)
+    effects = stats.build_each_metric(frame, stats.effect_table, seed=seed, target=target)
+    pooled = stats.build_each_metric(frame, pool_effects, target=target)
     groups, differences = grouping.group_table(frame), grouping.difference_table(loaded)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
@@ -94,7 +93,7 @@ def analyse_study(
     return Analysis(
         name=name,
         loaded=loaded,
-        cells=_each_metric(frame, stats.cell_table),
+        cells=stats.build_each_metric(frame, stats.cell_table),
         latency=stats.cell_table(batches, metric=latency),
         effects=effects,
         latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
@@ -154,17 +153,3 @@ def _add_order(verdict: StudyVerdict, effects: pd.DataFrame) -> StudyVerdict:
         "like placement"
     )
     return replace(verdict, details=(*verdict.details, text))
-
-
-def _each_metric(
-    frame: pd.DataFrame, build: Callable[..., pd.DataFrame], **settings: Any
-) -> pd.DataFrame:
-    """A table of all runs, those of each headline metric by themselves.
-
-    Runs with different metrics are of different groups, so no comparison is lost.
-    """
-    metrics = [] if frame.empty else list(dict.fromkeys(frame["headline"]))
-    if len(metrics) < 2:
-        return build(frame, metric=metrics[0] if metrics else stats.THROUGHPUT, **settings)
-    parts = [build(frame[frame["headline"] == m], metric=m, **settings) for m in metrics]
-    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)

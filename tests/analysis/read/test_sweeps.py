@@ -12,6 +12,7 @@ import pytest
 from numa_bench.analysis.read.runs import load_studies
 from numa_bench.analysis.report.files import build_verdict, write_report
 from numa_bench.analysis.report.terminal import print_analysis
+from numa_bench.analysis.stats.pooled.partitions import join_partitions, load_partitions
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.config.schemas.workload import TestConfig
 from numa_bench.jsonio import read_json, write_json
@@ -75,6 +76,14 @@ def test_jobs_one_after_another_are_confounded_with_time(sweep: Path) -> None:
         "differences between values of experiment.test.batch_size may be drift. To measure them in "
         "one random order, repeat the sweep with interleave=true."
     )
+
+
+def test_a_fleet_that_is_read_host_by_host_has_the_same_mark(sweep: Path) -> None:
+    parts = load_partitions([sorted(sweep.glob("*/results.json"))], 0.02)
+
+    assert list(join_partitions(parts, 0.02).confounded) == [
+        found.warning for found in analyse(sweep).sequential
+    ]
 
 
 def test_terminal_page_and_block_say_so(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
