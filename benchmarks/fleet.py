@@ -31,7 +31,7 @@ sys.path.insert(0, str(PROJECT))
 from numa_bench.analysis.read.runs import load_studies  # noqa: E402
 from numa_bench.analysis.stats.pooled.partitions import (  # noqa: E402
     Partition,
-    compare_partitions,
+    join_partitions,
     summarize_partition,
 )
 from numa_bench.analysis.study_analysis import analyse_study  # noqa: E402
@@ -74,7 +74,7 @@ def compare_fleet(hosts: int) -> dict[str, object]:
     parts = list(_summarize_hosts(hosts, timed))
     peak = peak_mb()
     start = time.perf_counter()
-    found = compare_partitions(parts, TARGET)
+    found = join_partitions(parts, TARGET).hosts
     compared = time.perf_counter() - start
     claimed = found.table[found.table["claimed"].astype(bool)]
     return {

@@ -41,6 +41,8 @@ SWEEP_SUMMARY, JOB_LOGS = "sweep_summary.json", "job_logs"
 #: In place of a study's name: the folder of a sweep over several experiments.
 MIXED = "mixed"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
+#: Of an interleaved sweep: the overrides and the resolved experiment of each job.
+RESOLVED_JOBS = Path(".hydra") / "jobs_resolved.yaml"
 
 #: Held by the process that runs the study.
 STUDY_LOCK = ".lock"
@@ -188,6 +190,23 @@ def read_resolved_config(study: Path) -> JsonDict:
     return found if isinstance(found, dict) else {}
 
 
+def read_resolved_jobs(study: Path) -> list[dict[str, Any]]:
+    """The saved jobs of an interleaved sweep, each with `overrides` and `experiment`.
+
+    Empty for any other study. Raises StoreError when the file cannot be used.
+    """
+    found: Any = read_yaml(study / RESOLVED_JOBS) or []
+    usable = isinstance(found, list) and all(
+        isinstance(job, dict)
+        and isinstance(job.get("overrides"), list)
+        and isinstance(job.get("experiment"), dict)
+        for job in found
+    )
+    if not usable:
+        raise StoreError(f"{study / RESOLVED_JOBS} cannot be read: it holds no jobs; restore it")
+    return list(found)
+
+
 def read_overrides(study: Path) -> list[str]:
     """The overrides of the study's command line, or of its sweep; empty if they are not known.
 
@@ -241,8 +260,19 @@ def is_sweep(directory: Path) -> bool:
 
 def sweep_root(study: Path) -> Path:
     """The directory of the sweep that a study is a job of, or the study's own directory."""
-    # Hydra names the directories of jobs by number.
-    return study.parent if study.name.isdigit() and is_sweep(study.parent) else study
+    return find_sweep(study) or study
+
+
+def find_job_studies(sweep: Path) -> list[Path]:
+    """The studies of a sweep's jobs that have started, by number, wherever their folders are.
+
+    In a sweep over experiments they are in the folder of each experiment.
+    """
+    beside = sweep.absolute().parent.parent.glob(f"*/{glob.escape(sweep.name)}/*/{RESULTS}")
+    jobs = {path.parent for path in beside if path.parent.name.isdigit()}
+    own = os.path.realpath(sweep)
+    mine = [job for job in jobs if os.path.realpath(find_sweep(job) or job) == own]
+    return sorted(mine, key=lambda job: int(job.name))
 
 
 def find_sweep(job: Path) -> Path | None:

@@ -16,6 +16,8 @@ from numa_bench.errors import ConfigError
 
 #: Formats of what is printed.
 TEXT, MARKDOWN = "text", "markdown"
+#: What runs are partitioned by.
+HOST = "host"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,6 +45,11 @@ class AnalysisConfig:
     nvbandwidth: Optional[str] = documented_field(
         None,
         "JSON file of `nvbandwidth -j`, shown beside the local copies of a bandwidth study.",
+    )
+    partition_by: Optional[str] = documented_field(
+        None,
+        "host: read and analyse one host after the other, for fleets whose runs in one table would "
+        "not fit into memory. Verdicts and tables of all hosts, without a page.",
     )
     date_from: Optional[str] = documented_field(
         None, "First day of runs to take, as 2026-01-31 (UTC)."
@@ -142,6 +149,7 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
         raise ConfigError("target_percent", config.target_percent, "must be above 0 and below 100")
     if config.format not in (TEXT, MARKDOWN):
         raise ConfigError("format", config.format, f"must be {TEXT} or {MARKDOWN}")
+    _check_partition(config)
     for key in ("profiles", "seed"):
         if getattr(config, key) < 0:
             raise ConfigError(key, getattr(config, key), "must be at least 0")
@@ -153,6 +161,19 @@ def check_settings(node: DictConfig, overrides: Sequence[str]) -> Settings:
         models=_texts("models", config.models),
     )
     return Settings(config, filters, _texts("results", config.results), compare)
+
+
+def _check_partition(config: AnalysisConfig) -> None:
+    """Raise ConfigError for what is not possible host by host."""
+    if config.partition_by is None:
+        return
+    if config.partition_by != HOST:
+        raise ConfigError("partition_by", config.partition_by, f"must be {HOST} or null")
+    for key, default in (("compare", None), ("nvbandwidth", None), ("format", TEXT)):
+        if getattr(config, key) != default:
+            raise ConfigError(
+                key, getattr(config, key), f"cannot be combined with partition_by={HOST}; drop one"
+            )
 
 
 def _texts(key: str, value: Any) -> tuple[str, ...]:

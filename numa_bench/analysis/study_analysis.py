@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from numa_bench.analysis.advice.result import Advice
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
+from numa_bench.analysis.read.sweeps import SequentialSweep, find_sequential_sweeps
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare.studies import Comparison
 from numa_bench.analysis.stats.pooled.hosts import HostComparison, compare_hosts
@@ -37,7 +37,8 @@ class Analysis:
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
     `target` is the smallest effect of interest, as a fraction. `advice` says what to do, once per
-    group. `hosts` compares the pooled effects of several hosts.
+    group. `hosts` compares the pooled effects of several hosts. `sequential` are the sweeps whose
+    jobs were measured one after another.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Analysis:
     pooled: pd.DataFrame = field(default_factory=pd.DataFrame)
     advice: tuple[Advice, ...] = ()
     hosts: HostComparison = field(default_factory=HostComparison)
+    sequential: tuple[SequentialSweep, ...] = ()
 
 
 def analyse_study(
@@ -79,8 +81,8 @@ def analyse_study(
 ) -> Analysis:
     """Compute every table. Pure, and repeatable for a given seed."""
     frame = loaded.frame
-    effects = _each_metric(frame, stats.effect_table, seed=seed, target=target)
-    pooled = _each_metric(frame, pool_effects, target=target)
+    effects = stats.build_each_metric(frame, stats.effect_table, seed=seed, target=target)
+    pooled = stats.build_each_metric(frame, pool_effects, target=target)
     groups, differences = grouping.group_table(frame), grouping.difference_table(loaded)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
@@ -91,13 +93,14 @@ def analyse_study(
     return Analysis(
         name=name,
         loaded=loaded,
-        cells=_each_metric(frame, stats.cell_table),
+        cells=stats.build_each_metric(frame, stats.cell_table),
         latency=stats.cell_table(batches, metric=latency),
         effects=effects,
         latency_effects=stats.effect_table(batches, metric=latency, seed=seed),
         verdicts=verdicts,
         study_verdicts=[
-            _add_answers(v, answers) for v in judge_studies(verdicts, frame, pooled, target)
+            _add_order(_add_answers(v, answers), effects)
+            for v in judge_studies(verdicts, frame, pooled, target)
         ],
         groups=groups,
         differences=differences,
@@ -116,6 +119,7 @@ def analyse_study(
         hosts=HostComparison()
         if comparison is not None
         else compare_hosts(pooled, groups, differences, target),
+        sequential=find_sequential_sweeps(frame, loaded.studies),
     )
 
 
@@ -138,15 +142,14 @@ def _add_answers(verdict: StudyVerdict, tables: Mapping[str, pd.DataFrame]) -> S
     return replace(verdict, text=" ".join([*known, on_placement]))
 
 
-def _each_metric(
-    frame: pd.DataFrame, build: Callable[..., pd.DataFrame], **settings: Any
-) -> pd.DataFrame:
-    """A table of all runs, those of each headline metric by themselves.
-
-    Runs with different metrics are of different groups, so no comparison is lost.
-    """
-    metrics = [] if frame.empty else list(dict.fromkeys(frame["headline"]))
-    if len(metrics) < 2:
-        return build(frame, metric=metrics[0] if metrics else stats.THROUGHPUT, **settings)
-    parts = [build(frame[frame["headline"] == m], metric=m, **settings) for m in metrics]
-    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+def _add_order(verdict: StudyVerdict, effects: pd.DataFrame) -> StudyVerdict:
+    """The verdict on a group, with how many of its comparisons are between different studies."""
+    own = effects[effects["group"] == verdict.group]
+    apart = int((~own["interleaved"].astype(bool)).sum())
+    if not apart:
+        return verdict
+    text = (
+        f"{apart} of {len(own)} comparisons with local are not interleaved with it: drift may look "
+        "like placement"
+    )
+    return replace(verdict, details=(*verdict.details, text))

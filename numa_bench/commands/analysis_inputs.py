@@ -15,6 +15,12 @@ from numa_bench.analysis.read.studies import expand_paths, find_results
 from numa_bench.analysis.settings import Settings
 from numa_bench.analysis.stats.compare.studies import Comparison, compare_studies
 from numa_bench.analysis.stats.nvbandwidth import compare_nvbandwidth
+from numa_bench.analysis.stats.pooled.partitions import (
+    Fleet,
+    group_by_host,
+    join_partitions,
+    load_partitions,
+)
 from numa_bench.analysis.study_analysis import Analysis, analyse_study
 from numa_bench.errors import ConfigError, NumaBenchError, StoreError
 from numa_bench.profiling.nsys import export_report
@@ -59,6 +65,22 @@ def load_analysis(wanted: Settings, *, created: str, command: str) -> Analysis:
         comparison=comparison,
         versions={"python": platform.python_version(), **package_versions(PACKAGES)},
     )
+
+
+def load_fleet(wanted: Settings) -> Fleet:
+    """Load and analyse one host after the other. Raises StoreError when there is no run."""
+    config = wanted.config
+    target = config.target_percent / 100
+    found = (
+        expand_paths(wanted.results)
+        if wanted.results
+        else find_results(config.root, config.experiment_name)
+    )
+    fleet = join_partitions(load_partitions(group_by_host(found), target, wanted.filters), target)
+    if not fleet.runs:
+        reasons = "; ".join(f"{p.path}: {p.reason}" for p in fleet.problems[:3])
+        raise StoreError(f"no run to analyse: {reasons or 'none matches, or there is none'}")
+    return fleet
 
 
 def _compare_nvbandwidth(loaded: Loaded, path: str | None) -> pd.DataFrame:

@@ -29,7 +29,8 @@ def run(node: DictConfig) -> None:
     """Check the settings and write the analysis."""
     job = HydraConfig.get()
     wanted = settings.check_settings(node, list(job.overrides.task))
-    write_analysis(wanted, Path(job.runtime.output_dir))
+    write = write_partitions if wanted.config.partition_by else write_analysis
+    write(wanted, Path(job.runtime.output_dir))
 
 
 def write_analysis(wanted: Settings, directory: Path) -> None:
@@ -61,6 +62,26 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
         from numa_bench.commands.analysis_inputs import RegressionFound
 
         raise RegressionFound(analysis.comparison.text)
+
+
+def write_partitions(wanted: Settings, directory: Path) -> None:
+    """Write verdicts and tables of hosts that are analysed one after the other, and print them."""
+    from numa_bench.analysis.report.fleet import print_fleet, write_fleet
+    from numa_bench.commands.analysis_inputs import load_fleet
+
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    command = shlex.join([*command_words("analyze"), *sys.argv[1:]])
+    target = wanted.config.target_percent / 100
+    fleet = load_fleet(wanted)
+    about: dict[str, str | float] = {
+        "name": wanted.name,
+        "created": created,
+        "command": command,
+        "target": target,
+    }
+    write_fleet(fleet, directory, about)
+    OmegaConf.save(OmegaConf.structured(wanted.config), directory / "config_resolved.yaml")
+    print_fleet(fleet, directory)
 
 
 def main() -> int:

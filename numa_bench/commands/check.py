@@ -19,6 +19,7 @@ from numa_bench.commands.job_checks import (
     check_jobs,
     find_mistakes,
     name_jobs,
+    plan_interleaved,
 )
 from numa_bench.commands.resumed_sweep import (
     expand_arguments,
@@ -92,17 +93,24 @@ def check_overrides(
         _multirun, *overrides = expand_arguments(overrides, sweep, unfinished, datetime.now())
         multirun = True
     errors, jobs = find_mistakes(overrides, lambda words: list_jobs(words, multirun=multirun))
-    wrong, studies = check_jobs(jobs or (), Planner(other, probe=True).check_study)
+    jobs = jobs or []
+    planner = Planner(other, probe=True, alone=len(jobs) == 1)
+    wrong, studies = check_jobs(jobs, planner.check_study)
     errors += wrong
     errors += check_machine([study for study in studies if study.here])
-    return errors, [] if errors else describe_studies(studies, name_jobs(jobs or ()))
+    if errors:
+        return errors, []
+    joint = plan_interleaved(jobs, studies, planner)
+    if joint is not None:
+        return [], describe_studies([joint], [""])
+    return [], describe_studies(studies, name_jobs(jobs))
 
 
 def check_machine(studies: Sequence[CheckedStudy]) -> list[str]:
     """What this machine lacks for the studies that are planned for it; nothing twice."""
     checks: list[Callable[[], object]] = []
     for study in studies:
-        checks += run.list_machine_checks(study.config, study.plan)
+        checks += run.list_machine_checks(study.jobs, study.plan)
     specs = [spec for study in studies for spec in study.plan.runs]
     checks.append(partial(run.check_planned_gpus, specs))
     on_gpus = (study for study in studies if any(s.device.kind == "cuda" for s in study.left))

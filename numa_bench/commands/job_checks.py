@@ -17,7 +17,10 @@ from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra.composition import CONFIG_NAME, compose_job, remove_hydra
 from numa_bench.config.hydra.guard import is_for_the_user
-from numa_bench.config.loading import discover_allocation, discover_machine, load_config
+from numa_bench.config.hydra.launchers import check_single_process
+from numa_bench.config.hydra.overrides import find_touched_models
+from numa_bench.config.jobs import StudyJob, check_interleaved, refuse_single
+from numa_bench.config.loading import discover_allocation, discover_machine, load_jobs
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.machine.allocation import Allocation
@@ -37,15 +40,21 @@ _JOBS_SHOWN = 8
 class CheckedStudy:
     """A study that was planned: the runs that it would do, and in one line what these are.
 
-    `here`: it is planned for this machine.
+    `jobs` are those whose runs it has, several if it is an interleaved sweep. `here`: it is planned
+    for this machine.
     """
 
-    config: RunnerConfig
+    jobs: list[StudyJob]
     plan: Plan
     topology: Topology
     left: list[RunSpec]
     summary: str
     here: bool
+
+    @property
+    def config(self) -> RunnerConfig:
+        """The settings of the study, which are those of each job but for what cells are made of."""
+        return self.jobs[0].config
 
 
 def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[str], list[T]]:
@@ -63,9 +72,14 @@ def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[s
 
 
 def name_jobs(jobs: Sequence[Job]) -> list[str]:
+    """For each job the overrides in which it differs from others, as one text."""
+    return [",".join(words) for words in list_differences(jobs)]
+
+
+def list_differences(jobs: Sequence[Job]) -> list[tuple[str, ...]]:
     """For each job the overrides in which it differs from others."""
     shared = Counter(word for job in jobs for word in set(job))
-    return [",".join(word for word in job if shared[word] < len(jobs)) for job in jobs]
+    return [tuple(word for word in job if shared[word] < len(jobs)) for job in jobs]
 
 
 def find_mistakes(
@@ -97,13 +111,20 @@ def find_mistakes(
 class Planner:
     """Plans studies for this machine, or for the `other` one, which it looks at once.
 
-    `probe`: nsys is tried, which takes a processor for a second.
+    `probe`: nsys is tried, which takes a processor for a second. `alone`: the jobs are not several
+    of one sweep, which could be interleaved.
     """
 
     def __init__(
-        self, other: Topology | None, config_name: str = CONFIG_NAME, *, probe: bool
+        self,
+        other: Topology | None,
+        config_name: str = CONFIG_NAME,
+        *,
+        probe: bool,
+        alone: bool = True,
     ) -> None:
         self._probe = probe
+        self._alone = alone
         self._other = other
         self._config_name = config_name
         self._profilers: dict[str, Profiler] = {}
@@ -111,10 +132,24 @@ class Planner:
 
     def check_study(self, overrides: Sequence[str]) -> CheckedStudy:
         """Compose, validate and plan a single job. Raises the error that a run would raise."""
+        composed, jobs = load_job(overrides, self._config_name)
+        if self._alone and len(jobs) == 1:
+            refuse_single(jobs[0].config)
+        words = run.read_task_overrides(composed.hydra)
+        directory = Path(jobs[0].config.resume_from or OmegaConf.select(composed, "hydra.run.dir"))
+        study = self.plan_jobs(jobs, directory)
+        check_directory(directory, study.plan, words)
+        _check_writable(directory)
+        return study
+
+    def plan_jobs(self, jobs: list[StudyJob], directory: Path | None = None) -> CheckedStudy:
+        """Plan the study of these jobs; `directory` is that of one which may be there already.
+
+        Raises ConfigError, MachineError or StoreError.
+        """
         from numa_bench.runner.display.left import describe_left, describe_plan, find_left
 
-        composed, config = load_job(overrides, self._config_name)
-        words = run.read_task_overrides(composed.hydra)
+        config = jobs[0].config
         here = self._other is None and config.topology_root is None
         if self._other is not None:
             if config.topology_root is not None:
@@ -125,14 +160,11 @@ class Planner:
         else:
             topology, visible, allocation = self._find_machine(config.topology_root)
         profiler = self._find_profiler(config, here=here)
-        plan = run.plan_study(config, topology, visible, words, profiler, allocation)
-        directory = Path(config.resume_from or OmegaConf.select(composed, "hydra.run.dir"))
-        check_directory(directory, plan, words)
-        _check_writable(directory)
-        stored = read_stored(directory, plan)
+        plan = run.plan_study(jobs, topology, visible, profiler, allocation)
+        stored = read_stored(directory, plan) if directory is not None else None
         left = find_left(plan, stored or ())
         what = describe_plan(plan) if stored is None else describe_left(plan, stored, left)
-        return CheckedStudy(config, plan, topology, left, f"{plan.study}: {what}", here)
+        return CheckedStudy(jobs, plan, topology, left, f"{plan.study}: {what}", here)
 
     def _find_machine(self, root: str | None) -> tuple[Topology, tuple[Gpu, ...], Allocation]:
         if root not in self._machines:
@@ -152,17 +184,40 @@ class Planner:
         return self._profilers[key]
 
 
+def plan_interleaved(
+    jobs: Sequence[Job], studies: Sequence[CheckedStudy], planner: Planner
+) -> CheckedStudy | None:
+    """The study of all jobs, each of which was checked by itself; None if they are not interleaved.
+
+    Raises ConfigError if the jobs cannot be measured in one study.
+    """
+    if any(len(study.jobs) > 1 for study in studies):
+        return None  # each is an interleaved sweep already, which is resumed
+    if not check_interleaved([study.config for study in studies]):
+        return None
+    differences = list_differences(jobs)
+    joined = [
+        StudyJob(study.config, find_touched_models(words), differing)
+        for study, words, differing in zip(studies, jobs, differences, strict=True)
+    ]
+    return planner.plan_jobs(joined)
+
+
 def load_job(
     overrides: Sequence[str], config_name: str = CONFIG_NAME
-) -> tuple[DictConfig, RunnerConfig]:
+) -> tuple[DictConfig, list[StudyJob]]:
     """What Hydra composes for a job, and its validated settings as for a run, not a dry run.
 
-    Raises the error that a run would raise.
+    There are several settings where an interleaved sweep is resumed. Raises the error that a run
+    would raise.
     """
     composed = compose_job(overrides, config_name)
     hydra_app.check_resume_value(composed.resume_from)
     node = _without_dry_run(remove_hydra(composed))
-    return composed, load_config(node, run.read_task_overrides(composed.hydra))
+    jobs = load_jobs(node, run.read_task_overrides(composed.hydra))
+    if jobs[0].config.interleave:
+        check_single_process(composed.hydra.launcher)
+    return composed, jobs
 
 
 def _without_dry_run(node: DictConfig) -> DictConfig:

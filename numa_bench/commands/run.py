@@ -29,12 +29,13 @@ from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra.guard import exit_code_of, is_for_the_user
 from numa_bench.config.hydra.launchers import remember_visible_devices, restore_visible_devices
-from numa_bench.config.hydra.overrides import find_touched_models, rewrite_command_line
+from numa_bench.config.hydra.overrides import rewrite_command_line
+from numa_bench.config.jobs import StudyJob, refuse_single
 from numa_bench.config.loading import (
     discover_allocation,
     discover_machine,
-    load_config,
-    save_resolved,
+    load_jobs,
+    save_jobs,
 )
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.schema import RunnerConfig
@@ -43,13 +44,18 @@ from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
-from numa_bench.plan.plan import Plan, build_plan
+from numa_bench.plan.plan import Plan, build_joint_plan
 from numa_bench.profiling.launch import Profiler, check_cuda_recording, find_profiler
 from numa_bench.records import RunSpec, list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.resume import check_directory, read_stored
+from numa_bench.sweep.interleaving import (
+    InterleavedStart,
+    enter_interleaved,
+    run_interleaved,
+)
 from numa_bench.sweep.job_process import JobTask
 from numa_bench.sweep.launcher import replace_launchers
 from numa_bench.sweep.preparation import close_sweep, note_current, refresh_summary
@@ -70,7 +76,8 @@ def run(node: DictConfig) -> None:
     restore_visible_devices(os.environ, settings.launcher)
     # Unresolved: a path in a value may hold what OmegaConf takes for an interpolation.
     overrides = read_task_overrides(settings)
-    config = load_config(node, overrides)
+    jobs, typed = load_study_jobs(node, overrides)
+    config = jobs[0].config
     directory = Path(config.resume_from or settings.runtime.output_dir).absolute()
     with ExitStack() as start_up:
         if not config.dry_run:  # which is light, and answers at once
@@ -78,7 +85,7 @@ def run(node: DictConfig) -> None:
             start_up.enter_context(
                 hold_start_up(config.isolation, partial(print_wait, what="start-up"))
             )
-        prepared = _prepare(config, overrides, directory)
+        prepared = _prepare(jobs, overrides, directory)
         if prepared is None:
             return
         # Imported late: --cfg job and configuration errors do not need it.
@@ -90,7 +97,7 @@ def run(node: DictConfig) -> None:
                 plan,
                 topology,
                 directory,
-                opened=lambda: save_resolved(config, directory),
+                opened=lambda: save_jobs(jobs, typed, directory),
                 started=start_up.close,
             )
         finally:
@@ -98,16 +105,34 @@ def run(node: DictConfig) -> None:
                 refresh_summary(directory)
 
 
+def load_study_jobs(
+    node: DictConfig, overrides: Sequence[str]
+) -> tuple[Sequence[StudyJob], tuple[str, ...]]:
+    """The jobs whose runs the study of this Hydra job has, and the overrides of the command line.
+
+    The latter only where the jobs are those of an interleaved sweep that starts now. Raises as
+    `load_jobs` does.
+    """
+    sweep = enter_interleaved()
+    if sweep is not None:
+        return sweep.jobs, sweep.typed
+    jobs = load_jobs(node, overrides)
+    if len(jobs) == 1:
+        refuse_single(jobs[0].config)
+    return jobs, ()
+
+
 def _prepare(
-    config: RunnerConfig, overrides: list[str], directory: Path
+    jobs: Sequence[StudyJob], overrides: list[str], directory: Path
 ) -> tuple[Plan, Topology] | None:
     """A plan that this machine can run; None for a dry run, which is printed instead."""
+    config = jobs[0].config
     topology, visible = discover_machine(config.topology_root)
     allocation = discover_allocation(config.topology_root, topology)
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
-    plan = plan_study(config, topology, visible, overrides, profiler, allocation)
+    plan = plan_study(jobs, topology, visible, profiler, allocation)
     here = config.topology_root is None
-    for check in list_machine_checks(config, plan) if here else ():
+    for check in list_machine_checks(jobs, plan) if here else ():
         check()
     check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
@@ -124,7 +149,7 @@ def _prepare(
     check_planned_gpus(plan.runs)
     checked = check_recording(plan)
     if checked is not plan.profiler:
-        plan = plan_study(config, topology, visible, overrides, checked, allocation)
+        plan = plan_study(jobs, topology, visible, checked, allocation)
     return plan, topology
 
 
@@ -136,27 +161,28 @@ def read_task_overrides(settings: HydraConf | DictConfig) -> list[str]:
 
 
 def plan_study(
-    config: RunnerConfig,
+    jobs: Sequence[StudyJob],
     topology: Topology,
     visible: tuple[Gpu, ...],
-    overrides: Sequence[str],
     profiler: Profiler,
     allocation: Allocation,
 ) -> Plan:
     """The plan of a study on a machine. Raises ConfigError or MachineError."""
-    if config.topology_root is None and topology.source == "live":
-        refuse_mig_slices(config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    touched = find_touched_models(overrides)
-    return build_plan(config, topology, visible, touched, profiler, allocation)
+    for job in jobs:
+        if job.config.topology_root is None and topology.source == "live":
+            refuse_mig_slices(
+                job.config.experiment.hardware, os.environ.get("CUDA_VISIBLE_DEVICES")
+            )
+    return build_joint_plan(jobs, topology, visible, profiler, allocation)
 
 
-def list_machine_checks(config: RunnerConfig, plan: Plan) -> list[Callable[[], None]]:
+def list_machine_checks(jobs: Sequence[StudyJob], plan: Plan) -> list[Callable[[], None]]:
     """What must hold on this machine before the first run; each raises an error if it does not.
 
     All are quick. That the GPUs can be used, which takes seconds, comes after them.
     """
     return [
-        lambda: check_importable(config.experiment.vit_configs),
+        *(partial(check_importable, job.config.experiment.vit_configs) for job in jobs),
         lambda: check_binding(run.placement for run in list_processes(list_granted(plan.runs))),
     ]
 
@@ -213,7 +239,10 @@ def start() -> None:
             return
         sys.argv[1:] = expand_arguments(arguments, sweep, jobs, datetime.now())
     with replace_launchers():
-        app()
+        try:
+            app()
+        except InterleavedStart as found:
+            run_interleaved(found.sweep, app)
 
 
 def main() -> int:

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.hydra.composition import compose_sweep_job
+from numa_bench.config.hydra.overrides import find_touched_models
+from numa_bench.config.jobs import StudyJob, check_interleaved
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.settings import to_typed_config
 from numa_bench.config.validation import validate_config
@@ -21,7 +23,14 @@ from numa_bench.jsonio import write_text
 from numa_bench.machine.allocation import Allocation, read_allocation, select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology
-from numa_bench.study_files import RESOLVED_CONFIG, RESULTS, read_yaml
+from numa_bench.study_files import (
+    OVERRIDES,
+    RESOLVED_CONFIG,
+    RESOLVED_JOBS,
+    RESULTS,
+    read_resolved_jobs,
+    read_yaml,
+)
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"
@@ -32,8 +41,31 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
 
     With resume_from, this is the configuration saved in that study, with `overrides` applied.
     """
-    if node.resume_from:
-        node = _resumed(Path(node.resume_from), overrides, node)
+    return load_jobs(node, overrides)[0].config
+
+
+def load_jobs(node: DictConfig, overrides: Sequence[str]) -> list[StudyJob]:
+    """The jobs whose runs a study has: one, or those of an interleaved sweep that is resumed.
+
+    Raises as `load_config` does, StoreError for saved jobs that cannot be read.
+    """
+    touched = find_touched_models(overrides)
+    if not node.resume_from:
+        return [StudyJob(_to_config(node, overrides), touched)]
+    directory = Path(node.resume_from)
+    stored = read_resolved_jobs(directory)
+    if not stored:
+        return [StudyJob(_to_config(_resumed(directory, overrides, node), overrides), touched)]
+    jobs = []
+    for job in stored:
+        resumed = _resumed(directory, overrides, node, job["experiment"])
+        config = _to_config(resumed, overrides)
+        jobs.append(StudyJob(config, touched, tuple(map(str, job["overrides"]))))
+    check_interleaved([replace(job.config, resume_from=None) for job in jobs])
+    return jobs
+
+
+def _to_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
     validate_config(config)
@@ -46,10 +78,37 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
     The file is complete at every instant: a study without it cannot be resumed. Raises StoreError
     when it cannot be written.
     """
-    path = directory / RESOLVED_CONFIG
     # Resuming sets it anew, and a path may hold what OmegaConf takes for an interpolation.
     config = replace(config, resume_from=None)
-    text = OmegaConf.to_yaml(OmegaConf.structured(config)).rstrip("\n")
+    _save_text(directory / RESOLVED_CONFIG, OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def save_jobs(jobs: Sequence[StudyJob], typed: Sequence[str], directory: Path) -> None:
+    """Save the settings of a study; of an interleaved sweep those of each job.
+
+    `typed` are the overrides of the command line, which replace those of the first job in Hydra's
+    snapshot. Raises StoreError when a file cannot be written.
+    """
+    import yaml  # late: a single study does not need it
+
+    if len(jobs) > 1:
+        stored = [
+            {
+                "overrides": list(job.overrides),
+                "experiment": OmegaConf.to_container(OmegaConf.structured(job.config.experiment)),
+            }
+            for job in jobs
+        ]
+        _save_text(directory / RESOLVED_JOBS, yaml.safe_dump(stored, sort_keys=False))
+        if typed:
+            _save_text(directory / OVERRIDES, yaml.safe_dump(list(typed)))
+    # Last: with it the study can be resumed, with all of its jobs.
+    save_resolved(jobs[0].config, directory)
+
+
+def _save_text(path: Path, text: str) -> None:
+    """Write a file unless it has this text. Raises StoreError."""
+    text = text.rstrip("\n")
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text + "\n":
         try:
             write_text(path, text)
@@ -81,9 +140,17 @@ def discover_allocation(root: str | None, topology: Topology) -> Allocation:
     return Allocation() if root is not None else read_allocation(topology)
 
 
-def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) -> DictConfig:
-    """The saved configuration with the overrides of this start; `composed` is without the saved."""
-    node = _saved_config(directory)
+def _resumed(
+    directory: Path,
+    overrides: Sequence[str],
+    composed: DictConfig,
+    experiment: dict[str, Any] | None = None,
+) -> DictConfig:
+    """The saved configuration with the overrides of this start; `composed` is without the saved.
+
+    `experiment` are the settings of one job of an interleaved sweep, in place of those saved.
+    """
+    node = _saved_config(directory, experiment)
     # Hydra applied them to the default configuration; here they apply to the saved one.
     name = node.experiment.name
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
@@ -106,7 +173,7 @@ def _resumed(directory: Path, overrides: Sequence[str], composed: DictConfig) ->
     return node
 
 
-def _saved_config(directory: Path) -> DictConfig:
+def _saved_config(directory: Path, experiment: dict[str, Any] | None) -> DictConfig:
     """The configuration of a study, or that of a job of a sweep which has not started."""
     saved = directory / RESOLVED_CONFIG
     if not saved.is_file():
@@ -117,6 +184,8 @@ def _saved_config(directory: Path) -> DictConfig:
     values = read_yaml(saved)
     if not isinstance(values, dict):
         raise StoreError(f"{saved} cannot be read: it holds no settings; restore it")
+    if experiment is not None:
+        values = {**values, "experiment": experiment}
     # The file has values without types; merging them into the schema checks them again.
     try:
         node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), values)

@@ -132,6 +132,11 @@ class RunnerConfig:
         False,
         "Few samples and one repeat, written to <root>/debug, which is overwritten each time.",
     )
+    interleave: bool = documented_field(
+        False,
+        "With -m: measure the runs of all jobs as one study, in one random order, so that what the "
+        "sweep compares is not confounded with time (docs/sweeps.md).",
+    )
     resume_from: Optional[str] = documented_field(
         None,
         "Directory of a study or a sweep to complete: runs that passed are kept, the others are "

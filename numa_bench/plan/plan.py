@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from numa_bench.config.jobs import StudyJob
 from numa_bench.config.schema import ExperimentConfig, RunnerConfig
 from numa_bench.config.schemas.bandwidth import AUTO
 from numa_bench.config.schemas.isolation import IsolationConfig
@@ -18,6 +20,7 @@ from numa_bench.plan.allocation import fit_cells
 from numa_bench.plan.cells import make_cells, make_run_id_prefix
 from numa_bench.plan.distance import add_distances
 from numa_bench.plan.estimates import bound_run_s, estimate_run_s
+from numa_bench.plan.interleaving import merge_cells
 from numa_bench.plan.predictions.blind_spots import find_blind_spots
 from numa_bench.plan.predictions.prediction import ModelPrediction, add_expectations, predict_models
 from numa_bench.plan.time_limit import TimeLimit, fit_blocks, read_time_limit, split_runs
@@ -42,6 +45,7 @@ class Plan:
     """A study that is ready to run: its runs in order, and the settings for running them.
 
     `cut` are the runs for which the time limit leaves no time; they may run when it is resumed.
+    `jobs` has the overrides of each job of an interleaved sweep; empty for any other study.
     """
 
     study: str
@@ -64,6 +68,7 @@ class Plan:
     time_limit: TimeLimit | None = None
     allocation: Allocation = field(default_factory=Allocation)
     cut: tuple[RunSpec, ...] = ()
+    jobs: tuple[tuple[str, ...], ...] = ()
 
     @property
     def estimated_s(self) -> float:
@@ -97,19 +102,35 @@ def build_plan(
     equal to another (in a sweep over depth, for example); it is then measured once, with a
     warning. Any other two equal runs raise ConfigError.
     """
-    experiment = shrink_for_debug(config.experiment) if config.debug else config.experiment
-    if config.resume_from:  # its models were accepted when the study first started
-        touched = frozenset(range(len(experiment.vit_configs)))
+    job = StudyJob(config, touched)
+    return build_joint_plan([job], topology, visible, profiler, allocation)
+
+
+def build_joint_plan(
+    jobs: Sequence[StudyJob],
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    profiler: Profiler | None = None,
+    allocation: Allocation | None = None,
+) -> Plan:
+    """Plan one study of the cells of all `jobs`, whose other settings are the same.
+
+    Every block has each cell of every job once, so that what differs between jobs is not confounded
+    with time. Raises ConfigError also where two jobs have the same cells.
+    """
+    config = jobs[0].config
     profiler = profiler or Profiler("none", config.profiler)
-    _refuse_profile(config.profiler.kind, experiment.workload)
-    cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
     granted = allocation or Allocation()
-    cells, not_granted = fit_cells(cells, granted, visible)
-    cells = add_distances(add_expectations(cells, topology), topology)
+    parts = [_make_job_cells(job, topology, visible, profiler, granted) for job in jobs]
+    cells, warnings = parts[0][0], [text for _, texts in parts for text in texts]
+    if len(jobs) > 1:
+        cells, merged = merge_cells([job.overrides for job in jobs], [own for own, _ in parts])
+        warnings += merged
+    experiment = _select_experiment(config)
     limit = fit_blocks(cells, experiment, read_time_limit(config))
     if limit is not None and _records_too_long(limit, profiler):
         without = replace(profiler, kind="none", note=_NO_TIME_TO_RECORD)
-        return build_plan(config, topology, visible, touched, without, allocation)
+        return build_joint_plan(jobs, topology, visible, without, allocation)
     predictions = predict_models(cells, topology)
     plan = Plan(
         study=experiment.name,
@@ -127,13 +148,37 @@ def build_plan(
         debug=config.debug,
         resume_from=config.resume_from,
         topology_root=config.topology_root,
-        warnings=tuple(dict.fromkeys([*warnings, *granted.notes, *not_granted])),
+        warnings=tuple(dict.fromkeys(warnings)),
         predictions=predictions,
         blind_spots=tuple(find_blind_spots(predictions, topology)),
         time_limit=limit,
         allocation=granted,
+        jobs=tuple(job.overrides for job in jobs) if len(jobs) > 1 else (),
     )
     return plan if limit is None else plan.cut_after(limit.kept)
+
+
+def _make_job_cells(
+    job: StudyJob,
+    topology: Topology,
+    visible: tuple[Gpu, ...],
+    profiler: Profiler,
+    granted: Allocation,
+) -> tuple[list[RunSpec], list[str]]:
+    """The cells of one job as they can run here, and warnings."""
+    config, touched = job.config, job.touched
+    experiment = _select_experiment(config)
+    if config.resume_from:  # its models were accepted when the study first started
+        touched = frozenset(range(len(experiment.vit_configs)))
+    _refuse_profile(config.profiler.kind, experiment.workload)
+    cells, warnings = make_cells(experiment, topology, visible, touched, profiler.to_spec())
+    cells, not_granted = fit_cells(cells, granted, visible)
+    cells = add_distances(add_expectations(cells, topology), topology)
+    return cells, [*warnings, *granted.notes, *not_granted]
+
+
+def _select_experiment(config: RunnerConfig) -> ExperimentConfig:
+    return shrink_for_debug(config.experiment) if config.debug else config.experiment
 
 
 def _refuse_profile(kind: str, workload: str) -> None:

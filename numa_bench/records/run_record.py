@@ -143,7 +143,8 @@ class PlannedValues(TypedDict):
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
     such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
     predicted. Distances and their classes are those of `Distances`. `scenario` and `background` are
-    null, but in the record of a set of workers.
+    null, but in the record of a set of workers. `sweep_jobs` and `sweep_overrides` are those of
+    `RunSpec`, empty but in an interleaved sweep.
     """
 
     schema_version: int
@@ -181,6 +182,8 @@ class PlannedValues(TypedDict):
     predicted_bound: str | None
     scenario: str | None
     background: str | None
+    sweep_jobs: list[int]
+    sweep_overrides: list[str]
 
 
 class Record(PlannedValues, MetricValues):
@@ -287,6 +290,8 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "predicted_bound": spec.expected.bound if spec.expected else None,
         "scenario": spec.scenario,
         "background": spec.background,
+        "sweep_jobs": list(spec.sweep_jobs),
+        "sweep_overrides": list(spec.sweep_overrides),
     }
 
 

@@ -32,7 +32,8 @@ SCHEMA_VERSION = 1
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
     "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
-    "workers, then distances and their classes, then lock_wait_s and shared_host",
+    "workers, then distances and their classes, then lock_wait_s and shared_host, then sweep_jobs "
+    "and sweep_overrides",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -110,7 +111,9 @@ class RunSpec:
     of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
     the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
     for the record and for estimates, `distances` for the record; the worker uses neither, and they
-    are not part of `cell`. Nor is `waived`: why the run is recorded as waived without being tried.
+    are not part of `cell`. Nor is `waived`: why the run is recorded as waived without being tried,
+    nor where a run of an interleaved sweep comes from: `sweep_jobs` are the numbers of the jobs
+    that planned it, `sweep_overrides` those that these jobs share and not all jobs have.
     """
 
     study: str
@@ -130,6 +133,8 @@ class RunSpec:
     expected: Expectation | None = None
     distances: Distances | None = None
     waived: str | None = None
+    sweep_jobs: tuple[int, ...] = ()
+    sweep_overrides: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -214,6 +219,8 @@ class RunSpec:
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
             "expected": Expectation(**data["expected"]) if data.get("expected") else None,
             "distances": Distances(**data["distances"]) if data.get("distances") else None,
+            "sweep_jobs": tuple(data.get("sweep_jobs", ())),
+            "sweep_overrides": tuple(data.get("sweep_overrides", ())),
         }
         return cls(**{**data, **parts})
 

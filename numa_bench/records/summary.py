@@ -26,7 +26,8 @@ class Summary(TypedDict):
     `allocation` is what the last start was granted of the machine (`machine.allocation`).
     `repeats_history`: the repeats that were planned at first, then those of each start that added
     some when all before had been run, so that results may have been looked at in between.
-    `warnings`: what was noticed while planning, also what the study cannot show.
+    `warnings`: what was noticed while planning, also what the study cannot show. `jobs`: of an
+    interleaved sweep, the overrides in which each job differs from others; empty for other studies.
     """
 
     study: str
@@ -42,6 +43,7 @@ class Summary(TypedDict):
     order: str | None
     order_seed: int | None
     run_order: list[str]
+    jobs: list[list[str]]
     conditions: list[str]
     warnings: list[str]
     profiler: dict[str, str | None]

@@ -105,6 +105,7 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
         "order": value("order", str, None),
         "order_seed": value("order_seed", int, None),
         "run_order": [str(item) for item in value("run_order", list[Any], [])],
+        "jobs": value("jobs", list[list[str]], []),
         "conditions": [str(item) for item in value("conditions", list[Any], [])],
         "warnings": [str(item) for item in value("warnings", list[Any], [])],
         "profiler": value("profiler", dict[str, Any], {}),
@@ -205,6 +206,8 @@ def _fill_missing(record: JsonDict) -> JsonDict:
         "workload": PIPELINE,
         "success": record["status"] == Status.PASSED.value,
         "workers": [],
+        "sweep_jobs": [],
+        "sweep_overrides": [],
         # Before there were locks nothing of ours was meant to run beside a measurement.
         "shared_host": False,
         "warnings": [],

@@ -83,6 +83,7 @@ def build_summary(
         "order": plan.order,
         "order_seed": plan.order_seed,
         "run_order": [run.run_id for run in plan.runs],
+        "jobs": [list(words) for words in plan.jobs],
         "conditions": list(start.conditions),
         "warnings": [*plan.warnings, *plan.blind_spots],
         "profiler": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from numa_bench.metric_registry import METRICS
 from numa_bench.records import JsonDict, Record
 from numa_bench.study_files import (
     LOG,
+    MIXED,
     RESOLVED_CONFIG,
     RESULTS,
     RUN_RESULT,
@@ -26,10 +28,12 @@ from numa_bench.study_files import (
     SUMMARY,
     TOPOLOGY,
     TRACKING,
+    find_job_studies,
     is_sweep,
     read_overrides,
     read_records,
     read_resolved_config,
+    read_resolved_jobs,
     read_summary,
     sweep_root,
 )
@@ -38,7 +42,17 @@ from numa_bench.tracking.base import RunView, StudyView
 #: Not part of a run's fingerprint: filled in after the run, and not a property of it.
 _VOLATILE = ("nsys_sqlite",)
 _TAGS = (
-    *("status", "host", "device", "gpu_name", "placement", "memory_policy", "profiler", "repeat"),
+    *(
+        "study",
+        "status",
+        "host",
+        "device",
+        "gpu_name",
+        "placement",
+        "memory_policy",
+        "profiler",
+        "repeat",
+    ),
     *("distance_class", "cpu_affinity", "environment", "attempt"),
 )
 _STAGES = ("host_ms", "h2d_ms", "compute_ms", "d2h_ms", "latency_ms")
@@ -55,15 +69,17 @@ def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView
     root = sweep_root(directory)
     jobs = [directory]
     if root != directory:
-        jobs = sorted(path.parent for path in root.glob(f"*/{RESULTS}"))
+        jobs = find_job_studies(root)
     everything = [
         record
         for job in jobs
-        for record in (records if job == directory else read_records(job / RESULTS))
+        for record in (records if _is_same(job, directory) else read_records(job / RESULTS))
     ]
     machine = summary["machine"]
     overrides = read_overrides(directory)
     study = records[0]["study"] if records else summary["study"] or directory.name
+    # A tracker shows runs below their parent only in the same experiment.
+    shared = MIXED if root.parent.name == MIXED else study
     tags = {
         "host": str(machine.get("host", "")),
         "git_commit": str(machine.get("git_commit") or ""),
@@ -75,17 +91,26 @@ def read_study(directory: Path, *, points: int, max_file_mb: float) -> StudyView
     return StudyView(
         directory=directory,
         root=root,
-        key=_key(root, summary["started"], study),
-        title=_title(root, study),
-        experiment=study,
+        key=_key(root, summary["started"], shared),
+        title=_title(root, shared),
+        experiment=shared,
         started_s=_seconds(summary["started"]),
         metrics=_study_metrics(everything),
-        params=_flat(read_resolved_config(directory)) if root == directory else {},
+        params=_read_params(directory) if root == directory else {},
         tags={name: value for name, value in tags.items() if value},
-        summary=_markdown(study, everything, tags),
+        summary=_markdown(shared, everything, tags),
         files=tuple(path for name in _OWN_FILES if (path := directory / name).is_file()),
         runs=tuple(replace(run, tags={**common, **run.tags}) for run in runs),
     )
+
+
+def _read_params(study: Path) -> dict[str, Any]:
+    """The settings of a study; of an interleaved sweep without those in which its jobs differ."""
+    config = read_resolved_config(study)
+    jobs = read_resolved_jobs(study)
+    every = [_flat({**config, "experiment": job["experiment"]}) for job in jobs]
+    params = _flat(config)
+    return {k: v for k, v in params.items() if all(one.get(k) == v for one in every)}
 
 
 def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> RunView:
@@ -209,6 +234,10 @@ def _title(root: Path, study: str) -> str:
     if is_sweep(root):
         return f"{study} sweep {root.name}"
     return f"{study} {root.parent.name} {root.name}"
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _is_number(value: object) -> bool:

@@ -163,6 +163,30 @@ def test_several_studies_before_are_named_one_by_one_or_by_a_pattern(tmp_path: P
     assert comparison["details"][0] in page
 
 
+def test_hosts_are_read_one_after_the_other(tmp_path: Path) -> None:
+    for number, host in enumerate(("gpu-a", "gpu-b")):
+        study = numa_study(one_gpu(), effect=0.3 * number, host=host, noise=QUIET)
+        write_study(tmp_path / "outputs" / host, study)
+
+    done = app(tmp_path, "experiment_name=all", "partition_by=host")
+    assert done.returncode == 0, done.stderr
+    whole = app(tmp_path, "experiment_name=all", "track=false")
+    assert whole.returncode == 0, whole.stderr
+
+    first, second = sorted(tmp_path.glob("outputs/analysis/all/*/verdict.json"))
+    partly, everything = json.loads(first.read_text()), json.loads(second.read_text())
+    assert partly["hosts"]["texts"] == everything["hosts"]["texts"] != []
+    assert partly["hosts"]["texts"][0] in done.stdout
+    assert sorted(v["name"] for v in partly["verdicts"]) == ["gpu-a", "gpu-b"]
+    for name in ("hosts.csv", "groups.csv"):
+        read = [(path.parent / "tables" / name).read_text() for path in (first, second)]
+        assert sorted(read[0].splitlines()) == sorted(read[1].splitlines())
+
+    refused = app(tmp_path, "partition_by=host", "format=markdown")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: format=markdown: cannot be combined with partition_by")
+
+
 def test_settings_are_documented_and_shown(home: Path) -> None:
     shown = app(home, "--help").stdout
     page = (PROJECT / "docs" / "analysis.md").read_text()

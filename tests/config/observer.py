@@ -105,6 +105,11 @@ class Observer:
             return re.sub(r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d", "NOW", directory)
         if effect == "started":
             return len(self.runner(*typed, machine=server()).studies)
+        if effect == "printed":
+            options_first = sorted(typed, key=lambda word: not word.startswith("-"))
+            out = self.runner(*options_first, machine=server())
+            assert out.code == 0, out.stderr
+            return out.stdout
         if effect == "runs":
             return [run.to_dict() for run in self.planned(typed)[0].runs]
         if effect == "profile":

@@ -178,6 +178,11 @@ CHANGES: dict[str, Change] = {
     "isolation.wait_limit_s": change("isolation.wait_limit_s=5", effect="isolation"),
     "time_limit": change("time_limit=1m"),
     "dry_run": change("dry_run=true", effect="started"),
+    "interleave": change(
+        "interleave=true",
+        effect="printed",
+        base=("-m", "dry_run=true", "experiment.test.batch_size=1,2"),
+    ),
     "debug": change("debug=true", effect="directory"),
     "resume_from": change("resume_from={study}", effect="directory"),
     "topology_root": change("topology_root={tree}", "dry_run=true"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,29 @@ def test_joblib_runs_one_job_at_a_time_unless_asked(compose_node: Composes) -> N
     assert (
         compose_node("hydra/launcher=joblib", "hydra.launcher.n_jobs=4").hydra.launcher.n_jobs == 4
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ("prefer=threads", "hydra.launcher.prefer=threads: has no effect, only n_jobs has"),
+        ("pre_dispatch=4", "hydra.launcher.pre_dispatch=4: has no effect, only n_jobs has"),
+        ("max_nbytes=1K", "hydra.launcher.max_nbytes=1K: has no effect, only n_jobs has"),
+        ("timeout=5", "hydra.launcher.timeout=5.0: has no effect, only n_jobs has"),
+        ("n_jobs=0", "hydra.launcher.n_jobs=0: must be at least 1, or -1 for all CPUs"),
+    ],
+)
+def test_settings_of_loky_that_nothing_reads_are_refused(
+    runner: Callable[..., Outcome], setting: str, error: str
+) -> None:
+    out = runner(
+        *("-m", "hydra/launcher=joblib", f"hydra.launcher.{setting}", "experiment=quick_test"),
+        "experiment.test.batch_size=1,2",
+    )
+
+    assert (out.code, out.studies) == (2, [])
+    assert out.error.startswith(error)
+    assert not Path("outputs").exists()
 
 
 def test_ray_starts_no_crashed_job_again_and_is_on_loopback() -> None:

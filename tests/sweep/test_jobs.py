@@ -39,17 +39,24 @@ STUDY = (
 
 @contextmanager
 def sweeping(
-    folder: Path, launcher: str, *behaviours: str
+    folder: Path, launcher: str, *behaviours: str, more: tuple[str, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A sweep with one job for each behaviour; its process, and the variable of all processes."""
-    token = f"SWEEP_TEST={uuid.uuid4().hex}"
     sizes = ",".join(str(n) for n in range(1, len(behaviours) + 1))
+    words = ("-m", *STUDY, *LAUNCHERS[launcher], f"experiment.test.batch_size={sizes}", *more)
+    with starting(folder, words, *behaviours) as started:
+        yield started
+
+
+@contextmanager
+def starting(
+    folder: Path, words: tuple[str, ...], *behaviours: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The runner with these words and a behaviour for each batch size, as `sweeping`."""
+    token = f"SWEEP_TEST={uuid.uuid4().hex}"
     path = os.pathsep.join(map(str, (PROJECT / "tests" / "sweep" / "stand_in", PROJECT)))
     with subprocess.Popen(
-        [
-            *(sys.executable, str(RUNNER), "-m", *STUDY, *LAUNCHERS[launcher]),
-            f"experiment.test.batch_size={sizes}",
-        ],
+        [sys.executable, str(RUNNER), *words],
         cwd=folder,
         env={
             **os.environ,
@@ -79,9 +86,13 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 def wait_for_jobs(folder: Path, count: int) -> None:
     """Wait until a worker hangs and so many jobs run; all others wait for the worker's node."""
     workers = f"outputs/multirun/*/*/*/runs/*/{READY}"
-    studies = "outputs/multirun/*/*/*/experiment_summary.json"
+    logs = "outputs/multirun/*/*/*/experiment.log"
     wait_until(lambda: list(folder.glob(workers)), "a worker", limit_s=120)
-    wait_until(lambda: len(list(folder.glob(studies))) == count, "jobs", limit_s=120)
+
+    def count_started() -> int:
+        return sum("start cpu" in log.read_text() for log in folder.glob(logs))
+
+    wait_until(lambda: count_started() == count, "jobs", limit_s=120)
 
 
 @by_launcher
@@ -147,3 +158,32 @@ def test_a_killed_sweep_leaves_no_process_and_what_is_known(tmp_path: Path) -> N
     for job in (0, 1):
         (records,) = tmp_path.glob(f"outputs/multirun/*/*/{job}/results.json")
         assert [record["status"] for record in read_json(records)] == ["interrupted"]
+
+
+def test_a_sweep_over_experiments_has_one_summary_and_is_finished_from_any_folder(
+    tmp_path: Path,
+) -> None:
+    names = ("experiment.name=first,second",)
+    with sweeping(tmp_path, "basic", "good", "raises", more=names) as (process, _):
+        output, _ = process.communicate()
+        assert process.returncode == 1, output
+    (mixed,) = tmp_path.glob("outputs/multirun/mixed/*")
+    summary = read_sweep(tmp_path)
+    assert {job["directory"]: job["state"] for job in summary["jobs"]} == {
+        f"../../first/{mixed.name}/0": "passed",
+        f"../../second/{mixed.name}/1": "passed",
+        f"../../first/{mixed.name}/2": "failed",
+        f"../../second/{mixed.name}/3": "failed",
+    }
+    for job in summary["jobs"]:
+        assert (mixed / job["directory"] / "results.json").is_file()
+    assert summary["run_counts"] == {"passed": 2, "failed": 2}
+    assert "sweep: 4 jobs" in output
+
+    folder = f"outputs/multirun/second/{mixed.name}"
+    with starting(tmp_path, (f"resume_from={folder}",), "raises", "good") as (process, _):
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+    summary = read_sweep(tmp_path)
+    assert [job["state"] for job in summary["jobs"]] == ["passed"] * 4
+    assert summary["run_counts"] == {"passed": 4}

@@ -229,6 +229,31 @@ def test_the_jobs_of_a_sweep_share_a_parent(tmp_path: Path, fake: Callable[..., 
     assert len(children) == 2
 
 
+def test_the_jobs_of_a_sweep_over_experiments_share_a_parent(
+    tmp_path: Path, fake: Callable[..., None]
+) -> None:
+    fake(m0="good")
+    folders, time = tmp_path / "outputs" / "multirun", "2026-01-31_14-30-15"
+    for name in ("mixed", "other"):  # the latter was started in the same second
+        (folders / name / time).mkdir(parents=True)
+        text = 'hydra: {overrides: {task: ["experiment=first,second"]}}'
+        (folders / name / time / "multirun.yaml").write_text(text)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    run_tracked(folders / "other" / time / "0", mlflow_at(uri), "m0")
+    for number, name in enumerate(("first", "second")):
+        run_tracked(folders / name / time / str(number), mlflow_at(uri), "m0")
+
+    ((parent,), children) = runs_of(uri, "mixed")
+    assert parent.info.run_name == f"mixed sweep {time}"
+    assert parent.data.metrics["runs_passed"] == 2
+    assert parent.data.tags["hydra.overrides"] == "experiment=first,second"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert [run.data.tags["study"] for run in children] == ["fake", "fake"]
+    ((own,), _) = runs_of(uri)
+    assert own.data.metrics["runs_passed"] == 1
+
+
 def test_the_page_of_an_analysis_is_kept_with_the_study(
     study: tuple[Path, str], tmp_path: Path
 ) -> None:

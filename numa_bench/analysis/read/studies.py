@@ -14,7 +14,16 @@ from numa_bench.machine.model import Topology
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
 from numa_bench.redaction import clean_data, clean_text
-from numa_bench.study_files import RESULTS, SUMMARY, TOPOLOGY, find_studies, parse_records
+from numa_bench.study_files import (
+    OVERRIDES,
+    RESULTS,
+    SUMMARY,
+    TOPOLOGY,
+    find_studies,
+    find_sweep,
+    parse_records,
+    read_yaml,
+)
 
 #: Directories of the output root that are no studies, or only when named.
 _NOT_STUDIES = ("analysis",)
@@ -39,7 +48,8 @@ class Study:
 
     `environments` are by id, as in experiment_summary.json; `topology` as in topology.json.
     `repeats_history` are the repeats after which results may have been looked at, the last being
-    those of now; empty for studies from before it was recorded.
+    those of now; empty for studies from before it was recorded. `sweep` is the directory of the
+    sweep that the study is a job of, `overrides` are then those of the job.
     """
 
     directory: str
@@ -55,6 +65,8 @@ class Study:
     environments: dict[str, JsonDict] = field(default_factory=dict)
     topology: JsonDict | None = None
     repeats_history: tuple[int, ...] = ()
+    sweep: str | None = None
+    overrides: tuple[str, ...] = ()
 
     def to_dict(self) -> JsonDict:
         return asdict(self)
@@ -143,8 +155,25 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
         environments=summary["environments"],
         topology=topology or None,
         repeats_history=tuple(summary["repeats_history"]),
+        **_read_sweep(directory),
     )
     return study, problems
+
+
+def _read_sweep(directory: Path) -> JsonDict:
+    """The sweep of a job's directory, and the job's overrides; nothing for any other study."""
+    sweep = find_sweep(directory)
+    if sweep is None:
+        return {}
+    try:
+        words = read_yaml(directory / OVERRIDES)
+    except StoreError:  # its axes are then unknown
+        words = None
+    known = words if isinstance(words, list) else []
+    return {
+        "sweep": clean_text(str(sweep)),
+        "overrides": tuple(clean_text(str(word)) for word in known),
+    }
 
 
 def _children(base: Path) -> list[Path]:

@@ -132,6 +132,7 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         "created": analysis.created,
         "command": analysis.command,
         "simulated": describe_simulations(analysis.loaded.frame),
+        "confounded": [sweep.warning for sweep in analysis.sequential],
         "target": analysis.target,
         "study_verdicts": [v.to_dict() for v in analysis.study_verdicts],
         "verdicts": [v.to_dict() for v in analysis.verdicts],

@@ -17,6 +17,7 @@ from numa_bench.analysis.report.columns import (
     number_column,
     text_column,
 )
+from numa_bench.analysis.stats.pooled.hosts import HostComparison
 
 if TYPE_CHECKING:
     from numa_bench.analysis.study_analysis import Analysis
@@ -47,15 +48,14 @@ def build_hosts(analysis: Analysis) -> Iterator[Block]:
     yield Block(table=shown, folded=f"Effects by host: {len(hosts.table)}")
 
 
-def print_hosts(console: Console, analysis: Analysis) -> None:
+def print_comparison(console: Console, hosts: HostComparison) -> None:
     """Print the sentences, and the table where it is short."""
-    hosts = analysis.hosts
     if hosts.table.empty:
         return
     for text in hosts.texts[:MOST_TEXTS]:
         console.print(text, soft_wrap=True)
     if len(hosts.texts) > MOST_TEXTS:
-        console.print(f"{len(hosts.texts) - MOST_TEXTS} more compared effects on the page")
+        console.print(f"{len(hosts.texts) - MOST_TEXTS} more compared effects in tables/hosts.csv")
     if len(hosts.table) > MOST_ROWS:
         return
     table = Table(title="effects by host", title_justify="left")

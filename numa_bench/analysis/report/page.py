@@ -12,6 +12,7 @@ import pandas as pd
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read.groups import count_warnings, describe_simulations
+from numa_bench.analysis.read.sweeps import select_confounded
 from numa_bench.analysis.report import columns as cols
 from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.advice import build_advice
@@ -54,10 +55,14 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:
-    """The top of the page: that the machine is simulated, the comparison, each group's verdict."""
+    """The top of the page: what weakens all of it, the comparison, each group's verdict."""
     headlines = [
         Headline("simulated", *KIND_SIGNS["simulated"], text, ())
         for text in describe_simulations(analysis.loaded.frame)
+    ]
+    headlines += [
+        Headline("confounded", *KIND_SIGNS["confounded"], sweep.warning, ())
+        for sweep in analysis.sequential
     ]
     if analysis.comparison is not None:
         kind = "regression" if analysis.comparison.regressed else "compared"
@@ -154,7 +159,9 @@ def _questions(analysis: Analysis, of: Pick) -> Iterator[Block]:
         table = analysis.questions.get(key)
         if table is not None and not table.empty:
             shown = tables.question_table(question, table, f"tables/{key}.csv")
-            yield Block(question.title, "", of(key), shown, "Table")
+            sweeps = select_confounded(analysis.sequential, table, analysis.loaded.frame)
+            note = " ".join(sweep.remark for sweep in sweeps)
+            yield Block(question.title, note, of(key), shown, "Table")
     if not analysis.nvbandwidth.empty:
         shown = cols.build_table(tables.NVBANDWIDTH, analysis.nvbandwidth, "tables/nvbandwidth.csv")
         note = (

@@ -24,6 +24,7 @@ KIND_SIGNS = {
     "regression": ("↓", "regression"),
     "compared": ("⇄", "studies compared"),
     "simulated": ("!", "simulated machine"),
+    "confounded": ("!", "confounded with time"),
 }
 #: With more pooled effects, those of single models are collapsed.
 _MOST_OPEN = 12

@@ -16,7 +16,7 @@ from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, find_distance
 from numa_bench.analysis.plots.style import THIN
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report.advice import FILES, summarize_advice
-from numa_bench.analysis.report.hosts import print_hosts
+from numa_bench.analysis.report.hosts import print_comparison
 from numa_bench.analysis.report.pooled import (
     count_runs,
     describe_outcome,
@@ -41,6 +41,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     for text in describe_simulations(analysis.loaded.frame):
         console.print(text, style="bold", soft_wrap=True)
+    for sweep in analysis.sequential:
+        console.print(sweep.warning, style="bold", soft_wrap=True)
     if analysis.comparison is not None:
         console.print(analysis.comparison.text, style="bold", soft_wrap=True)
         for line in analysis.comparison.details:
@@ -49,7 +51,7 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
-        print_hosts(console, analysis)
+        print_comparison(console, analysis.hosts)
         for text in summarize_advice(analysis.advice)[:MOST_GROUPS]:
             console.print(text, soft_wrap=True)
         _print_against_local(console, analysis)

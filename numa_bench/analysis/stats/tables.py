@@ -7,6 +7,9 @@ docs/statistics.md explains each number and names the sources of the formulas.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -50,6 +53,20 @@ EFFECT_COLUMNS = (
     "high", "p_value", "p_holm", "claimed", "family", "family_size", "detectable", "repeats_needed",
     "interleaved", "marks", "note",
 )  # fmt: skip
+
+
+def build_each_metric(
+    frame: pd.DataFrame, build: Callable[..., pd.DataFrame], **settings: Any
+) -> pd.DataFrame:
+    """A table of all runs, those of each headline metric by themselves.
+
+    Runs with different metrics are of different groups, so no comparison is lost.
+    """
+    metrics = [] if frame.empty else list(dict.fromkeys(frame["headline"]))
+    if len(metrics) < 2:
+        return build(frame, metric=metrics[0] if metrics else THROUGHPUT, **settings)
+    parts = [build(frame[frame["headline"] == m], metric=m, **settings) for m in metrics]
+    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
 
 
 def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> pd.DataFrame:

@@ -93,6 +93,22 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
         )
 
 
+def check_single_process(launcher: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a launcher that starts jobs elsewhere or at once.
+
+    An interleaved sweep is one study, which runs in one process.
+    """
+    target = str(launcher["_target_"])
+    if target.endswith(".BasicLauncher"):
+        return
+    name = next((name for name, p in PLUGINS.items() if p.target == target), target)
+    raise ConfigError(
+        KEY,
+        name,
+        f"starts a process for each job; interleave=true needs one study, so use {KEY}=basic",
+    )
+
+
 def _check_joblib(launcher: Mapping[str, Any]) -> None:
     """Raise ConfigError for settings of joblib's pool, which is not used (sweep/launcher.py)."""
     node = ConfigStore.instance().load("hydra/launcher/joblib.yaml").node

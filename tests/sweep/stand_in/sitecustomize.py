@@ -1,4 +1,4 @@
-"""Loaded by every Python that has this folder on PYTHONPATH: jobs of sweeps get fake workers.
+"""Loaded by every Python that has this folder on PYTHONPATH: studies get fake workers.
 
 SWEEP_BEHAVIOURS has one for each batch size, from 1 on: a behaviour of tests/fake_worker.py, or
 how the job's own process ends (`kill_job`, `crash_job`, `exit_job`).
@@ -7,7 +7,9 @@ how the job's own process ends (`kill_job`, `crash_job`, `exit_job`).
 import os
 import sys
 
-if "numa_bench.commands.sweep_job" in sys.orig_argv:
+_RUNNERS = ("numa_bench.commands.sweep_job", "hydra_experiment_runner.py")
+
+if any(word.endswith(_RUNNERS) for word in sys.orig_argv):
     import ctypes
     import importlib
     import signal

@@ -95,14 +95,15 @@ def _fit(parts: Sequence[_Part], total: int, room: int) -> list[str]:
 
 
 def _write_head(analysis: Analysis) -> list[str]:
-    """The title, and below it that the machine is simulated."""
+    """The title, and below it what weakens all figures."""
     if analysis.comparison is not None:
         title = f"NUMA benchmark, {shorten_paths(analysis.name)}"
     else:
         names = dict.fromkeys(study.name for study in analysis.loaded.studies)
         title = f"NUMA benchmark, {', '.join(names)}"
-    simulated = " ".join(describe_simulations(analysis.loaded.frame))
-    remark = [f"**{escape_text(simulated, _DETAIL_WIDTH)}**", ""] if simulated else []
+    texts = [" ".join(describe_simulations(analysis.loaded.frame))]
+    texts += [shorten_paths(sweep.warning) for sweep in analysis.sequential]
+    remark = [part for t in texts if t for part in (f"**{escape_text(t, _HEADLINE_WIDTH)}**", "")]
     return [f"### {escape_text(title, 120)}", "", *remark]
 
 
