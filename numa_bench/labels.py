@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from numa_bench.metric_registry import NAMED
 from numa_bench.records import WHOLE_NODE
 
 #: A node, or nodes, that were not chosen.
@@ -15,6 +16,7 @@ _QUANTITIES = {
     "h2d_gb_per_s": "H2D bandwidth",
     "read_gb_per_s": "read bandwidth",
     "stream_gb_per_s": "stream bandwidth",
+    "wall_s": "wall time",
 }
 LOCAL = "local"
 #: A distance class, or a side of a label, of several nodes at different distances.
@@ -192,7 +194,7 @@ def compile_label(compile_mode: str | None) -> str:
 
 def quantity_label(metric: str) -> str:
     """The name of a metric in a title: "throughput", "H2D bandwidth"; others by their own name."""
-    return _QUANTITIES.get(metric, metric)
+    return _QUANTITIES.get(metric, metric.removeprefix(NAMED))
 
 
 def duration_text(seconds: float) -> str:
@@ -201,3 +203,8 @@ def duration_text(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_rate(value: float) -> str:
+    """A measured value for a table: "1,234.5"; below 100 with four digits, as of a short time."""
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"

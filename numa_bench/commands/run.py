@@ -40,6 +40,7 @@ from numa_bench.records import RunSpec, list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
+from numa_bench.runner.programs.command_line import check_programs
 from numa_bench.runner.resume import check_directory, read_stored
 
 #: Options of Hydra that show something and run nothing.
@@ -144,6 +145,7 @@ def list_machine_checks(config: RunnerConfig, plan: Plan) -> list[Callable[[], N
     """
     return [
         lambda: check_importable(config.experiment.vit_configs),
+        lambda: check_programs(list_granted(plan.runs)),
         lambda: check_binding(run.placement for run in list_processes(list_granted(plan.runs))),
     ]
 

@@ -20,6 +20,7 @@ from numa_bench.jsonio import write_text
 from numa_bench.machine.allocation import Allocation, read_allocation, select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology
+from numa_bench.records import COMMAND
 from numa_bench.study_files import RESOLVED_CONFIG, RESULTS, read_yaml
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
@@ -35,8 +36,18 @@ def load_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
         node = _resumed(Path(node.resume_from), overrides, node)
     config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
+    _place_command(config)
     validate_config(config)
     return config
+
+
+def _place_command(config: RunnerConfig) -> None:
+    """Move the command of the top level to where a study keeps it. Raises ConfigError."""
+    if config.command is None:
+        return
+    if config.experiment.workload != COMMAND:
+        raise ConfigError("command", config.command, "needs experiment=command_study; add it")
+    config.experiment.command.argv, config.command = config.command, None
 
 
 def save_resolved(config: RunnerConfig, directory: Path) -> None:

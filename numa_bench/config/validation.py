@@ -13,11 +13,13 @@ from typing import Any
 from numa_bench.config import schema as cfg
 from numa_bench.config.checks import (
     check_at_least,
+    check_count_or_auto,
     check_name,
     check_one_of,
     check_seconds,
     check_study_name,
 )
+from numa_bench.config.command_parsing import check_command
 from numa_bench.config.durations import parse_duration
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
@@ -47,6 +49,11 @@ _AT_LEAST_ONE = (
 )
 #: Counts that may be left to the device, with a value for the error text.
 _COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
+#: Workloads that run no model, and the checks of their settings.
+_WITHOUT_MODELS = {
+    "bandwidth": lambda study: check_bandwidth("experiment.bandwidth", study.bandwidth),
+    "command": check_command,
+}
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
 
 
@@ -87,13 +94,14 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
     check_one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
     check_hardware(hardware)
-    if experiment.workload == "bandwidth":
-        check_bandwidth("experiment.bandwidth", experiment.bandwidth)
+    if experiment.workload in _WITHOUT_MODELS:
+        _WITHOUT_MODELS[experiment.workload](experiment)
         if experiment.vit_configs:
             raise ConfigError(
                 "experiment.vit_configs",
                 f"{len(experiment.vit_configs)} models",
-                "a bandwidth study runs no model; remove them, or use workload=pipeline",
+                f"a {experiment.workload} study runs no model; remove them, or use "
+                "workload=pipeline",
             )
         return
     if not experiment.vit_configs:
@@ -200,15 +208,6 @@ def check_host_side(key: str, test: TestConfig) -> None:
             test.host_work,
             f"JPEG images have 1 or 3 channels, not {test.channels}; use channels=3, or normalize",
         )
-
-
-def check_count_or_auto(key: str, value: Any, example: int) -> None:
-    """Raise ConfigError unless `value` is a positive whole number or the word auto."""
-    if value == workload.AUTO:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(key, value, f"expected int or auto, for example {example}")
-    check_at_least(key, value, 1)
 
 
 def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from numa_bench.metric_registry import MetricValues, metric_values
+from numa_bench.metric_registry import MetricValues, list_named_metrics, metric_values
 from numa_bench.records.cpu_lists import format_cpu_list
 from numa_bench.records.run_parts import Distances, JsonDict
 from numa_bench.records.specs import SCHEMA_VERSION, RunSpec
@@ -131,9 +131,9 @@ class PlannedValues(TypedDict):
 
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
-    such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
-    predicted. Distances and their classes are those of `Distances`. `scenario` and `background` are
-    null, but in the record of a set of workers.
+    a `BandwidthSpec` or a `CommandSpec`. `predicted_bound`: link, host or compute; null where
+    nothing was predicted. Distances and their classes are those of `Distances`. `scenario` and
+    `background` are null, but in the record of a set of workers.
     """
 
     schema_version: int
@@ -208,9 +208,9 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
     """One row of results.json. Metrics that were not measured are null.
 
     The runner's verdict overrides the worker's: a worker that reported "passed" and then died
-    did not pass.
+    did not pass. Metrics that the user named are keys of their own, which begin with "metric_".
     """
-    return {
+    record: Record = {
         **_planned(spec),
         "host": host,
         "status": execution.status.value,
@@ -236,6 +236,8 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
         "nsys_sqlite": execution.nsys_sqlite,
         "torch_trace": execution.torch_trace,
     }
+    # A TypedDict cannot have keys that are known at run time only.
+    return cast(Record, {**record, **_named_metrics(spec, result)})
 
 
 def _planned(spec: RunSpec) -> PlannedValues:
@@ -248,7 +250,7 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "spec_hash": spec.cell_hash(),
         "repeat": spec.repeat,
         "workload": spec.workload,
-        "workload_config": asdict(spec.bandwidth) if spec.bandwidth is not None else {},
+        "workload_config": _workload_config(spec),
         "device": spec.device.kind,
         "gpu_id": spec.device.gpu_id,
         "gpu_name": spec.device.gpu_name,
@@ -278,6 +280,18 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "scenario": spec.scenario,
         "background": spec.background,
     }
+
+
+def _workload_config(spec: RunSpec) -> JsonDict:
+    """What a workload without a model does."""
+    own = spec.bandwidth or spec.command
+    return asdict(own) if own is not None else {}
+
+
+def _named_metrics(spec: RunSpec, result: RunResult | None) -> dict[str, float | None]:
+    """The values of the metrics that the user named; null where they were not measured."""
+    names = list_named_metrics(_workload_config(spec))
+    return {name: result.metrics.get(name) if result is not None else None for name in names}
 
 
 def add_warnings(record: Record, *warnings: str) -> Record:

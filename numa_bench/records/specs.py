@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from numa_bench.records.command_spec import CommandSpec, read_command
 from numa_bench.records.run_parts import (
     VIT_SIZES,
     BandwidthSpec,
@@ -57,6 +58,8 @@ MEASURED, BACKGROUND = "measured", "background"
 NOT_GRANTED = "not granted: "
 #: Copies, or the host's memory, by size: no model.
 BANDWIDTH = "bandwidth"
+#: Any program, unchanged; there is no worker.
+COMMAND = "command"
 
 #: `Placement.affinity` of a run that may use all CPUs of its node.
 WHOLE_NODE = "node"
@@ -105,8 +108,9 @@ class Member:
 class RunSpec:
     """Everything the worker needs to know.
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, or CONTENTION for a set
-    of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, CONTENTION for a set
+    of workers, whose specs are in `members`, or COMMAND for a program of the user's, which is in
+    `command`. `scenario` names how a set was formed, `background`
     the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
     for the record and for estimates, `distances` for the record; the worker uses neither, and they
     are not part of `cell`. Nor is `waived`: why the run is recorded as waived without being tried.
@@ -126,6 +130,7 @@ class RunSpec:
     background: str | None = None
     members: tuple[Member, ...] = ()
     bandwidth: BandwidthSpec | None = None
+    command: CommandSpec | None = None
     expected: Expectation | None = None
     distances: Distances | None = None
     waived: str | None = None
@@ -172,6 +177,8 @@ class RunSpec:
             }
         if self.bandwidth is not None:
             cell["bandwidth"] = asdict(self.bandwidth)
+        if self.command is not None:
+            cell["command"] = asdict(self.command)
         return cell
 
     def cell_hash(self) -> str:
@@ -211,6 +218,7 @@ class RunSpec:
                 for m in data.get("members", ())
             ),
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
+            "command": read_command(data["command"]) if data.get("command") else None,
             "expected": Expectation(**data["expected"]) if data.get("expected") else None,
             "distances": Distances(**data["distances"]) if data.get("distances") else None,
         }

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from numa_bench.metric_registry import METRICS
+from numa_bench.metric_registry import METRICS, NAMED
 from numa_bench.records.run_parts import JsonDict
 from numa_bench.records.run_record import Record, Status
 from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, WHOLE_NODE
@@ -49,7 +49,7 @@ def upgrade_record(raw: object) -> Record:
         raise ValueError("not an object")
     record = _migrate(raw)
     _check_required(record)
-    for name in METRICS:
+    for name in (*METRICS, *(key for key in record if key.startswith(NAMED))):
         record[name] = _finite_number(name, record.get(name))
     return cast(Record, _fill_missing(record))
 

@@ -24,6 +24,7 @@ from numa_bench.runner.display.cell_rows import build_rows
 from numa_bench.runner.display.console import Reporter, make_reporter, print_results
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.programs.attempt_command import attempt_command
 from numa_bench.runner.repeats_history import list_completed_repeats
 from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
@@ -149,6 +150,8 @@ def _attempt(spec: RunSpec, **context: Any) -> Record:
     """One attempt at a run, or at a set of workers."""
     if spec.waived is not None:
         return waive_run(spec, context["store"], context["host"])
+    if spec.command is not None:
+        return attempt_command(spec, **context)
     return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 

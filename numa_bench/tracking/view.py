@@ -15,7 +15,7 @@ from typing import Any
 
 from numa_bench.jsonio import read_object
 from numa_bench.labels import add_affinity, gpu_label, mode_label, node_label
-from numa_bench.metric_registry import METRICS
+from numa_bench.metric_registry import METRICS, list_named_metrics
 from numa_bench.records import JsonDict, Record
 from numa_bench.study_files import (
     LOG,
@@ -92,7 +92,8 @@ def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> Ru
     lasting = {key: value for key, value in record.items() if key not in _VOLATILE}
     text = json.dumps(lasting, sort_keys=True)
     start_s = _seconds(record["start_time"])
-    metrics: JsonDict = {name: record.get(name) for name in METRICS}
+    names = (*METRICS, *list_named_metrics(record["workload_config"]))
+    metrics: JsonDict = {name: record.get(name) for name in names}
     metrics["duration_s"] = record["duration_s"]
     for sensor, values in (record["monitor"] or {}).items():
         metrics[f"monitor/{sensor}"] = values["median"]

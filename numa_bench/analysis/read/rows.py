@@ -19,9 +19,10 @@ from numa_bench.labels import (
     placement_label,
 )
 from numa_bench.marks import format_marks, warning_code
-from numa_bench.metric_registry import headline_metric
+from numa_bench.metric_registry import find_metric, headline_metric
 from numa_bench.pcie import format_link
 from numa_bench.records import (
+    COMMAND,
     NO_HOST_WORK,
     PIPELINE,
     REGISTERED,
@@ -109,13 +110,23 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
 
 def _describe_headline(record: Record) -> JsonDict:
     """The metric by which the run's placements are compared, and whether it counts."""
-    headline = headline_metric(record.get("workload"), record["device"])
+    config = record["workload_config"]
+    headline = headline_metric(record.get("workload"), record["device"], config)
     rate: Any = record.get(headline)
+    metric = find_metric(headline, config)
     return {
         "headline": headline,
         "headline_value": rate,
+        "headline_unit": intern(metric.unit),
+        "lower_is_better": metric.higher_is_better is False,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
     }
+
+
+def _identify_headline(record: Record) -> list[object]:
+    """What makes the headline metrics of two commands the same quantity."""
+    headline = _describe_headline(record)
+    return [headline[name] for name in ("headline", "headline_unit", "lower_is_better")]
 
 
 def _describe_place(record: Record) -> JsonDict:
@@ -189,6 +200,8 @@ def _make_keys(
         *(["shared_host"] if record["shared_host"] else []),
         # A pipeline is not named: records from before there were other workloads do not name it.
         *([] if workload == PIPELINE else [workload]),
+        # Commands name metrics of their own, and a group is compared by one.
+        *(_identify_headline(record) if workload == COMMAND else []),
     )
     together = describe_set(record)
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
