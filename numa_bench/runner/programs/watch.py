@@ -175,8 +175,8 @@ class Watch:
             self._look(root)
             took = time.thread_time() - before
             self._cpu_s = time.thread_time() - begin_cpu
-            pause = min(2 * pause, self._command.sample_s)
-            due = time.monotonic() + max(pause, took / MOST_SHARE)
+            pause, wait_s = next_pause(pause, took, self._command.sample_s)
+            due = time.monotonic() + wait_s
 
     def _check_output(self, stop: StopRequest) -> None:
         written = sum(path.stat().st_size for path in self._outputs if path.exists())
@@ -215,6 +215,15 @@ class Watch:
         self._course.append((at, own_by_node))
         if len(self._course) > MOST_POINTS:
             self._course = self._course[::2]
+
+
+def next_pause(pause: float, took: float, most: float) -> tuple[float, float]:
+    """The pause between looks, doubled up to `most`, and how long to wait now. In seconds.
+
+    `took` is the CPU time of the last look, which may be `MOST_SHARE` of the time until the next.
+    """
+    pause = min(2 * pause, most)
+    return pause, max(pause, took / MOST_SHARE)
 
 
 def _count_own(memory: Memory) -> Counter[int]:
