@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,9 +59,21 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
     path = directory / RESOLVED_CONFIG
     # Resuming sets it anew, and a path may hold what OmegaConf takes for an interpolation.
     config = replace(config, resume_from=None)
-    text = OmegaConf.to_yaml(OmegaConf.structured(config)).rstrip("\n")
+    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
+    text = OmegaConf.to_yaml(OmegaConf.create(_escape(values))).rstrip("\n")
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text + "\n":
         write_text(path, text)
+
+
+def _escape(value: Any) -> Any:
+    """The same settings with texts that OmegaConf reads back as they are, ${...} included."""
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
 def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:

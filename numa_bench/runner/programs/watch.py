@@ -1,7 +1,8 @@
 """Looks at a running command: where its memory and threads are, and how much it prints.
 
 A thread of the runner that pins itself away from the measured CPUs. It looks more rarely where a
-look would take more than `MOST_SHARE` of a CPU; its own CPU time is in the record.
+look would take more than `MOST_SHARE` of a CPU; its own CPU time is in the record. The monitor asks
+it for the CPU time of the command, so that its processes do not count as foreign.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from numa_bench.runner.programs.process_tree import (
     read_name,
 )
 
-#: Most CPU time of this thread per second of the run.
-MOST_SHARE = 0.01
+#: Most CPU time per second of the run for looks, and once more for lists of processes: together 1 %.
+MOST_SHARE = 0.005
 #: The first look, so that short commands are seen; the time between two doubles up to `sample_s`.
 FIRST_LOOK_S = 0.02
 #: Seconds between two looks at the sizes of the outputs.
@@ -55,7 +56,9 @@ class Watch:
         self._outputs = outputs
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
+        self._root = 0
         self._pids: list[int] = []
+        self._list_due = 0.0
         self._cpu_s = 0.0
         self._looks = self._unreadable = self._most_processes = 0
         self._peak: Memory = Counter()
@@ -67,6 +70,7 @@ class Watch:
 
     def start(self, pid: int, stop: StopRequest) -> None:
         """Look at the process `pid` and its descendants; `stop` ends it if it prints too much."""
+        self._root = pid
         self._thread = threading.Thread(target=self._loop, args=(pid, stop), daemon=True)
         self._thread.start()
 
@@ -81,8 +85,16 @@ class Watch:
             self._thread.join(STOP_WAIT_S)
 
     def read_cpu_s(self) -> float:
-        """CPU time of the processes that were there at the last look."""
+        """CPU time of the command's processes, which are listed anew where that is cheap."""
+        if self._root and time.monotonic() >= self._list_due:
+            self._list_processes(self._root)
         return read_cpu_s(self._pids)
+
+    def _list_processes(self, root: int) -> list[int]:
+        before = time.thread_time()
+        self._pids = pids = list_tree(root)
+        self._list_due = time.monotonic() + (time.thread_time() - before) / MOST_SHARE
+        return pids
 
     @property
     def fraction(self) -> float | None:
@@ -193,7 +205,7 @@ class Watch:
         if read_name(root) == "numactl":
             return
         at, memory, unreadable = time.monotonic(), Counter[tuple[str, int]](), 0
-        self._pids = pids = list_tree(root)
+        pids = self._list_processes(root)
         for pid in pids:
             own = read_memory(pid)
             if own is None:
