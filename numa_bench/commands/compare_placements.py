@@ -135,6 +135,14 @@ def _make_parser() -> argparse.ArgumentParser:
         "is compared (default: the wall time, lower is better). May be given several times",
     )
     parser.add_argument(
+        "--variant",
+        metavar="NAME=ARGUMENTS",
+        action="append",
+        default=[],
+        help="arguments added to the command, as a variant of it: twice or more, such as --variant "
+        "plain= --variant bound=--numa-bind; the first one is compared to",
+    )
+    parser.add_argument(
         "--shell", action="store_true", help="the command is one text for /bin/sh -c"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the runs, run nothing")
@@ -163,6 +171,10 @@ def _list_overrides(options: argparse.Namespace, command: Sequence[str]) -> list
         )
     if options.metric:
         overrides.append(f"experiment.command.metrics=[{_join(options.metric)}]")
+    if options.variant:
+        variants = (text.partition("=") for text in options.variant)
+        pairs = ",".join(f"{quote_value(name)}:{quote_value(own)}" for name, _, own in variants)
+        overrides.append(f"experiment.command.variants={{{pairs}}}")
     if options.shell:
         overrides += ["experiment.command.shell=true", f"command={quote_value(command[0])}"]
     else:

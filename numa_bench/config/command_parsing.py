@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 KEY = "experiment.command"
 #: What may stand in an argument; other words in braces are the command's own.
 PLACEHOLDERS = ("gpu", "gpu_uuid", "node", "out")
-STEPS = ("prepare", "cleanup", "check")
 #: Least seconds between two looks at a process tree.
 LEAST_SAMPLE_S = 0.1
 _METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -43,7 +42,7 @@ _ASSIGNMENT = re.compile(r"(?:^|\s)(-{0,2}[A-Za-z][\w-]*)=(?=\S)")
 def check_command(experiment: ExperimentConfig) -> None:
     """Raise ConfigError for the first setting of a command study that cannot be used."""
     command = experiment.command
-    make_command_spec(command)
+    make_command_specs(command)
     if command.name is not None:
         check_name(f"{KEY}.name", command.name)
     check_at_least(f"{KEY}.warmup", command.warmup, 0)
@@ -57,19 +56,55 @@ def check_command(experiment: ExperimentConfig) -> None:
         )
 
 
-def make_command_spec(config: CommandConfig) -> CommandSpec:
-    """The command as it is started. Raises ConfigError."""
-    if config.argv in (None, "", []):
+def make_command_specs(config: CommandConfig) -> dict[str, CommandSpec]:
+    """The command as it is started, or each of its variants, by name. Raises ConfigError."""
+    variants = config.variants or {}
+    if not isinstance(variants, Mapping):
+        raise ConfigError(f"{KEY}.variants", variants, "give a mapping, such as {plain: [...]}")
+    if config.argv in (None, "", []) and not variants:
         raise ConfigError(
             f"{KEY}.argv", config.argv, "give a command, such as command='python train.py'"
         )
-    argv = _read_shell_text(config.argv) if config.shell else parse_argv("argv", config.argv)
+    if not variants:
+        spec = _make_spec(config, _read_words("argv", config.argv, shell=config.shell))
+        return {config.name or derive_name(spec.argv, shell=spec.shell): spec}
+    if len(variants) == 1:
+        raise ConfigError(f"{KEY}.variants", dict(variants), "give two or more to compare")
+    if config.name is not None:
+        raise ConfigError(f"{KEY}.name", config.name, "variants have names; remove this key")
+    specs = {}
+    for number, (name, words) in enumerate(variants.items()):
+        check_name(f"{KEY}.variants", str(name))
+        argv = _join_variant(config, str(name), words)
+        specs[str(name)] = replace(_make_spec(config, argv), variant=number)
+    if len({spec.argv for spec in specs.values()}) < len(specs):
+        raise ConfigError(f"{KEY}.variants", dict(variants), "two of them are the same command")
+    return specs
+
+
+def _join_variant(config: CommandConfig, name: str, words: Any) -> tuple[str, ...]:
+    """A variant's own command, or the common one with its arguments."""
+    base = _read_words("argv", config.argv, shell=config.shell)
+    if not base:
+        return _read_words(f"variants.{name}", words, shell=config.shell)
+    if words in (None, "", []):
+        return base
+    own = _read_words(f"variants.{name}", words, shell=config.shell)
+    return (f"{base[0]} {own[0]}",) if config.shell else (*base, *own)
+
+
+def _read_words(name: str, value: Any, *, shell: bool) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return _read_shell_text(name, value) if shell else parse_argv(name, value)
+
+
+def _make_spec(config: CommandConfig, argv: tuple[str, ...]) -> CommandSpec:
     metrics = tuple(parse_metric(entry) for entry in _list_metrics(config.metrics))
     names = [metric.name for metric in metrics]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{KEY}.metrics", name, "is listed twice; give each its own name")
-    steps = {name: parse_argv(name, getattr(config, name)) for name in STEPS}
     return CommandSpec(
         argv=argv,
         shell=config.shell,
@@ -80,7 +115,9 @@ def make_command_spec(config: CommandConfig) -> CommandSpec:
         least_fraction=config.least_fraction,
         sample_s=config.sample_s,
         max_output_mb=config.max_output_mb,
-        **steps,
+        prepare=parse_argv("prepare", config.prepare),
+        cleanup=parse_argv("cleanup", config.cleanup),
+        check=parse_argv("check", config.check),
     )
 
 
@@ -113,11 +150,11 @@ def parse_argv(name: str, value: Any) -> tuple[str, ...]:
     return argv
 
 
-def _read_shell_text(value: Any) -> tuple[str, ...]:
+def _read_shell_text(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, str):
-        raise ConfigError(f"{KEY}.argv", value, "with shell=true the command is one text")
+        raise ConfigError(f"{KEY}.{name}", value, "with shell=true the command is one text")
     for word in value.split():
-        _refuse_secret(f"{KEY}.argv", word)
+        _refuse_secret(f"{KEY}.{name}", word)
     return (value,)
 
 

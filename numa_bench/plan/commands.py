@@ -1,10 +1,11 @@
-"""The cells of a command study: one for each device and placement. Pure."""
+"""The cells of a command study: one for each device, placement and variant. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
-from numa_bench.config.command_parsing import derive_name, make_command_spec
+from numa_bench.config.command_parsing import make_command_specs
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
@@ -20,8 +21,7 @@ def make_command_cells(
 
     The number of each cell's model is 0, as there is none.
     """
-    command = make_command_spec(experiment.command)
-    name = experiment.command.name or derive_name(command.argv, shell=command.shell)
+    commands = make_command_specs(experiment.command)
     hardware = choose_placements(experiment.hardware, topology)
     specs: list[tuple[int, Gpu | None, RunSpec]] = []
     warnings: list[str] = []
@@ -34,7 +34,8 @@ def make_command_cells(
             gpu=gpu is not None,
             capability=gpu.compute_capability if gpu is not None else None,
         )
-        for placement in resolve_placements(hardware, topology, gpu):
+        placements = resolve_placements(hardware, topology, gpu)
+        for placement, (name, command) in product(placements, commands.items()):
             cell = RunSpec(
                 study=experiment.name,
                 run_id="",

@@ -36,7 +36,8 @@ class NamedMetric:
 class CommandSpec:
     """A program as it is started. Texts may hold {gpu}, {gpu_uuid}, {node} and {out}.
 
-    `argv` is an argument vector; with `shell` it has one text, for `/bin/sh -c`. `prepare`,
+    `argv` is an argument vector; with `shell` it has one text, for `/bin/sh -c`. `variant` is its
+    number among those that the study compares, in their order, from 0. `prepare`,
     `cleanup` and `check` are argument vectors too, empty where there is none. `least_fraction` of
     the memory must be where it was bound. `sample_s`: seconds between two looks at the memory and
     threads of the process tree, 0 for none.
@@ -44,6 +45,7 @@ class CommandSpec:
 
     argv: tuple[str, ...]
     shell: bool = False
+    variant: int = 0
     metrics: tuple[NamedMetric, ...] = ()
     warmup: int = 0
     prepare: tuple[str, ...] = ()

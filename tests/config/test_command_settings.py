@@ -120,6 +120,13 @@ def test_a_command_is_named_after_its_program_or_script(
         ((*STUDY, "experiment.command.name=../x"), "letters, digits"),
         ((*STUDY, "experiment.vit_configs=[{depth: 2}]"), "a command study runs no model"),
         ((*STUDY, "experiment.command.metrics=['a:lower:s=x','a:lower:s=y']"), "listed twice"),
+        ((*STUDY, "experiment.command.variants={a: [x]}"), "two or more"),
+        ((*STUDY, "experiment.command.variants={a: [x], b: x}"), "the same command"),
+        ((*STUDY, "experiment.command.variants=[x]"), "give a mapping"),
+        (
+            (*STUDY, "experiment.command.variants={a: x, b: y}", "experiment.command.name=c"),
+            "variants have names",
+        ),
         (
             ("experiment=command_study", "command=[ls,-l]", "experiment.command.shell=true"),
             "the command is one text",

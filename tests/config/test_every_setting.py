@@ -145,6 +145,7 @@ CHANGES: dict[str, Change] = {
             "name": "other",
             "shell": "true",
             "metrics": "['rate:higher:GB/s=rate ([0-9.]+)']",
+            "variants": "{a: [], b: '0.2'}",
             "warmup": "2",
             "prepare": "sync",
             "cleanup": "[rm, -f, x]",

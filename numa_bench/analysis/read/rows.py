@@ -7,6 +7,7 @@ import json
 from sys import intern
 from typing import Any
 
+from numa_bench.analysis.read.commands import describe_command
 from numa_bench.analysis.read.sets import describe_set
 from numa_bench.analysis.read.studies import Study
 from numa_bench.labels import (
@@ -101,6 +102,7 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
         "host_bound": "host_bound" in map(warning_code, warnings),
         "stages_alone": _has_stages_alone(record),
         **_describe_headline(record),
+        **describe_command(record),
         **_describe_place(record),
         **_describe_distance(record),
         **_describe_link(record, found),

@@ -33,6 +33,13 @@ class CommandConfig:
     shell: bool = documented_field(
         False, "Run the text with /bin/sh -c, for pipes, redirections and variables."
     )
+    variants: Any = documented_field(
+        None,
+        "Variants to compare in the same random blocks, by name: commands, or, where argv is set, "
+        "arguments that are added to it (an empty list: none). The first one is what the others "
+        "are compared to. null: the command alone.",
+        kind="mapping of names to texts or lists, or null",
+    )
     metrics: Any = documented_field(
         [],
         "What is read of the command, each as name:higher|lower:unit=regex (last match in its "

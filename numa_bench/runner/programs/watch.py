@@ -29,7 +29,7 @@ from numa_bench.runner.programs.process_tree import (
     read_name,
 )
 
-#: Most CPU time per second of the run for looks, and once more for lists of processes: together 1 %.
+#: Most CPU time per second of the run for looks, and as much for lists of processes: 1 % in all.
 MOST_SHARE = 0.005
 #: The first look, so that short commands are seen; the time between two doubles up to `sample_s`.
 FIRST_LOOK_S = 0.02
