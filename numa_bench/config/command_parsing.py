@@ -136,11 +136,15 @@ def parse_argv(name: str, value: Any) -> tuple[str, ...]:
             fix = f"cannot be split into arguments ({error}); quote it, or give a list"
             raise ConfigError(key, value, fix) from None
     elif isinstance(value, (list, tuple)) and not any(
-        isinstance(item, (list, tuple, dict)) or item is None for item in value
+        # A word such as true or null is no text any more when it gets here.
+        isinstance(item, (list, tuple, dict, bool)) or item is None
+        for item in value
     ):
         argv = tuple(str(item) for item in value)
     else:
-        raise ConfigError(key, value, "use a text, or a list of arguments")
+        raise ConfigError(
+            key, value, "use a text, or a list of arguments; quote words such as 'true' and 'null'"
+        )
     if not argv or not argv[0]:
         raise ConfigError(key, value, "holds no program; remove it, or give one")
     for argument, value_of in zip(argv, ("", *argv), strict=False):

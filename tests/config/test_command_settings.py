@@ -36,6 +36,8 @@ def test_a_text_is_split_as_by_a_shell_and_a_list_is_kept(
         ("echo 'open", "No closing quotation"),
         ("", "holds no program"),
         ([[1]], "use a text, or a list"),
+        (True, "use a text, or a list"),
+        (["echo", True], "quote words such as 'true'"),
         (["run", "--api-key=abcdef"], "looks like a secret"),
         ("env HF_TOKEN=abcdef run", "looks like a secret"),
         ("run --password abcdef", "looks like a secret"),
