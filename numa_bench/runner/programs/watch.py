@@ -29,8 +29,8 @@ from numa_bench.runner.programs.process_tree import (
     read_name,
 )
 
-#: Most CPU time per second of the run for looks, and as much for lists of processes: 1 % in all.
-MOST_SHARE = 0.005
+#: Most CPU time per second of the run for looks, and as much for lists of processes.
+MOST_SHARE = 0.002
 #: The first look, so that short commands are seen; the time between two doubles up to `sample_s`.
 FIRST_LOOK_S = 0.02
 #: Seconds between two looks at the sizes of the outputs.
