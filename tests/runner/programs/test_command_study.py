@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numa_bench.errors import StudyFailed
 from numa_bench.machine.topology import discover_topology
 from numa_bench.plan.plan import Plan
 from numa_bench.runner.study import run_study
+from tests.conftest import PROJECT
 
 Plans = Callable[..., Plan]
 Runs = Callable[..., dict[str, Any]]
@@ -165,3 +167,21 @@ def test_nothing_of_ours_is_put_on_the_path_of_a_python_program(
     found = record("echo path=$PYTHONPATH; exit 1")
 
     assert found["error"].splitlines()[-1] == "path=/mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "metric"),
+    [
+        ("stream.py --mb 8 --rounds 1", "triad ([0-9.]+) GB/s"),
+        ("dataloader.py --batches 3 --workers 1", "([0-9.]+) samples/s"),
+    ],
+)
+def test_the_examples_print_what_their_studies_read(record: Runs, text: str, metric: str) -> None:
+    found = record(
+        f"{sys.executable} {PROJECT}/examples/own_workloads/{text}",
+        f"experiment.command.metrics=['rate:higher:1/s={metric}']",
+    )
+
+    assert found["status"] == "passed", found["error"]
+    assert found["metric_rate"] > 0
