@@ -158,5 +158,5 @@ def test_numactl_is_not_taken_for_the_program(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_long_look_makes_the_next_one_late() -> None:
     """At most 0.2 % of a CPU, however large the tree is: 0.02 s of looking waits 10 s."""
-    assert watch.next_pause(0.02, 0.02, 0.5) == (0.04, pytest.approx(10.0))
+    assert watch.next_pause(0.02, 0.02, 0.5) == pytest.approx((0.04, 10.0))
     assert watch.next_pause(0.4, 0.001, 0.5) == (0.5, 0.5)
