@@ -1,6 +1,7 @@
 """How often verdicts are right, on simulated studies whose truth is known.
 
-    python benchmarks/honesty.py [--scale 1] [--workers 2] [--out benchmarks/results/NAME.json]
+    python benchmarks/honesty.py [--scale 1] [--workers 2] [--only 1x2x5 6x2x5]
+                                 [--out benchmarks/results/NAME.json]
 
 Studies are simulated under the noise models of tests/fake_noise.py, which were fixed before the
 statistics were tuned, and judged by the code that judges real ones: single comparisons (each model
@@ -234,10 +235,12 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="+", choices=DESIGNS, default=list(DESIGNS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     start = time.monotonic()
     jobs = [replace(job, studies=max(2, int(job.studies * args.scale))) for job in list_jobs()]
+    jobs = [job for job in jobs if job.design in args.only]
     rates = run_jobs(jobs, args.seed, args.workers)
     rows = list(list_rows(jobs, rates))
     for row in rows:

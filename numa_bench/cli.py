@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from numa_bench import __version__
+from numa_bench.commands.streams import guard_streams
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,16 @@ COMMANDS = {
     "selftest": Command(
         "numa_bench.selftest.command", "check this host and this installation before measuring"
     ),
+    "collect": Command(
+        "numa_bench.commands.collect", "copy studies of several hosts into one directory"
+    ),
     "sync": Command("numa_bench.commands.sync", "log stored studies to MLflow and others"),
 }
 
 
 def main() -> int:
     """Run the command named in sys.argv; return its exit code."""
+    guard_streams()
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog="numa-bench",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+# json.dumps makes a new encoder at each call that has options.
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def replace_non_finite(value: Any) -> Any:
@@ -28,8 +33,20 @@ def encode_json(data: Any, *, indent: int | None = 1) -> str:
     return json.dumps(replace_non_finite(data), indent=indent, allow_nan=False)
 
 
+def encode_object(data: Mapping[str, Any]) -> str:
+    """JSON text of an object, one key a line; null for NaN and infinities.
+
+    Several times as fast as `encode_json`, which a study of 10,000 records notices.
+    """
+    try:
+        lines = [f"{_encode(key)}: {_encode(value)}" for key, value in data.items()]
+    except ValueError:  # rare, and slow to look for
+        return encode_object(replace_non_finite(data))
+    return "{\n " + ",\n ".join(lines) + "\n}" if lines else "{}"
+
+
 def join_array(items: Sequence[str]) -> str:
-    """The text that `encode_json` makes of a list whose items are encoded already."""
+    """JSON text of a list whose items are encoded already."""
     if not items:
         return "[]"
     # A line break inside a string is escaped, so every one here is layout.
@@ -56,18 +73,50 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    # The file is in place. Some network file systems cannot flush a directory: not an error.
+    # The file is in place.
+    flush_directory(path.parent)
+
+
+def flush_directory(path: Path) -> None:
+    """Make the names in a directory permanent; some network file systems cannot: not an error."""
     with contextlib.suppress(OSError):
-        directory = os.open(path.parent, os.O_RDONLY)
+        directory = os.open(path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """A file for reading. Raises OSError, also for a FIFO or a device: reading may not end."""
+    # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def read_regular_file(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError as `open_regular_file` does."""
+    with open_regular_file(path) as file:
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The data of a JSON text. Raises ValueError when it is not JSON, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
-    """The data of a JSON file. Raises OSError, or ValueError when it is not JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The data of a JSON file. Raises OSError, or ValueError when it is not JSON in UTF-8."""
+    return parse_json(read_regular_file(path).decode("utf-8"))
 
 
 def read_object(path: Path) -> dict[str, Any]:

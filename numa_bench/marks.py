@@ -30,6 +30,9 @@ KINDS: dict[str, Kind] = {
     "swap": Kind("M", "memory was swapped; free some, or lower memory_size_mb"),
     "pcie": Kind("P", "the PCIe link ran below its maximum; check slot and BIOS"),
     "spread": Kind("S", "batch times vary widely; measure longer, or find the cause"),
+    "pause": Kind(
+        "I", "single batches took a sizeable share of the window: something stopped the worker"
+    ),
     "trend": Kind("D", "batch times drift; warm up longer (warmup_samples, warmup_budget_s)"),
     "few": Kind("F", "too few batches for percentiles or spread; raise time_budget_s"),
     "unsettled": Kind("W", "warm-up reached its limit; raise warmup_budget_s"),

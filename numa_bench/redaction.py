@@ -1,9 +1,14 @@
-"""Keeps secrets out of files and logs: credentials in URIs, variables whose names suggest one."""
+"""Keeps out of files, logs and terminals what does not belong there.
+
+Secrets: credentials in URIs, variables whose names suggest one. In texts of others, such as the
+names of kernels: what a terminal would obey.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 #: Environment variables that change results.
 _VARIABLES = re.compile(
@@ -16,6 +21,36 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", 
 _CREDENTIALS = re.compile(r"(?<=://)(?!/)[^\s'\"?#]+@")
 #: The same as parameters of a URI.
 _PARAMETERS = re.compile(r"([?&](?:user|username|password|passwd|token|key)=)[^&\s]+", re.I)
+#: Control sequences as in ECMA-48: CSI, then strings such as a window title, then other escapes.
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+#: Other control characters, marks that change the direction of text, and halves of surrogate pairs,
+#: which no file can hold.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def clean_text(text: str) -> str:
+    """A text of somebody else as it can be shown: without control sequences and characters.
+
+    Tabs and line breaks stay. A control character that is no part of a sequence becomes U+FFFD.
+    """
+    if text.isprintable():  # nearly always, and much quicker
+        return text
+    return _CONTROLS.sub("\ufffd", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
+
+
+def clean_data(data: Any) -> Any:
+    """JSON data with all of its texts, keys included, as `clean_text` returns them."""
+    if isinstance(data, str):
+        return clean_text(data)
+    if isinstance(data, dict):
+        return {clean_text(str(key)): clean_data(value) for key, value in data.items()}
+    return [clean_data(item) for item in data] if isinstance(data, list) else data
 
 
 def redact_credentials(text: object) -> str:

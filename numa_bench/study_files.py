@@ -11,25 +11,35 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import StoreError
-from numa_bench.jsonio import read_json, read_object
+from numa_bench.jsonio import read_json, read_object, read_regular_file
 from numa_bench.records import JsonDict, Record, Summary
+from numa_bench.records.journal import merge_records, read_journal
 from numa_bench.records.upgrade import complete_summary, upgrade_record
 
 #: A directory with this file is a study.
 RESULTS = "results.json"
+#: Records that results.json does not have yet; whoever reads one reads both.
+JOURNAL = "results.jsonl"
 SUMMARY = "experiment_summary.json"
 TOPOLOGY = "topology.json"
 #: Which runs each tracker has.
 TRACKING = "tracking.json"
 LOG = "experiment.log"
+#: In a copy that `numa-bench collect` made: where it is from, and the SHA-256 of each file.
+COLLECTED = "collected.json"
 #: Written by Hydra: the overrides of a single run, and the settings of a whole sweep.
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 MULTIRUN = "multirun.yaml"
+#: Of a sweep: its jobs and how each ended, and what the processes of its jobs printed.
+SWEEP_SUMMARY, JOB_LOGS = "sweep_summary.json", "job_logs"
+#: In place of a study's name: the folder of a sweep over several experiments.
+MIXED = "mixed"
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
 
 #: Held by the process that runs the study.
@@ -51,7 +61,7 @@ PROFILES = {
 #: What a debug study removes of the debug study before it. Hydra's files and its log stay: they
 #: are open or already rewritten by then.
 REMOVABLE = (
-    *(RESULTS, SUMMARY, TOPOLOGY, BUSY_LOCK, TRACKING),
+    *(RESULTS, JOURNAL, SUMMARY, TOPOLOGY, BUSY_LOCK, TRACKING),
     *(RUNS, LOGS, NSYS_REPORTS, TORCH_TRACES, TENSORBOARD),
 )
 
@@ -101,8 +111,7 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
     run, logs, reports = study / RUNS / run_id, study / LOGS, study / NSYS_REPORTS
     if member is not None:
         run, run_id = run / member, f"{run_id}.{member}"
-    # The temporary directory is shared with other users and other studies, hence the hash.
-    owner = hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
+    owner = hash_owner(study)
     return RunPaths(
         spec=run / "spec.json",
         result=run / RUN_RESULT,
@@ -121,29 +130,41 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
     )
 
 
-def parse_records(path: Path) -> ParsedRecords:
-    """Parse a results.json, skipping records that cannot be used.
+def hash_owner(study: Path) -> str:
+    """A study and its user as 12 hex digits, for names in the shared temporary directory."""
+    return hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
 
-    Raises OSError or ValueError when the file as a whole cannot be read.
+
+def parse_records(path: Path) -> ParsedRecords:
+    """Parse a results.json and the study's journal, skipping records that cannot be used.
+
+    Raises OSError or ValueError when a file as a whole cannot be read.
     """
-    try:
-        data = read_json(path)
-    except RecursionError as error:  # arrays nested deeper than the JSON parser can follow
-        raise ValueError(str(error)) from error
+    # First: what leaves the journal meanwhile is in results.json by then.
+    journal = read_journal(path.parent / JOURNAL) if path.name == RESULTS else []
+    data = read_json(path) if path.is_file() or not journal else []
     if not isinstance(data, list):
         raise ValueError("it is not an array of records")
-    records: list[Record] = []
     skipped: Counter[str] = Counter()
-    for item in data:
+    records = list(_upgrade(data, skipped))
+    if journal:
+        records = merge_records(records, _upgrade(journal, skipped))
+    return ParsedRecords(records, len(records) + skipped.total(), skipped)
+
+
+def _upgrade(items: list[Any], skipped: Counter[str]) -> Iterator[Record]:
+    for item in items:
         try:
-            records.append(upgrade_record(item))
+            yield upgrade_record(item)
         except ValueError as error:
             skipped[str(error)] += 1
-    return ParsedRecords(records, len(data), skipped)
 
 
 def read_records(path: Path) -> list[Record]:
-    """All records of a results.json. Raises StoreError when the file or a record is unusable."""
+    """All records of a results.json and its journal.
+
+    Raises StoreError when a file or a record is unusable.
+    """
     try:
         parsed = parse_records(path)
         for reason, count in parsed.skipped.items():
@@ -187,10 +208,10 @@ def read_yaml(path: Path) -> Any:
     import yaml  # late: most commands never read YAML through this module
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_regular_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path} cannot be read: {reason}; restore or remove it") from error
 
@@ -198,7 +219,8 @@ def read_yaml(path: Path) -> Any:
 def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
     """The studies at or below a path, sorted: itself, jobs of a sweep, all of an output root.
 
-    Studies are not searched for inside a study. `with_runs` leaves out directories that hold the
+    Studies are not searched for inside a study, nor in hidden directories, where
+    `numa-bench collect` keeps incomplete copies. `with_runs` leaves out directories that hold the
     files of a study but no runs: MLflow's artifact store has such copies.
     """
     if (path / RESULTS).is_file():
@@ -208,6 +230,7 @@ def find_studies(path: Path, *, with_runs: bool = False) -> list[Path]:
         if RESULTS in files and (not with_runs or (SUMMARY in files and RUNS in below)):
             found.append(Path(folder))
             below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
     return sorted(found)
 
 

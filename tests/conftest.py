@@ -204,6 +204,8 @@ def runner(
         started()
 
     monkeypatch.setattr("numa_bench.runner.study.run_study", note)
+    # Jobs of sweeps run in this process too.
+    monkeypatch.setattr("numa_bench.commands.run.replace_launchers", contextlib.nullcontext)
     monkeypatch.setattr("numa_bench.commands.run.check_binding", lambda _: None)
     monkeypatch.setattr("numa_bench.commands.run.check_gpus", lambda _: None)
     # run_app sets this variable; it gets its value back.

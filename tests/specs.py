@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from numa_bench.records import DeviceSpec, Placement, RunSpec, TestSpec, VitSpec
+from numa_bench.records import (
+    DeviceSpec,
+    Execution,
+    Placement,
+    Record,
+    RunResult,
+    RunSpec,
+    Status,
+    TestSpec,
+    VitSpec,
+    make_record,
+)
 
 TEST = TestSpec(
     num_samples=8,
@@ -52,3 +63,21 @@ def make_spec(
         device=device,
         placement=placement,
     )
+
+
+_NODES = {n: Placement(n, (n,), "bind", "local", cpus=(n,)) for n in (0, 1)}
+
+
+def spec_of(run_id: str, node: int = 0) -> RunSpec:
+    return replace(make_spec(placement=_NODES[node]), run_id=run_id)
+
+
+def record_of(
+    run_id: str, status: Status = Status.PASSED, attempt: int = 1, node: int = 0, **metrics: Any
+) -> Record:
+    spec = spec_of(run_id, node)
+    result = RunResult(run_id, spec.cell_hash(), status.value, metrics=metrics)
+    execution = Execution(
+        status, 0, None, "2026-01-31T14:30:15.000+00:00", 1.5, attempt, "logs/out", "logs/err"
+    )
+    return make_record(spec, result, execution, "host")

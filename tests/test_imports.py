@@ -23,6 +23,7 @@ FLOORS = (
         "cli",
         "commands",
         "selftest",
+        "sweep",
         "runner",
         "analysis",
         "plan",

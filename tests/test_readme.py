@@ -39,7 +39,7 @@ def test_the_two_commands_set_up_everything() -> None:
     ]
     gate = (PROJECT / ".ci" / "run").read_text()
     assert "./setup.sh --dev" in gate
-    assert gate.rstrip().endswith(".venv/bin/python -m pytest -n auto --cov")
+    assert gate.rstrip().endswith(".venv/bin/python -m pytest -n auto")
 
 
 @pytest.mark.slow

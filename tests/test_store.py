@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest
 from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.jsonio import (
     encode_json,
+    encode_object,
     join_array,
     read_json,
     replace_non_finite,
@@ -30,37 +30,17 @@ from numa_bench.jsonio import (
     write_text,
 )
 from numa_bench.records import (
-    Execution,
-    Placement,
     Record,
-    RunResult,
     RunSpec,
     Status,
-    make_record,
 )
+from numa_bench.records.journal import Journal
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
 from numa_bench.study_files import SUMMARY
 from tests.conftest import PROJECT
 from tests.fake_worker import SAMPLES, TOPOLOGY, fake_command, make_plan
-from tests.specs import make_spec
-
-NODE = {n: Placement(n, (n,), "bind", "local", cpus=(n,)) for n in (0, 1)}
-
-
-def spec_of(run_id: str, node: int = 0) -> RunSpec:
-    return replace(make_spec(placement=NODE[node]), run_id=run_id)
-
-
-def record_of(
-    run_id: str, status: Status = Status.PASSED, attempt: int = 1, node: int = 0, **metrics: Any
-) -> Record:
-    spec = spec_of(run_id, node)
-    result = RunResult(run_id, spec.cell_hash(), status.value, metrics=metrics)
-    execution = Execution(
-        status, 0, None, "2026-01-31T14:30:15.000+00:00", 1.5, attempt, "logs/out", "logs/err"
-    )
-    return make_record(spec, result, execution, "host")
+from tests.specs import record_of, spec_of
 
 
 def names_in(directory: Path) -> list[str]:
@@ -216,27 +196,36 @@ def test_a_record_can_be_replaced_in_its_place(tmp_path: Path) -> None:
     assert found == [("a", "nsys_reports/a.sqlite"), ("b", None)]
 
 
-def test_a_record_is_encoded_once_however_often_it_is_written(
+def test_a_record_is_encoded_once_however_often_results_are_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[str] = []
 
     def noted(value: Record) -> str:
         encoded.append(value["run_id"])
-        return encode_json(value)
+        return encode_object(value)
 
-    monkeypatch.setattr("numa_bench.store.encode_json", noted)
+    monkeypatch.setattr("numa_bench.store.encode_object", noted)
     with StudyStore(tmp_path) as store:
         for index in range(3):
             store.add_record(record_of(f"run{index}"))
+            store.save_records()
         store.replace_record({**record_of("run1"), "error": "one\nand two"})
     assert encoded == ["run0", "run1", "run2", "run1"]
     assert read_json(tmp_path / "results.json")[1]["error"] == "one\nand two"
 
 
-@pytest.mark.parametrize("items", [[], [{}], [{"a": [1, {"b": "x\ny"}]}, {"c": None}, [[]]]])
+@pytest.mark.parametrize(
+    "items", [[], [{}], [{"a": [1, {"b": "x\ny"}]}, {"c": None, "d": "\u2028"}]]
+)
 def test_encoded_items_make_the_text_of_their_list(items: list[Any]) -> None:
-    assert join_array([encode_json(item) for item in items]) == encode_json(items)
+    assert json.loads(join_array([encode_json(item) for item in items])) == items
+    assert json.loads(join_array([encode_object(item) for item in items])) == items
+
+
+def test_numbers_that_json_cannot_hold_are_null_in_an_object_too() -> None:
+    text = encode_object({"a": float("nan"), "b": {"c": [float("inf"), 1]}})
+    assert text == '{\n "a": null,\n "b": {"c": [null, 1]}\n}'
 
 
 def test_results_of_an_older_program_are_completed(tmp_path: Path) -> None:
@@ -387,7 +376,7 @@ def test_the_lock_file_is_removed_while_the_lock_is_held(
     assert names_in(tmp_path) == []
 
 
-def test_a_directory_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"), StudyStore(tmp_path / "file"):
         pass
@@ -397,6 +386,7 @@ def test_clear_removes_own_files_only(tmp_path: Path) -> None:
     others = [".hydra/config.yaml", "notes.txt", "experiment.log", "mine/results.json"]
     own = [
         "results.json",
+        "results.jsonl",
         SUMMARY,
         "topology.json",
         "runs/a/spec.json",
@@ -405,9 +395,9 @@ def test_clear_removes_own_files_only(tmp_path: Path) -> None:
     ]
     for name in [*others, *own]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("[]")
+        (tmp_path / name).write_text("" if name == "results.jsonl" else "[]")
     with StudyStore(tmp_path) as store:
-        store.records = [record_of("a")]
+        store.add_record(record_of("a"))
         store.remove_files()
         assert store.records == []
         store.remove_files()  # nothing to remove
@@ -432,19 +422,30 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes the store's writes below these directories fail; none: there is space again."""
     below: list[Path] = []
 
+    def check(path: Path) -> None:
+        if any(path.is_relative_to(directory) for directory in below):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
     def checked(write: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
         def written(path: Path, data: Any) -> None:
-            if any(path.is_relative_to(directory) for directory in below):
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            check(path)
             write(path, data)
 
         return written
 
+    real_append = Journal.append_lines
+
+    def append(journal: Journal, lines: list[str]) -> None:
+        check(journal.path)
+        real_append(journal, lines)
+
     def fill(*directories: Path) -> None:
         below[:] = directories
 
+    monkeypatch.setattr("numa_bench.records.journal.Journal.append_lines", append)
     monkeypatch.setattr("numa_bench.store.write_json", checked(write_json))
     monkeypatch.setattr("numa_bench.store.write_text", checked(write_text))
+    monkeypatch.setattr("numa_bench.records.spare_files.write_text", checked(write_text))
     return fill
 
 
@@ -522,7 +523,8 @@ def test_a_really_full_disk_and_space_again(tiny_disk: Path) -> None:
         filler = fill_disk(tiny_disk)
         store.add_record(record_of("b"))
         assert [r["run_id"] for r in read_json(tiny_disk / "study" / "results.json")] == ["a"]
-        assert names_in(tiny_disk / "study") == [".lock", "results.json"]
+        assert names_in(tiny_disk / "study") == [".lock", "results.json", "results.jsonl"]
+        assert (tiny_disk / "study" / "results.jsonl").read_bytes() == b""
         filler.unlink()
         assert store.save_somewhere() == tiny_disk / "study" / "results.json"
     assert [r["run_id"] for r in read_json(tiny_disk / "study" / "results.json")] == ["a", "b"]
@@ -557,9 +559,11 @@ def test_a_study_whose_disk_fills_up_goes_on_and_loses_nothing(
         fake_command(dict.fromkeys(behaviours, "good")),
     )
     run_study(plan, TOPOLOGY, directory)
-    found = {
-        r["vit_name"]: (r["status"], r["attempt"]) for r in read_json(directory / "results.json")
-    }
-    assert found["m0"] == ("passed", 1)
-    assert found["m1"] == ("passed", 2)
-    assert found["m2"][0] == "passed"
+    found = {r["vit_name"]: r for r in read_json(directory / "results.json")}
+    # The run that failed for lack of space is tried again; what was measured is not.
+    assert [found[name]["attempt"] for name in ("m0", "m1", "m2")] == [1, 1, 2]
+    assert {record["status"] for record in found.values()} == {"passed"}
+    assert found["m1"] == {**second, "warnings": []}
+    raw = directory / "runs" / found["m1"]["run_id"] / "result.json"
+    assert read_json(raw)["samples"] == SAMPLES
+    assert list(temp.glob("numa_bench-*")) == []

@@ -73,7 +73,7 @@ def test_records_of_an_older_program_are_completed(tmp_path: Path) -> None:
         ("{}", "it is not an array of records"),
         (json.dumps([OLDEST, 1]), "1 of 2 records: not an object"),
         (json.dumps([{**OLDEST, "schema_version": 9}]), "update it to a version that reads"),
-        ("[" * 200_000, "recursion"),
+        ("[" * 200_000, "nested too deeply"),
     ],
     ids=["object", "no record", "newer", "deep"],
 )

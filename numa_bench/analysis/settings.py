@@ -93,6 +93,14 @@ def register_settings() -> None:
         "analysis_help", lambda: format_help(AnalysisConfig), replace=True
     )
     OmegaConf.register_new_resolver("analysis_name", directory_name, replace=True)
+    OmegaConf.register_new_resolver("analysis_root", check_root, replace=True)
+
+
+def check_root(root: Any) -> str:
+    """The output root. Raises ConfigError where it is empty: that would be the file system's."""
+    if root is None or not str(root).strip():
+        raise ConfigError("root", "''", "must not be empty; set a directory")
+    return str(root)
 
 
 def directory_name(experiment_name: str, results: Any, compare: Any) -> str:
@@ -154,4 +162,6 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if any(item is None or isinstance(item, (dict, list, bool)) for item in items):
         raise ConfigError(key, value, "give one value, or a list such as [a,b]")
-    return tuple(str(Path(item)) if key in ("results", "compare") else str(item) for item in items)
+    return tuple(
+        str(Path(str(item))) if key in ("results", "compare") else str(item) for item in items
+    )

@@ -15,6 +15,7 @@ from numa_bench.analysis.read import groups as grouping
 from numa_bench.analysis.read.runs import Loaded
 from numa_bench.analysis.stats import tables as stats
 from numa_bench.analysis.stats.compare.studies import Comparison
+from numa_bench.analysis.stats.pooled.hosts import HostComparison, compare_hosts
 from numa_bench.analysis.stats.pooled.table import pool_effects
 from numa_bench.analysis.stats.verdicts import (
     NO_VERDICT,
@@ -36,7 +37,7 @@ class Analysis:
     the study answers, by `Question.key`. `profiles` has one row per profiled run
     (`profiles.table`), `nvbandwidth` one per copy that nvbandwidth measured too.
     `target` is the smallest effect of interest, as a fraction. `advice` says what to do, once per
-    group.
+    group. `hosts` compares the pooled effects of several hosts.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Analysis:
     nvbandwidth: pd.DataFrame = field(default_factory=pd.DataFrame)
     pooled: pd.DataFrame = field(default_factory=pd.DataFrame)
     advice: tuple[Advice, ...] = ()
+    hosts: HostComparison = field(default_factory=HostComparison)
 
 
 def analyse_study(
@@ -79,6 +81,7 @@ def analyse_study(
     frame = loaded.frame
     effects = _each_metric(frame, stats.effect_table, seed=seed, target=target)
     pooled = _each_metric(frame, pool_effects, target=target)
+    groups, differences = grouping.group_table(frame), grouping.difference_table(loaded)
     verdicts = judge_cells(effects, frame, target=target)
     latency = "latency_p95_ms"
     # Only pipelines have batches, and so a latency of a batch.
@@ -96,8 +99,8 @@ def analyse_study(
         study_verdicts=[
             _add_answers(v, answers) for v in judge_studies(verdicts, frame, pooled, target)
         ],
-        groups=grouping.group_table(frame),
-        differences=grouping.difference_table(loaded),
+        groups=groups,
+        differences=differences,
         excluded=grouping.excluded_table(frame),
         questions=answers,
         profiles=profiles,
@@ -109,6 +112,10 @@ def analyse_study(
         nvbandwidth=pd.DataFrame() if nvbandwidth is None else nvbandwidth,
         pooled=pooled,
         advice=advise(pooled, loaded, target),
+        # Two studies that are compared are groups too, but not hosts side by side.
+        hosts=HostComparison()
+        if comparison is not None
+        else compare_hosts(pooled, groups, differences, target),
     )
 
 

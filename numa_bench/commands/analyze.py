@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
+from numa_bench.commands.streams import guard_streams
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra import guard as hydra_guard
 from numa_bench.invocation import command_words
@@ -64,5 +65,6 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
+    guard_streams()
     settings.register_settings()
     return hydra_guard.run_app(app, AnalysisConfig, "root")

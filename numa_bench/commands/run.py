@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 import hydra
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobRuntime, JobStatus
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.commands.resumed_sweep import (
@@ -19,7 +23,10 @@ from numa_bench.commands.resumed_sweep import (
     find_resumed,
     list_unfinished_jobs,
 )
+from numa_bench.commands.streams import guard_streams
+from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra import app as hydra_app
+from numa_bench.config.hydra.guard import exit_code_of, is_for_the_user
 from numa_bench.config.hydra.launchers import remember_visible_devices, restore_visible_devices
 from numa_bench.config.hydra.overrides import find_touched_models, rewrite_command_line
 from numa_bench.config.loading import (
@@ -30,6 +37,7 @@ from numa_bench.config.loading import (
 )
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.errors import describe_exception
 from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
@@ -42,6 +50,9 @@ from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
 from numa_bench.runner.programs.command_line import check_programs
 from numa_bench.runner.resume import check_directory, read_stored
+from numa_bench.sweep.job_process import JobTask
+from numa_bench.sweep.launcher import replace_launchers
+from numa_bench.sweep.preparation import close_sweep, note_current, refresh_summary
 
 #: Options of Hydra that show something and run nothing.
 _SHOWING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
@@ -72,13 +83,17 @@ def run(node: DictConfig) -> None:
         from numa_bench.runner.study import run_study
 
         plan, topology = prepared
-        run_study(
-            plan,
-            topology,
-            directory,
-            opened=lambda: save_resolved(config, directory),
-            started=start_up.close,
-        )
+        try:
+            run_study(
+                plan,
+                topology,
+                directory,
+                opened=lambda: save_resolved(config, directory),
+                started=start_up.close,
+            )
+        finally:
+            if config.resume_from and settings.mode is RunMode.RUN:  # perhaps a job of a sweep
+                refresh_summary(directory)
 
 
 def _print_wait(text: str) -> None:
@@ -172,6 +187,24 @@ def check_recording(plan: Plan) -> Profiler:
     return check_cuda_recording(plan.profiler, gpu_environment(gpu, os.environ))
 
 
+def run_sweep_job(task: JobTask) -> tuple[int, str | None]:
+    """Run one job of a sweep in this process; its exit code, and its error in one line."""
+    sys.argv[:] = task.argv
+    JobRuntime.instance().set("name", task.config.hydra.job.name)
+    launcher = BasicLauncher()
+    launcher.setup(
+        hydra_context=task.hydra_context, task_function=app.__wrapped__, config=task.config
+    )
+    (result,) = launcher.launch([task.overrides], task.number)
+    if result.status is JobStatus.COMPLETED:
+        return 0, None
+    error = result._return_value  # result.return_value raises it
+    if is_for_the_user(error):
+        return exit_code_of(error), format_error(error, RunnerConfig)
+    traceback.print_exception(error)
+    return 1, f"{describe_exception(error)}; its traceback is in the job's log"
+
+
 def start() -> None:
     """Start Hydra; a sweep's folder in resume_from is resumed as a sweep over its jobs."""
     arguments = sys.argv[1:]
@@ -183,12 +216,15 @@ def start() -> None:
             print(f"nothing left: all jobs of {sweep} are finished")
             return
         sys.argv[1:] = expand_arguments(arguments, sweep, jobs, datetime.now())
-    app()
+    with replace_launchers():
+        app()
 
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
+    guard_streams()
     hydra_app.register_hydra()
     remember_visible_devices(os.environ)
     rewrite_command_line(sys.argv, os.environ)
-    return hydra_app.run_app(start)
+    note_current(None)
+    return close_sweep(hydra_app.run_app(start))

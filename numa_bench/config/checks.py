@@ -10,7 +10,7 @@ from typing import Any
 from numa_bench.errors import ConfigError
 
 #: Folders of output.root that are no study's.
-RESERVED_NAMES = ("analysis", "debug", "dry_run", "multirun")
+RESERVED_NAMES = ("analysis", "debug", "dry_run", "mixed", "multirun")
 #: The device decides.
 AUTO = "auto"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

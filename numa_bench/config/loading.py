@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.hydra.composition import compose_sweep_job
 from numa_bench.config.schema import RunnerConfig
@@ -54,7 +55,8 @@ def _place_command(config: RunnerConfig) -> None:
 def save_resolved(config: RunnerConfig, directory: Path) -> None:
     """Save the configuration with all interpolations resolved, for resuming.
 
-    The file is complete at every instant: a study without it cannot be resumed.
+    The file is complete at every instant: a study without it cannot be resumed. Raises StoreError
+    when it cannot be written.
     """
     path = directory / RESOLVED_CONFIG
     # Resuming sets it anew, and a path may hold what OmegaConf takes for an interpolation.
@@ -62,7 +64,10 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
     values = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
     text = OmegaConf.to_yaml(OmegaConf.create(_escape(values))).rstrip("\n")
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text + "\n":
-        write_text(path, text)
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error}; free some space") from error
 
 
 def _escape(value: Any) -> Any:
@@ -137,6 +142,10 @@ def _saved_config(directory: Path) -> DictConfig:
     if not isinstance(values, dict):
         raise StoreError(f"{saved} cannot be read: it holds no settings; restore it")
     # The file has values without types; merging them into the schema checks them again.
-    node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), values)
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(RunnerConfig), values)
+    except OmegaConfBaseException as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{saved} cannot be used: {reason}; restore it") from error
     assert isinstance(node, DictConfig)
     return node

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from numa_bench.records.checks import find_wrong_value
+
 #: From near to far.
 DISTANCE_CLASSES = ("same_node", "same_socket", "other_socket")
 
@@ -38,8 +40,10 @@ class NumaNode:
     def from_dict(cls, data: dict[str, Any]) -> NumaNode:
         """The inverse of a node of `Topology.to_dict`. Raises KeyError, TypeError, ValueError."""
         known = {f.name for f in fields(cls)}
+        plain = {key: value for key, value in data.items() if key in known}
+        _check_types(plain, cls)
         return cls(
-            **{key: value for key, value in data.items() if key in known}
+            **plain
             | {
                 "cpus": tuple(data["cpus"]),
                 "distances": {int(node): d for node, d in data["distances"].items()},
@@ -87,7 +91,15 @@ class Gpu:
             for name in ("compute_capability", "link")
             if data.get(name) is not None
         }
+        _check_types(data, cls)
         return cls(**{**data, **pairs})
+
+
+def _check_types(data: dict[str, Any], kind: type) -> None:
+    """Raise TypeError where a stored value is of another type than `kind` declares."""
+    wrong = find_wrong_value(data, kind)
+    if wrong is not None:
+        raise TypeError(f"{wrong} is of the wrong type")
 
 
 @dataclass(frozen=True)

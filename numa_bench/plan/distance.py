@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from numa_bench.errors import MachineError
 from numa_bench.labels import MIXED, add_hops, split_hops
 from numa_bench.machine.model import DISTANCE_CLASSES, Gpu, Topology
 from numa_bench.records import MEASURED, DeviceSpec, Distances, Placement, RunSpec
@@ -31,6 +32,28 @@ def rank_on_node(topology: Topology, gpu: Gpu) -> tuple[int, int]:
     # A GPU may come from another reading of the machine, so it is compared by number.
     ranks = [other.index for other in topology.gpus if find_home(topology, other) == home]
     return (ranks.index(gpu.index), len(ranks)) if gpu.index in ranks else (0, 1)
+
+
+def list_cpu_nodes(topology: Topology) -> tuple[int, ...]:
+    """The nodes with CPUs. Raises MachineError where there are none."""
+    if not topology.cpu_nodes:
+        raise MachineError(
+            f"{topology.source}: no node has CPUs that are online (node*/cpulist below "
+            "/sys/devices/system/node), so there is nothing to bind to; run "
+            "experiment.hardware.numa_nodes=unbound"
+        )
+    return topology.cpu_nodes
+
+
+def list_memory_nodes(topology: Topology) -> tuple[int, ...]:
+    """The nodes with memory. Raises MachineError where there are none."""
+    if not topology.memory_nodes:
+        raise MachineError(
+            f"{topology.source}: the memory of every node is unknown or 0 (node*/meminfo below "
+            "/sys/devices/system/node), so none can be bound to; bind CPUs alone with "
+            "experiment.hardware.memory_policy=none, or nothing with numa_nodes=unbound"
+        )
+    return topology.memory_nodes
 
 
 def find_nearest(topology: Topology, home: int, nodes: Collection[int]) -> int:
@@ -91,8 +114,8 @@ def choose_pairs(topology: Topology, gpu: Gpu, home: int) -> list[tuple[int, int
     several sockets one of those that are fewer hops away. Memory-only nodes are not among them,
     unless the GPU is on one.
     """
-    cpu = find_nearest(topology, home, topology.cpu_nodes)
-    memory = find_nearest(topology, home, topology.memory_nodes)
+    cpu = find_nearest(topology, home, list_cpu_nodes(topology))
+    memory = find_nearest(topology, home, list_memory_nodes(topology))
     whole = set(topology.cpu_nodes) & set(topology.memory_nodes) - {cpu, memory}
     far = _choose_representative(topology, gpu, home, whole)
     # Without another node that has both, CPUs or memory alone may still be elsewhere.

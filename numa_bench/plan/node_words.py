@@ -6,7 +6,13 @@ from numa_bench.config.schema import HardwareConfig
 from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, parse_id_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, NumaNode, Topology
-from numa_bench.plan.distance import find_all_nearest, find_home, find_nearest
+from numa_bench.plan.distance import (
+    find_all_nearest,
+    find_home,
+    find_nearest,
+    list_cpu_nodes,
+    list_memory_nodes,
+)
 
 NODES_KEY = "experiment.hardware.numa_nodes"
 MEMORY_KEY = "experiment.hardware.memory_nodes"
@@ -20,7 +26,7 @@ def find_local_memory(topology: Topology, home: int) -> tuple[int, ...]:
     Which of several equally near nodes is up to the kernel (find_next_best_node in
     mm/page_alloc.c).
     """
-    return find_all_nearest(topology, home, topology.memory_nodes)
+    return find_all_nearest(topology, home, list_memory_nodes(topology))
 
 
 class NodeWords:
@@ -63,12 +69,12 @@ class NodeWords:
             return [None]
         # In a CPU study memory is near or far from the threads, so every CPU node has its turn.
         if word == "all" or self.gpu is None:
-            return list(self.topology.cpu_nodes)
+            return list(list_cpu_nodes(self.topology))
         # The GPU's node may have no CPUs.
         home = self._known_home(NODES_KEY, word)
         if word == "local":
-            return [find_nearest(self.topology, home, self.topology.cpu_nodes)]
-        return list(self._others(NODES_KEY, word, self.topology.cpu_nodes, home))
+            return [find_nearest(self.topology, home, list_cpu_nodes(self.topology))]
+        return list(self._others(NODES_KEY, word, list_cpu_nodes(self.topology), home))
 
     def list_memory(self, word: int | str, cpu_node: int | None) -> list[tuple[int, ...]]:
         """One tuple of memory nodes per cell; the empty tuple means that memory is not bound."""
@@ -86,10 +92,10 @@ class NodeWords:
         if cpu_node is None:
             return [()]
         if self.policy == "interleave":
-            return [self.topology.memory_nodes]
+            return [list_memory_nodes(self.topology)]
         if self.policy == "local":
             return [find_local_memory(self.topology, cpu_node)]
-        nodes = self.topology.memory_nodes
+        nodes = list_memory_nodes(self.topology)
         # With a GPU, CPUs and memory move together; memory_nodes separates them.
         if self.gpu is not None or word == "local":
             return [(find_nearest(self.topology, cpu_node, nodes),)]
@@ -101,7 +107,7 @@ class NodeWords:
         if isinstance(word, int):
             return [self._checked_memory_node(word)]
         if word == "all":
-            return list(self.topology.memory_nodes)
+            return list(list_memory_nodes(self.topology))
         if word == "same" or self.gpu is None:
             if cpu_node is None:
                 raise ConfigError(
@@ -113,8 +119,8 @@ class NodeWords:
         else:
             home = self._known_home(MEMORY_KEY, word)
         if word in _AWAY:
-            return list(self._others(MEMORY_KEY, word, self.topology.memory_nodes, home))
-        return [find_nearest(self.topology, home, self.topology.memory_nodes)]
+            return list(self._others(MEMORY_KEY, word, list_memory_nodes(self.topology), home))
+        return [find_nearest(self.topology, home, list_memory_nodes(self.topology))]
 
     def _known_home(self, key: str, word: str) -> int:
         if self.home is None:

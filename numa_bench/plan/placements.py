@@ -19,7 +19,14 @@ from numa_bench.plan.affinity import (
     resolve_cpus,
     resolve_physcpu,
 )
-from numa_bench.plan.distance import choose_pairs, find_farthest, find_nearest, label_distance
+from numa_bench.plan.distance import (
+    choose_pairs,
+    find_farthest,
+    find_nearest,
+    label_distance,
+    list_cpu_nodes,
+    list_memory_nodes,
+)
 from numa_bench.plan.node_words import MEMORY_KEY, NODES_KEY, NodeWords, find_local_memory
 from numa_bench.records import Placement
 
@@ -169,7 +176,7 @@ class _Resolver:
         return cpus if cpus == pages and cpus else f"{cpus}/{pages}"
 
     def _cpu_label(self, home: int, placement: Placement) -> str:
-        near = {find_nearest(self.topology, home, self.topology.cpu_nodes)}
+        near = {find_nearest(self.topology, home, list_cpu_nodes(self.topology))}
         nodes = {placement.numa_node}
         if self.physcpu is not None:
             own = set(placement.cpus)
@@ -181,7 +188,7 @@ class _Resolver:
 
     def _memory_label(self, home: int, placement: Placement) -> str:
         """The label of the farthest memory node."""
-        near = {find_nearest(self.topology, home, self.topology.memory_nodes)}
+        near = {find_nearest(self.topology, home, list_memory_nodes(self.topology))}
         if placement.policy == "local":
             near = set(find_local_memory(self.topology, home))
         labels = {

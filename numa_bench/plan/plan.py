@@ -189,13 +189,13 @@ def _ordered(cells: list[RunSpec], experiment: ExperimentConfig) -> tuple[RunSpe
     # One generator for all blocks: more repeats append blocks and leave the first as they were.
     shuffle = random.Random(experiment.order_seed)
     runs: list[RunSpec] = []
+    named = [(cell, make_run_id_prefix(cell), cell.cell_hash()[:6]) for cell in cells]
     for repeat in range(experiment.repeats):
-        block = list(cells)
+        block = list(named)
         if experiment.order == "shuffled":
             shuffle.shuffle(block)
-        for cell in block:
-            run_id = f"{make_run_id_prefix(cell)}_r{repeat}-{cell.cell_hash()[:6]}"
-            runs.append(cell.with_id(run_id, repeat))
+        for cell, prefix, end in block:
+            runs.append(cell.with_id(f"{prefix}_r{repeat}-{end}", repeat))
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         raise ConfigError(

@@ -6,11 +6,13 @@ bytes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TypedDict, cast
 
 from numa_bench.metric_registry import MetricValues, list_named_metrics, metric_values
+from numa_bench.records.checks import Check, find_mismatch, make_check, make_checks
 from numa_bench.records.cpu_lists import format_cpu_list
 from numa_bench.records.run_parts import Distances, JsonDict
 from numa_bench.records.specs import SCHEMA_VERSION, RunSpec
@@ -64,14 +66,22 @@ class RunResult:
     def from_dict(cls, data: JsonDict) -> RunResult:
         """The inverse of `to_dict`. Raises TypeError on unknown, missing or wrongly typed fields,
         ValueError on an unknown status."""
-        Status(data["status"])
+        if not isinstance(data, dict):
+            raise TypeError("it is not an object")
+        if data.get("status") not in [status.value for status in Status]:
+            raise ValueError(f"status {str(data.get('status'))[:40]!r} is unknown")
         result = cls(**data)
-        for name in ("metrics", "samples", "warmup_samples", "warmup", "observed", "versions"):
-            if not isinstance(getattr(result, name), dict):
-                raise TypeError(f"{name} is not an object")
-        if not isinstance(result.series, list):
-            raise TypeError("series is not a list")
+        wrong = find_mismatch(vars(result), _result_checks())
+        if wrong is not None:
+            raise TypeError(f"{wrong} is of the wrong type")
         return result
+
+
+@functools.cache
+def _result_checks() -> dict[str, Check]:
+    # What is not finite is stored as null.
+    values = make_check(dict[str, list[float | None]])
+    return {**make_checks(RunResult), "samples": values, "warmup_samples": values}
 
 
 class WorkerValues(TypedDict):

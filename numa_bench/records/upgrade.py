@@ -11,10 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from numa_bench.metric_registry import METRICS, NAMED
-from numa_bench.records.run_parts import JsonDict
+from numa_bench.records.checks import (
+    MOST_NUMBER,
+    Check,
+    find_mismatch,
+    find_wrong_value,
+    is_integer,
+    is_number,
+    make_check,
+    make_checks,
+)
+from numa_bench.records.run_parts import JsonDict, TestSpec, VitSpec
 from numa_bench.records.run_record import Record, Status
 from numa_bench.records.specs import PIPELINE, SCHEMA_VERSION, WHOLE_NODE
-from numa_bench.records.summary import Summary
+from numa_bench.records.summary import Summary, TimeLimitSummary
 
 #: From a schema version to the next one. Each changes the copy of a record that it gets.
 MIGRATIONS: dict[int, Callable[[JsonDict], None]] = {}
@@ -36,6 +46,21 @@ _NULLS = (
 )
 #: Labels of placements with CPUs and memory apart, as they were called at first.
 _OLD_LABELS = {"remote_cpu": "remote/local", "remote_memory": "local/remote"}
+#: What a record's values have to be. A sensor may have had no reading.
+_CHECKS: dict[str, Check] = {
+    **make_checks(Record),
+    "monitor": make_check(dict[str, dict[str, float | None]] | None),
+    "versions": make_check(dict[str, str | None]),
+}
+_ANYTHING = make_check(Any)
+#: The parts of an environment that readers look into; others are only shown.
+_ENVIRONMENT: dict[str, Check] = {
+    **dict.fromkeys(("kernel", "cpu_model", "numa_mode", "nvidia_driver"), make_check(str)),
+    **dict.fromkeys(("python", "git_commit", "simulated", "host", "id"), make_check(str)),
+    "packages": make_check(dict[str, str | None]),
+    "gpu_links": make_check(dict[str, str]),
+    "gpus": make_check(list[dict[str, Any]]),
+}
 _EMPTY_OBJECTS = ("workload_config", "warmup", "observed", "versions", "monitor")
 
 
@@ -51,7 +76,9 @@ def upgrade_record(raw: object) -> Record:
     _check_required(record)
     for name in (*METRICS, *(key for key in record if key.startswith(NAMED))):
         record[name] = _finite_number(name, record.get(name))
-    return cast(Record, _fill_missing(record))
+    filled = _fill_missing(record)
+    _check_types(filled)
+    return cast(Record, filled)
 
 
 def complete_summary(raw: Mapping[str, Any]) -> Summary:
@@ -60,31 +87,43 @@ def complete_summary(raw: Mapping[str, Any]) -> Summary:
     A summary only describes; a damaged one must not make the runs of its study unusable.
     """
 
-    def value(name: str, kind: type | tuple[type, ...], default: Any) -> Any:
+    def value(name: str, hint: Any, default: Any) -> Any:
         found = raw.get(name)
-        return found if isinstance(found, kind) and not isinstance(found, bool) else default
+        return found if make_check(hint)(found) else default
 
-    environments: JsonDict = value("environments", dict, {})
     return {
         "study": value("study", str, ""),
         "planned": value("planned", int, None),
-        "counts": value("counts", dict, {}),
-        "success_rate": value("success_rate", (int, float), None),
+        "counts": value("counts", dict[str, int], {}),
+        "success_rate": value("success_rate", float, None),
         "started": value("started", str, None),
         "updated": value("updated", str, None),
-        "runs_duration_s": value("runs_duration_s", (int, float), 0.0),
+        "runs_duration_s": value("runs_duration_s", float, 0.0),
         "interrupted": raw.get("interrupted") is True,
-        "time_limit": value("time_limit", dict, None),
-        "repeats_history": [n for n in value("repeats_history", list, []) if type(n) is int],
+        "time_limit": value("time_limit", TimeLimitSummary, None),
+        "repeats_history": list(filter(is_integer, value("repeats_history", list[Any], []))),
         "order": value("order", str, None),
         "order_seed": value("order_seed", int, None),
-        "run_order": [str(item) for item in value("run_order", list, [])],
-        "conditions": [str(item) for item in value("conditions", list, [])],
-        "warnings": [str(item) for item in value("warnings", list, [])],
-        "profiler": value("profiler", dict, {}),
-        "allocation": value("allocation", dict, {}),
-        "machine": value("machine", dict, {}),
-        "environments": {k: v for k, v in environments.items() if isinstance(v, dict)},
+        "run_order": [str(item) for item in value("run_order", list[Any], [])],
+        "conditions": [str(item) for item in value("conditions", list[Any], [])],
+        "warnings": [str(item) for item in value("warnings", list[Any], [])],
+        "profiler": value("profiler", dict[str, Any], {}),
+        "allocation": value("allocation", dict[str, Any], {}),
+        "machine": complete_environment(value("machine", dict[str, Any], {})),
+        "environments": {
+            name: complete_environment(item)
+            for name, item in value("environments", dict[str, Any], {}).items()
+            if isinstance(item, dict)
+        },
+    }
+
+
+def complete_environment(raw: JsonDict) -> JsonDict:
+    """A stored environment without the values that have another type than readers expect."""
+    return {
+        name: value
+        for name, value in raw.items()
+        if value is None or _ENVIRONMENT.get(name, _ANYTHING)(value)
     }
 
 
@@ -114,16 +153,30 @@ def _check_required(record: JsonDict) -> None:
     for name in _TEXTS:
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not a text")
-    if record.get("status") not in {status.value for status in Status}:
-        raise ValueError(f"status {record.get('status')!r} is unknown")
+    if record.get("status") not in [status.value for status in Status]:
+        raise ValueError(f"status {str(record.get('status'))[:40]!r} is unknown")
     for name in _OBJECTS:
         if not isinstance(record.get(name), dict):
             raise ValueError(f"{name} is missing or not an object")
     for name in _INTEGERS:
-        if not isinstance(record.get(name), int):
+        if not is_integer(record.get(name)):
             raise ValueError(f"{name} is missing or not a number")
-    if _finite_number("duration_s", record.get("duration_s")) is None:
+    if not is_number(record.get("duration_s")):
         raise ValueError("duration_s is missing or not a number")
+    # It is the name of files and of a directory.
+    if record["run_id"] in ("", ".", "..") or not set(record["run_id"]).isdisjoint("/\0"):
+        raise ValueError("run_id is not a name")
+
+
+def _check_types(record: JsonDict) -> None:
+    """Raise ValueError for a value of another type than the record's annotations declare."""
+    wrong = find_mismatch(record, _CHECKS)
+    if wrong is not None:
+        raise ValueError(f"{wrong} is of the wrong type")
+    for name, kind in (("vit_config", VitSpec), ("test_config", TestSpec)):
+        wrong = find_wrong_value(record[name], kind)
+        if wrong is not None:
+            raise ValueError(f"{name}.{wrong[:40]} is of the wrong type")
 
 
 def _finite_number(name: str, value: Any) -> float | None:
@@ -132,7 +185,11 @@ def _finite_number(name: str, value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} is not a number")
-    return value if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if not is_number(value):
+        raise ValueError(f"{name} is larger than {MOST_NUMBER:g}")
+    return value
 
 
 def _fill_missing(record: JsonDict) -> JsonDict:
@@ -158,5 +215,6 @@ def _fill_missing(record: JsonDict) -> JsonDict:
     }
     filled = {**record, **defaults, **present}
     filled["placement"] = _OLD_LABELS.get(filled["placement"], filled["placement"])
-    filled["warnings"] = [str(warning) for warning in filled["warnings"]]
+    if isinstance(filled["warnings"], list):
+        filled["warnings"] = [str(warning) for warning in filled["warnings"]]
     return filled

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from numa_bench.isolation.orphans import RUNNER_MARK
 from numa_bench.profiling.launch import Profiler, build_nsys_argv, build_nsys_environment
 from numa_bench.records import RUN_TOKEN, DeviceSpec, RunSpec
 from numa_bench.runner.numactl import numactl_argv
@@ -16,8 +17,8 @@ from numa_bench.versions import import_variables
 
 #: The part of a run that one of its processes does; the worker's argument --only.
 Only = Literal["measurement", "recording"]
-#: Variables that config/hydra/app sets for the runner itself.
-_RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS")
+#: Variables that config/hydra/app and isolation/orphans set for the runner itself.
+_RUNNERS_OWN = ("HYDRA_FULL_ERROR", "NUMA_BENCH_OWN_ERRORS", RUNNER_MARK)
 
 
 def worker_command(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from numa_bench.machine.sensors import decode_throttle_reasons
 from numa_bench.records import JsonDict
@@ -19,6 +20,15 @@ TREND = 0.03
 #: Fractions of the measured CPUs' time: used by other processes, taken by the hypervisor.
 FOREIGN_CPU = 0.02
 STEAL = 0.01
+#: A pause: a single batch, or gap between two, that takes this share of the window more than the
+#: median, and is "far out" among the others: above the upper quartile by more than three
+#: interquartile ranges (Tukey, Exploratory Data Analysis, 1977, section 2D).
+PAUSE = 0.02
+FAR_OUT = 3.0
+#: A burst: one reading above this fraction of the measured CPUs' time, if it alone brings the mean
+#: of the window above the limit for all readings. Five times these limits.
+FOREIGN_BURST = 0.10
+STEAL_BURST = 0.05
 #: Four batches in each third of a window, the least for which quartiles and trend are reported.
 _LEAST_BATCHES = 12
 
@@ -44,12 +54,42 @@ def find_sample_warnings(samples: Mapping[str, Sequence[float]], warmup: JsonDic
         return [*found, f"few: only {len(busy)} batches were measured"]
     middle = statistics.median(busy)
     low, _, high = statistics.quantiles(busy, n=4)
+    found += find_pauses(busy, samples.get("start_ms", ()))
     if high - low > SPREAD * middle:
         found.append(f"spread: the middle half of batch times spans {(high - low) / middle:.0%}")
     change = measure_trend(busy)
     if abs(change) > TREND:
         found.append(f"trend: batch times changed by {change:+.1%} within the window")
     return found
+
+
+def find_pauses(busy: Sequence[float], starts: Sequence[float]) -> list[str]:
+    """A warning if single batches, or gaps between two, take a sizeable share of the window.
+
+    `busy` are the batches' stage times and `starts` their starts, in ms; the second may be empty.
+    A worker that is stopped on a GPU shows in the starts alone: no kernel runs longer for it.
+    """
+    steps = [after - before for before, after in pairwise(starts)]
+    window = sum(steps) or sum(busy)  # stages of different batches overlap
+    worst = max((_measure_pause(values, window) for values in (busy, steps)), key=lambda p: p[1])
+    count, longest = worst
+    if not count:
+        return []
+    others = f"; {count} such batches" if count > 1 else ""
+    return [
+        f"pause: a batch took {longest:.0f} ms more than the median, {longest / window:.0%} of the "
+        f"window{others}"
+    ]
+
+
+def _measure_pause(values: Sequence[float], window: float) -> tuple[int, float]:
+    """How many values are pauses, and by how much the longest exceeds the median."""
+    if len(values) < 2:
+        return 0, 0.0
+    low, middle, high = statistics.quantiles(values, n=4)
+    fence = max(high + FAR_OUT * (high - low), middle + PAUSE * window)
+    pauses = [value - middle for value in values if value > fence]
+    return len(pauses), max(pauses, default=0.0)
 
 
 def measure_trend(values: Sequence[float]) -> float:
@@ -86,9 +126,6 @@ def find_monitor_warnings(summary: Summary | None, samples: int) -> list[str]:
     def greatest(name: str) -> float:
         return summary[name]["max"] if name in summary else 0.0
 
-    def middle(name: str) -> float:
-        return summary[name]["median"] if name in summary else 0.0
-
     reasons = decode_throttle_reasons(int(greatest("throttle_reasons")))
     if reasons:
         found.append(f"throttled: {', '.join(reasons)} (in up to {samples} readings)")
@@ -98,13 +135,7 @@ def find_monitor_warnings(summary: Summary | None, samples: int) -> list[str]:
         if 0 < now < best:
             found.append(f"pcie: the link ran at {unit}{now:.0f}; its maximum is {unit}{best:.0f}")
     found += _find_foreign_processes(summary)
-    # Medians: a burst in a single reading is no reason for a mark.
-    if middle("cpu_foreign") > FOREIGN_CPU:
-        found.append(
-            f"foreign_cpu: other processes used {middle('cpu_foreign'):.0%} of the measured CPUs"
-        )
-    if middle("cpu_steal") > STEAL:
-        found.append(f"steal: the hypervisor took {middle('cpu_steal'):.1%} of the measured CPUs")
+    found += _find_lost_cpu_time(summary, samples)
     if greatest("swap_traffic_mb") > 0:
         found.append(f"swap: {greatest('swap_traffic_mb'):.1f} MB moved between two readings")
     return found
@@ -119,3 +150,22 @@ def _find_foreign_processes(summary: Summary) -> list[str]:
             "processes used the GPU is unknown"
         ]
     return [f"foreign_gpu: {count:.0f} other processes on the GPU"] if count else []
+
+
+def _find_lost_cpu_time(summary: Summary, samples: int) -> list[str]:
+    """Warnings if others had the measured CPUs: all the time, or so much once that it counts."""
+    found = []
+    for name, limit, burst, what in (
+        ("cpu_foreign", FOREIGN_CPU, FOREIGN_BURST, "foreign_cpu: other processes used"),
+        ("cpu_steal", STEAL, STEAL_BURST, "steal: the hypervisor took"),
+    ):
+        reading = summary.get(name)
+        if reading is None:
+            continue
+        middle, greatest = reading["median"], reading["max"]
+        if middle > limit:
+            found.append(f"{what} {middle:.1%} of the measured CPUs")
+        # Less is noise of the reading itself, or is over before it changes a throughput.
+        elif greatest > burst and greatest / max(1, samples) > limit:
+            found.append(f"{what} {greatest:.0%} of the measured CPUs in one reading")
+    return found

@@ -3,7 +3,8 @@
 The process gets a session of its own; when it must end, its group gets SIGTERM, a grace period,
 then SIGKILL. nsys alone gets the SIGTERM instead: it ends the worker, which lives in a session of
 its own, and a second signal would cost its report. Processes that left the group are
-found by the token in their environment.
+found by the token in their environment, and those that dropped it become children
+of this process (`isolation.orphans`).
 The process is reaped last: until then its number and that of its group cannot be reused.
 """
 
@@ -15,12 +16,13 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from numa_bench.isolation.orphans import add_started, adopt_orphans, forget_started, kill_orphans
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts, block_time_out_signals
 
@@ -156,7 +158,8 @@ def start_process(
     `directory` is where it starts; None: here.
     """
     with stdout.open("wb") as out, stderr.open("wb") as err, block_time_out_signals():
-        return subprocess.Popen(
+        adopt_orphans()
+        process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -167,6 +170,8 @@ def start_process(
             # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
             start_new_session=True,
         )
+    add_started(process.pid)
+    return process
 
 
 def ask_to_end(pid: int, command: Command) -> None:
@@ -234,9 +239,12 @@ def end_process(process: subprocess.Popen[bytes], token: str) -> tuple[int | Non
     _signal_group(process.pid, signal.SIGKILL)  # processes that dropped the token
     try:
         # Reaped only here: nothing is signalled by number any more.
-        return process.wait(KILL_WAIT_S), leftovers
+        returncode: int | None = process.wait(KILL_WAIT_S)
     except subprocess.TimeoutExpired:
-        return None, leftovers
+        returncode = None
+    leftovers += kill_orphans()  # those that dropped token and session: they are children now
+    forget_started(process.pid)
+    return returncode, leftovers
 
 
 def _signal_group(pgid: int, number: int) -> None:
@@ -247,14 +255,30 @@ def _signal_group(pgid: int, number: int) -> None:
 def kill_marked(token: str, but: int) -> list[str]:
     """SIGKILL every process that carries the run's token, except the process `but`.
 
+    Returns the names.
+    """
+    return _kill_all(lambda: (p for p in _marked(token) if p.pid != but))
+
+
+def kill_runs_of(starter: int) -> list[str]:
+    """SIGKILL every process of the runs that the process `starter` started; returns their names.
+
+    `starter` has ended, and its number is not yet free for another process.
+    """
+    return _kill_all(lambda: _find_marked(lambda token: token.startswith(f"{starter}-")))
+
+
+def _kill_all(find: Callable[[], Iterable[psutil.Process]]) -> list[str]:
+    """SIGKILL every process that `find` yields; returns their names.
+
     Repeats until there is no new one, as a process may start another before it is killed, and
-    once more, as a process in the middle of exec() shows no environment. Returns the names.
+    once more, as a process in the middle of exec() shows no environment.
     """
     names: dict[int, str] = {}
     clean_looks = 0
     # The second clean look comes after the pause below, in which an exec() can finish.
     while clean_looks < (2 if names else 1):
-        found = [p for p in _marked(token) if p.pid != but and p.pid not in names]
+        found = [process for process in find() if process.pid not in names]
         clean_looks = 0 if found else clean_looks + 1
         for process in found:
             names[process.pid] = str(process.pid)
@@ -268,11 +292,15 @@ def kill_marked(token: str, but: int) -> list[str]:
 
 
 def _marked(token: str) -> Iterator[psutil.Process]:
+    return _find_marked(lambda own: own == token)
+
+
+def _find_marked(is_wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:
     for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             # Other users' environments raise AccessDenied; their processes are not of this run.
-            if process.environ().get(RUN_TOKEN) != token or pid == os.getpid():
+            if pid == os.getpid() or not is_wanted(process.environ().get(RUN_TOKEN, "")):
                 continue
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield process

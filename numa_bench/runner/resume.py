@@ -11,7 +11,7 @@ from numa_bench.errors import StoreError
 from numa_bench.invocation import resume_arguments
 from numa_bench.plan.plan import Plan
 from numa_bench.records import DONE, NOT_GRANTED, Record, RunSpec, Status
-from numa_bench.study_files import RESULTS, read_records, read_summary
+from numa_bench.study_files import JOURNAL, RESULTS, read_records, read_summary
 
 #: Settings that change where results go, not what is measured.
 _HARMLESS = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
@@ -24,7 +24,8 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
     (experiment.repeats) but must not change the runs that are already recorded.
     """
     results = directory / RESULTS
-    if plan.debug or not results.is_file():
+    held = results.is_file() or (directory / JOURNAL).is_file()
+    if plan.debug or not held:
         return
     if is_restarted(directory, plan):
         return  # the same command line as before, perhaps on other GPUs

@@ -10,18 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from numa_bench.errors import StudyFailed
+from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.isolation.host_locks import HostLocks
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
+from numa_bench.profiling.scratch import remove_stale_scratch
 from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions
 from numa_bench.runner.display.cell_rows import build_rows
-from numa_bench.runner.display.console import Reporter, make_reporter, print_results
+from numa_bench.runner.display.console import Reporter, print_results
+from numa_bench.runner.display.events import make_reporter
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.programs.attempt_command import attempt_command
@@ -39,7 +41,7 @@ from numa_bench.runner.study_summary import (
 )
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
-from numa_bench.study_files import BUSY_LOCK, SUMMARY, TOPOLOGY, read_summary
+from numa_bench.study_files import BUSY_LOCK, RESULTS, SUMMARY, TOPOLOGY, read_summary
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer
@@ -65,10 +67,12 @@ def run_study(
     with StudyStore(directory) as store, Interrupts() as interrupts:
         with make_reporter(plan) as reporter:
             opened()
+            remove_stale_scratch()
             if plan.debug:
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.
-            store.save_records()
+            if not (directory / RESULTS).is_file():
+                store.save_records()
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
             plan, clock, tracked = _run_plan(
@@ -140,6 +144,8 @@ def _run_plan(
     )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
+    if not store.is_current:
+        store.save_records()  # trackers keep a copy of the file
     _write_summary(plan, start, store, interrupts)
     tracked = feeder.finish_feeding()
     (store.root / BUSY_LOCK).unlink(missing_ok=True)
@@ -247,9 +253,10 @@ def _make_exporter(
     """An exporter that stores a new record of the run when its export has ended."""
 
     def store_outcome(run_id: str, problem: str | None) -> None:
-        record = next(r for r in store.records if r["run_id"] == run_id)
+        record = store.find_record(run_id)
+        if record is None:
+            raise StoreError(f"{store.root}: {run_id} was exported but has no record")
         sqlite = store.relative_path(store.run_paths(run_id).sqlite)
-        # A new record, not a changed one: the store caches the text of each record object.
         store.replace_record(add_export(record, sqlite, problem))
 
     return Exporter(

@@ -12,7 +12,9 @@ from pathlib import Path
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import find_report_problem
+from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import RunResult, RunSpec
+from numa_bench.records.checks import is_number
 from numa_bench.runner.command import Only, worker_command
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
@@ -107,10 +109,9 @@ def run_worker(context: RunContext, paths: RunPaths, only: Only | None = None) -
         tmp = Path(tempfile.gettempdir())
         if spec.profile.kind == "nsys":  # its state goes there, also that of a killed session
             try:
-                made = tempfile.TemporaryDirectory(prefix="numa_bench-", ignore_cleanup_errors=True)
+                tmp = stack.enter_context(hold_scratch())
             except OSError as error:
                 return WorkerOutcome(Ended(None, "exited", 0.0, start_error=f"no TMPDIR: {error}"))
-            tmp = Path(stack.enter_context(made))
         command = worker_command(
             spec,
             paths,
@@ -211,4 +212,6 @@ def read_last_lines(path: Path, count: int) -> str:
 def timed_window(result: RunResult | None) -> tuple[float, float] | None:
     """Begin and end of the timed window in CLOCK_MONOTONIC, if there was one."""
     window = result.observed.get("window_monotonic_s") if result is not None else None
-    return (window[0], window[1]) if window else None
+    if not isinstance(window, list) or len(window) != 2 or not all(map(is_number, window)):
+        return None
+    return window[0], window[1]

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.redaction import redact_credentials
-from numa_bench.study_files import find_studies, read_resolved_config
+from numa_bench.study_files import RESOLVED_CONFIG, find_studies, read_resolved_config
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.sync import Syncer, known_place
 
@@ -82,8 +83,13 @@ def make_syncer(directory: Path, kinds: str | None = None, uri: str | None = Non
     """The syncer of a stored study, with its own settings unless others are given."""
     config = RunnerConfig()
     if saved := read_resolved_config(directory):
-        merged = OmegaConf.merge(OmegaConf.structured(RunnerConfig), saved)
-        found = OmegaConf.to_object(merged)
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(RunnerConfig), saved)
+            found = OmegaConf.to_object(merged)
+        except OmegaConfBaseException as error:
+            reason = " ".join(str(error).split())
+            path = directory / RESOLVED_CONFIG
+            raise StoreError(f"{path} cannot be used: {reason}; restore or remove it") from error
         assert isinstance(found, RunnerConfig)
         config = found
     tracking = config.tracking

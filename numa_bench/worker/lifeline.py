@@ -18,6 +18,19 @@ from numa_bench.records import RUN_TOKEN
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
+def end_with_parent(parent: int | None) -> None:
+    """Get SIGTERM from the kernel when the parent dies (prctl(2)); at once if it has died already.
+
+    `parent` is its process number; None if it is not known.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # A parent that died before the call sends no signal any more.
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def die_with_starter(*, under_profiler: bool) -> None:
     """Get SIGTERM when the process that started this run dies; at once if it has died already.
 
@@ -32,10 +45,7 @@ def die_with_starter(*, under_profiler: bool) -> None:
         if known is not None:
             _watch(known)
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    # A starter that died before the call sends no signal any more.
-    if known is not None and os.getppid() != known:
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with_parent(known)
 
 
 def write_started(path: Path) -> None:

@@ -17,8 +17,10 @@ from numa_bench.commands.inspect import main
 from numa_bench.errors import ReportError
 from numa_bench.pcie import GENERATIONS
 from numa_bench.profiling import nsys
+from numa_bench.store import StudyStore
 from tests.conftest import NSYS, PROJECT
 from tests.nsys_files import MS, Copy, Gpu, Kernel, Range, Timeline, pipeline, write_report
+from tests.specs import record_of
 
 APP = PROJECT / "analysis" / "inspect_report.py"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -224,8 +226,10 @@ def test_limits_of_links() -> None:
 def test_the_link_of_a_studys_run(pipe: Path, tmp_path: Path) -> None:
     """Named after its run, in a directory of the study, whose record holds what was read."""
     monitor = {"pcie_max_generation": {"max": 4.0}, "pcie_max_width": {"max": 8.0}}
-    records = [{"run_id": "other", "monitor": {}}, {"run_id": "run-1.5", "monitor": monitor}]
-    (tmp_path / "results.json").write_text(json.dumps(records))
+    monitors = {"other": {}, "run-1.5": monitor}
+    with StudyStore(tmp_path) as store:
+        for run_id, readings in monitors.items():
+            store.add_record({**record_of(run_id), "monitor": readings})
     reports = tmp_path / "nsys_reports"
     reports.mkdir()
     report = reports / "run-1.5.sqlite"

@@ -84,7 +84,12 @@ def test_the_jobs_that_could_run_keep_their_directories(
     )
     assert len(out.studies) == 2
     (sweep,) = tmp_path.glob("outputs/multirun/numa_study/*")
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "2", "multirun.yaml"]
+    assert sorted(path.name for path in sweep.iterdir()) == [
+        "0",
+        "2",
+        "multirun.yaml",
+        "sweep_summary.json",
+    ]
 
 
 def test_a_sweep_with_a_wrong_value_starts_no_job(runner: Runner, tmp_path: Path) -> None:

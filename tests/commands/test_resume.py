@@ -12,7 +12,7 @@ import pytest
 
 from numa_bench.invocation import quote_value
 from numa_bench.records import Execution, Status, make_record
-from numa_bench.study_files import MULTIRUN, find_sweep
+from numa_bench.study_files import MULTIRUN, SWEEP_SUMMARY, find_sweep
 from tests.conftest import Outcome
 
 Command = Callable[..., Outcome]
@@ -222,7 +222,14 @@ def test_a_sweep_is_finished_job_by_job(runner: Runner, sweep: Path, tmp_path: P
     assert [Path(str(plan.resume_from)).name for plan in out.studies] == ["1", "2", "3"]
     assert [plan.runs[0].test.batch_size for plan in out.studies] == [2, 3, 4]
     assert (tmp_path / sweep / MULTIRUN).read_bytes() == multirun
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "2", "3", MULTIRUN]
+    assert sorted(path.name for path in sweep.iterdir()) == [
+        "0",
+        "1",
+        "2",
+        "3",
+        MULTIRUN,
+        SWEEP_SUMMARY,
+    ]
     assert [path.name for path in Path("outputs/multirun/quick_test").iterdir()] == [sweep.name]
 
 
@@ -279,7 +286,9 @@ def test_an_interrupted_sweep_is_finished_by_the_printed_command(
     )
 
     assert out.code == 130
-    line = next(line for line in out.stderr.splitlines() if line.startswith("interrupted in job 1"))
+    line = next(
+        line for line in out.stdout.splitlines() if line.startswith("interrupted: 3 of 3 jobs")
+    )
     store(next(tmp_path.rglob("0/.hydra")).parent, out, [Status.PASSED])
     again = runner(*shlex.split(line.partition("left: ")[2])[2:])
 

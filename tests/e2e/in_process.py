@@ -129,6 +129,7 @@ def run_probe(device: DeviceSpec, environ: dict[str, str]) -> Probe:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers and probes of studies in this process from now on."""
+    monkeypatch.setattr("numa_bench.commands.run.replace_launchers", contextlib.nullcontext)
     monkeypatch.setattr("numa_bench.runner.worker_run.run_process", run_worker)
     monkeypatch.setattr("numa_bench.runner.gpu_check.run_probe", run_probe)
     monkeypatch.setattr("numa_bench.runner.sets.attempt_set.run_together", run_together)

@@ -64,6 +64,60 @@ def test_few_batches_are_told_and_say_nothing_of_spread_or_trend() -> None:
     assert codes(find_sample_warnings(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
 
 
+def test_a_worker_that_was_stopped_for_half_of_its_window() -> None:
+    """Throughput halves, while quartiles and thirds see nothing."""
+    times = noisy(300, mean=8.0, sigma=0.2)
+    times[200] += 2500.0
+    (warning,) = find_sample_warnings(samples(times), SETTLED)
+    assert warning == "pause: a batch took 2500 ms more than the median, 47% of the window"
+    assert format_marks([warning]) == "I"
+    assert format_legend([warning])[0].startswith("I: ")
+
+
+def test_a_stop_that_no_kernel_shows_is_in_the_starts() -> None:
+    """On a GPU the stages take as long as ever; the next batch is submitted late."""
+    steady = samples([8.0] * 300)
+    starts = [8.0 * i + (2500.0 if i > 200 else 0.0) for i in range(300)]
+    assert find_sample_warnings({**steady, "start_ms": [8.0 * i for i in range(300)]}, {}) == []
+    assert codes(find_sample_warnings({**steady, "start_ms": starts}, {})) == {"pause"}
+
+
+@pytest.mark.parametrize(("pause_ms", "expected"), [(15.0, set()), (25.0, {"pause"})])
+def test_a_pause_counts_from_two_percent_of_the_window(pause_ms: float, expected: set[str]) -> None:
+    times = [10.0] * 100
+    times[50] += pause_ms
+    quick = {"h2d_ms": [0.0] * 100, "compute_ms": times, "d2h_ms": [0.0] * 100}
+    assert codes(find_sample_warnings(quick, SETTLED)) == expected
+
+
+def test_noise_is_no_pause() -> None:
+    alarms = 0
+    for seed in range(300):
+        noise = random.Random(seed)
+        count = noise.choice([12, 30, 100, 1000])
+        values = [100 + noise.gauss(0, 8) for _ in range(count)]
+        alarms += "pause" in codes(find_sample_warnings(samples(values), SETTLED))
+    assert alarms <= 3
+
+
+def of_readings(name: str, *values: float) -> dict[str, dict[str, float]]:
+    middle = sorted(values)[len(values) // 2]
+    return {name: {"min": min(values), "median": middle, "max": max(values)}}
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "small"),
+    [("cpu_foreign", "foreign_cpu", 0.08), ("cpu_steal", "steal", 0.04)],
+)
+def test_a_single_reading_that_is_far_out(name: str, code: str, small: float) -> None:
+    burst = find_monitor_warnings(of_readings(name, 0.0, 0.0, 0.5, 0.0, 0.0), 5)
+    assert codes(burst) == {code}
+    assert "50% of the measured CPUs in one reading" in burst[0]
+    assert find_monitor_warnings(of_readings(name, 0.0, 0.0, small, 0.0, 0.0), 5) == []
+    # Among very many readings it changes no throughput.
+    assert find_monitor_warnings(of_readings(name, 0.0, 0.0, 0.5), 1000) == []
+
+
 def test_noise_is_no_trend() -> None:
     false_alarms = 0
     for seed in range(200):

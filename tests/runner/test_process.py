@@ -25,6 +25,7 @@ from numa_bench.runner.command import worker_environment
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.process import Command, Ended, run_process
 from numa_bench.store import StudyStore
+from numa_bench.study_files import read_records
 from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GOT_SIGTERM,
@@ -400,8 +401,7 @@ class Driver:
         return self.process.returncode, err.decode()
 
     def records(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = read_json(self.directory / "results.json")
-        return found
+        return [dict(record) for record in read_records(self.directory / "results.json")]
 
 
 @pytest.fixture

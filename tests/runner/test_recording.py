@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict
+from numa_bench.records.journal import Journal
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.study import run_study
-from numa_bench.store import StudyStore
 from tests.fake_worker import TOPOLOGY, make_plan
 
 # Records the child as nsys does: it runs it, and leaves a report. The child's status is its own.
@@ -156,13 +156,13 @@ def test_the_measured_record_is_stored_before_the_recording_starts(
 ) -> None:
     """A runner that is killed during the recording has lost nothing."""
     seen: list[JsonDict] = []
-    saved = StudyStore.save_records
+    append = Journal.append_lines
 
-    def save(store: StudyStore) -> None:
-        seen.extend(dict(record) for record in store.records)
-        saved(store)
+    def note(journal: Journal, lines: Sequence[str]) -> None:
+        seen.extend(json.loads(line) for line in lines)
+        append(journal, lines)
 
-    monkeypatch.setattr(StudyStore, "save_records", save)
+    monkeypatch.setattr(Journal, "append_lines", note)
     study()
 
     stored, last = seen

@@ -32,7 +32,8 @@ def record_of(index: int = 0, status: Status = Status.PASSED, **changes: Any) ->
 
 def store_of(directory: Path, *records: Record) -> StudyStore:
     store = StudyStore(directory)
-    store.records = list(records)
+    for record in records:
+        store.add_record(record)
     return store
 
 

@@ -129,22 +129,15 @@ def test_the_sweeps_of_the_readme_are_planned(
 
 
 @pytest.mark.parametrize(
-    ("argument", "variables", "message"),
+    ("argument", "message"),
     [
-        ("experiment.hardware.gpu_ids=[8]", {}, "no GPU 8: this machine has GPU 0, 1, 2, 3"),
-        (
-            "experiment.hardware.gpu_ids=[0]",
-            {"CUDA_VISIBLE_DEVICES": "3"},
-            "no GPU 0: this machine has GPU 3 (7 more hidden by CUDA_VISIBLE_DEVICES)",
-        ),
-        ("experiment.hardware.numa_nodes=4", {}, "4"),
+        ("experiment.hardware.gpu_ids=[8]", "no GPU 8: this machine has GPU 0, 1, 2, 3"),
+        ("experiment.hardware.numa_nodes=4", "4"),
     ],
 )
-def test_the_runner_refuses_what_the_machine_lacks(
-    start: Run, argument: str, variables: dict[str, str], message: str
-) -> None:
+def test_the_runner_refuses_what_the_machine_lacks(start: Run, argument: str, message: str) -> None:
     runner = str(PROJECT / "hydra_experiment_runner.py")
-    done = start(sys.executable, runner, argument, "dry_run=true", **variables)
+    done = start(sys.executable, runner, argument, "dry_run=true")
 
     assert done.returncode == 2
     assert message in done.stderr

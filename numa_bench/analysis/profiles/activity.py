@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from numa_bench.redaction import clean_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -221,7 +223,7 @@ def distinct_values(values: Int) -> Int:
 
 
 def number_names(texts: Iterable[str]) -> tuple[Int, tuple[str, ...]]:
-    """Numbers for texts, in order of appearance, and the texts they count into."""
+    """Numbers for texts, in order of appearance, and the texts they count into, to be shown."""
     ids: dict[str, int] = {}
     numbers = np.array([ids.setdefault(text, len(ids)) for text in texts], np.int64)
-    return numbers, tuple(ids)
+    return numbers, tuple(map(clean_text, ids))

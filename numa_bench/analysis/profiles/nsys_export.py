@@ -38,6 +38,7 @@ from numa_bench.analysis.profiles.sqlite_columns import (
     collect_columns,
 )
 from numa_bench.errors import ReportError
+from numa_bench.redaction import clean_text
 
 W = TypeVar("W", bound=Work)
 #: A GPU's number by process and CUDA device number.
@@ -58,6 +59,8 @@ _WORK = {
 }
 #: Columns that may be NULL or missing, and the value that then means "unknown".
 _OPTIONAL = {"globalPid": "0", "correlationId": "-1", "deviceId": "0", "streamId": "0"}
+#: No time of an export is beyond this, 31 years.
+MOST_NS = 10**18
 #: CUpti_ActivitySynchronizationType.
 _SYNC_NAMES = {
     0: "unknown",
@@ -85,6 +88,8 @@ def read_sqlite(path: Path) -> Activity:
         ) from error
     except ColumnError as error:
         raise ReportError(f"{path}: {error}") from error
+    except UnicodeError as error:  # sqlite3's of names that are not UTF-8
+        raise ReportError(f"{path}: damaged (a name in it is not UTF-8)") from error
 
 
 def _read(export: Export) -> Activity:
@@ -143,8 +148,17 @@ def _expression(table: str, have: set[str], column: str) -> str:
 
 def _span(columns: Columns) -> Columns:
     """Start and end; the duration that was fetched instead of the end has fewer digits."""
-    columns["end_ns"] = columns["start_ns"] + columns.pop("duration")
+    start, duration = columns["start_ns"], columns.pop("duration")
+    _check_times(start, duration)
+    columns["end_ns"] = start + duration
     return columns
+
+
+def _check_times(*columns: Int) -> None:
+    """Raise ColumnError for times with which sums would leave 64 bits."""
+    for column in columns:
+        if len(column) and not -MOST_NS <= column.min() <= column.max() <= MOST_NS:
+            raise ColumnError("times beyond 31 years: damaged?")
 
 
 def _kernels(export: Export, columns: Columns) -> Kernels:
@@ -191,8 +205,8 @@ def _texts(base: sqlite3.Connection, ids: Int) -> tuple[Int, tuple[str, ...]]:
 
 
 def _text(value: object) -> str | None:
-    """Bytes that are not UTF-8 become U+FFFD."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else None
+    """Bytes that are not UTF-8 become U+FFFD, and so do control characters."""
+    return clean_text(value.decode(errors="replace")) if isinstance(value, bytes) else None
 
 
 def _ranges(export: Export) -> Ranges:

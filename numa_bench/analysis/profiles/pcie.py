@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from numa_bench.errors import ReportError
-from numa_bench.jsonio import read_json
 from numa_bench.pcie import WIDTHS, Link, make_link
+from numa_bench.study_files import RESULTS, parse_records
 
 
 def parse_link(text: str) -> Link:
@@ -25,11 +26,9 @@ def find_run_link(report: Path) -> Link | None:
     readings are in the run's record in results.json.
     """
     run_id = re.sub(r"(\.json\.gz|\.[^.]+)$", "", report.name)
-    results = report.absolute().parent.parent / "results.json"
     try:
-        records = read_json(results)
-        record = next(r for r in records if r["run_id"] == run_id)
-        monitor = record["monitor"]
+        records = parse_records(report.absolute().parent.parent / RESULTS).records
+        monitor: Any = next(r for r in records if r["run_id"] == run_id)["monitor"]
         # What the link is able to do: an idle link runs at a lower generation to save power.
         generation = int(monitor["pcie_max_generation"]["max"])
         width = int(monitor["pcie_max_width"]["max"])

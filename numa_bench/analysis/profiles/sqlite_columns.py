@@ -14,6 +14,7 @@ import numpy as np
 
 from numa_bench.analysis.profiles.activity import NOTHING, Int
 from numa_bench.errors import ReportError
+from numa_bench.jsonio import open_regular_file
 
 MAGIC = b"SQLite format 3\x00"
 #: Rows fetched at once: bounds the memory of the texts that pass through.
@@ -163,7 +164,7 @@ def _parse(text: bytes | None, rows: int, table: str) -> Int:
 def _check_file(path: Path) -> None:
     """Raise ReportError unless the file is SQLite and has the length that its header states."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             head = file.read(100)
             size = file.seek(0, 2)
     except OSError as error:

@@ -32,8 +32,12 @@ from numa_bench.analysis.profiles.activity import (
     number_names,
 )
 from numa_bench.errors import ReportError
+from numa_bench.jsonio import read_regular_file
+from numa_bench.redaction import clean_text
 
 Event = dict[str, Any]  # one entry of traceEvents, as JSON gives it
+#: Times beyond this, 31 years, are damaged; sums of some millions still fit into 64 bits.
+MOST_US = 1e15
 _GZIP = b"\x1f\x8b"
 _KINDS = {name: number for number, name in COPY_KINDS.items()}
 
@@ -71,7 +75,7 @@ def read_trace(path: Path) -> Activity:
             ranges=Ranges(**_span(ranges), thread=threads[len(calls) :], **_named(ranges)),
             gpus=_gpus(trace),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReportError(
             f"{path}: not a trace of torch's profiler, or of an unknown version "
             f"({type(error).__name__}: {error})"
@@ -85,7 +89,7 @@ def is_trace(path: Path) -> bool:
 
 def _load(path: Path) -> Event:
     try:
-        raw = path.read_bytes()
+        raw = read_regular_file(path)
         if raw.startswith(_GZIP):
             raw = gzip.decompress(raw)
         trace = json.loads(raw.decode(errors="replace"), strict=False)
@@ -93,6 +97,8 @@ def _load(path: Path) -> Event:
         raise ReportError(f"{path}: damaged or cut short ({error})") from error
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise ReportError(f"{path}: JSON that is nested too deeply, no profiler trace") from error
     except ValueError as error:
         raise ReportError(f"{path}: not JSON, or cut short ({error})") from error
     if isinstance(trace, dict) and isinstance(trace.get("traceEvents"), list):
@@ -102,6 +108,8 @@ def _load(path: Path) -> Event:
 
 def _nanoseconds(events: list[Event], key: str) -> Int:
     values = np.array([event[key] for event in events], np.float64)
+    if not (np.abs(values) <= MOST_US).all():  # also for NaN
+        raise ValueError(f"{key} of an event is not a time")
     # Decimals are not exact in binary: cutting them off could lose a nanosecond.
     return np.rint(values * 1000).astype(np.int64)
 
@@ -144,14 +152,19 @@ def _gpus(trace: Event) -> tuple[Gpu, ...]:
     return tuple(
         Gpu(
             int(one["id"]),
-            one.get("name"),
-            memory_bytes=one.get("totalGlobalMem"),
-            sm_count=one.get("numSms"),
+            clean_text(str(one["name"])) if one.get("name") is not None else None,
+            memory_bytes=_count(one.get("totalGlobalMem")),
+            sm_count=_count(one.get("numSms")),
         )
         for one in trace.get("deviceProperties", [])
     )
 
 
+def _count(value: Any) -> int | None:
+    return int(value) if value is not None else None
+
+
 def _source(path: Path, trace: Event) -> Source:
-    epoch = trace.get("baseTimeNanoseconds")
-    return Source(path, "torch", trace.get("torch_version"), int(epoch) if epoch else None)
+    epoch, version = trace.get("baseTimeNanoseconds"), trace.get("torch_version")
+    version = clean_text(str(version)) if version is not None else None
+    return Source(path, "torch", version, int(epoch) if epoch else None)

@@ -78,7 +78,9 @@ def tabulate_points(frame: pd.DataFrame) -> pd.DataFrame:
 def _gflop(row: Mapping[Any, Any]) -> float:
     if pd.notna(row["flop_per_sample"]):
         return float(row["flop_per_sample"]) / 1e9
-    if pd.isna(row["vit_depth"]):
+    needed = [f"vit_{name}" for name in VIT_SIZES] + ["test_image_size", "test_channels"]
+    # No vision transformer, or a record that lacks some of its sizes.
+    if any(pd.isna(row[key]) for key in needed):
         return float("nan")
     sizes = {name: int(row[f"vit_{name}"]) for name in VIT_SIZES}
     image = {f: int(row[f"test_{f}"]) for f in ("image_size", "channels")}

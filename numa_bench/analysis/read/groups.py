@@ -51,6 +51,11 @@ def difference_table(loaded: Loaded) -> pd.DataFrame:
 
     Values are texts; "" where a group does not know the key.
     """
+    return compare_values(describe_groups(loaded))
+
+
+def describe_groups(loaded: Loaded) -> dict[str, dict[str, str]]:
+    """The properties of each group's machine and software, as texts by dotted key."""
     frame = loaded.frame
     known = {k: v for study in loaded.studies for k, v in study.environments.items()}
     columns: dict[str, dict[str, str]] = {}
@@ -61,7 +66,7 @@ def difference_table(loaded: Loaded) -> pd.DataFrame:
         # Its version may be known from the records only.
         values |= {key: _text(row[f"env_{key}"]) for key in ("torch",)}
         columns[str(row["group"])] = values
-    return compare_values(columns)
+    return columns
 
 
 def compare_values(columns: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json
+from numa_bench.machine.model import Topology
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
+from numa_bench.redaction import clean_data, clean_text
 from numa_bench.study_files import RESULTS, SUMMARY, TOPOLOGY, find_studies, parse_records
 
 #: Directories of the output root that are no studies, or only when named.
@@ -99,8 +102,8 @@ def read_records(path: Path) -> tuple[list[Record], list[Problem]]:
         parsed = parse_records(path)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), f"cannot be read: {error}")]
-    return parsed.records, [
-        Problem(str(path), f"{count} of {parsed.total} records skipped: {reason}")
+    return [cast(Record, clean_data(record)) for record in parsed.records], [
+        Problem(str(path), f"{count} of {parsed.total} records skipped: {clean_text(reason)}")
         for reason, count in parsed.skipped.items()
     ]
 
@@ -111,9 +114,11 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
     parts: list[JsonDict] = []
     for name in (SUMMARY, TOPOLOGY):
         try:
-            found = read_json(directory / name)
+            found = clean_data(read_json(directory / name))
             if not isinstance(found, dict):
                 raise ValueError("is no object")
+            if name == TOPOLOGY:
+                Topology.from_dict(found)
         except (OSError, ValueError, RecursionError) as error:
             # Records alone are enough for the statistics, so this is no error.
             reason = (
@@ -143,4 +148,6 @@ def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Probl
 
 
 def _children(base: Path) -> list[Path]:
-    return [p for p in sorted(base.iterdir()) if p.is_dir()] if base.is_dir() else []
+    """The directories in `base` that are not hidden: incomplete copies of `collect` are."""
+    paths = sorted(base.iterdir()) if base.is_dir() else []
+    return [path for path in paths if path.is_dir() and not path.name.startswith(".")]

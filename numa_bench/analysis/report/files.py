@@ -102,6 +102,7 @@ def list_tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "effects_latency_p95", analysis.latency_effects
     yield "groups", analysis.groups
     yield "differences", analysis.differences
+    yield "hosts", analysis.hosts.table
     yield "excluded", analysis.excluded
     yield "profiles", analysis.profiles
     yield "nvbandwidth", analysis.nvbandwidth
@@ -137,6 +138,7 @@ def build_verdict(analysis: Analysis) -> JsonDict:
         # Of each study: after which repeats results may have been looked at.
         "repeats_history": {s.directory: s.repeats_history for s in analysis.loaded.studies},
         "groups": _records(analysis.groups),
+        "hosts": {"texts": list(analysis.hosts.texts), "table": _records(analysis.hosts.table)},
         "problems": [p.to_dict() for p in analysis.loaded.problems],
         "versions": analysis.versions,
     }

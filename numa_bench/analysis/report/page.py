@@ -17,6 +17,7 @@ from numa_bench.analysis.report import tables
 from numa_bench.analysis.report.advice import build_advice
 from numa_bench.analysis.report.blocks import Block, Headline, Pick, Picture, Section
 from numa_bench.analysis.report.columns import Record
+from numa_bench.analysis.report.hosts import build_hosts
 from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
@@ -124,6 +125,7 @@ def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Secti
     machines += [Block(lines=facts)] if facts else []
     yield Section("advice", "What to do", list(build_advice(analysis.advice)))
     yield Section("placement", "Does placement matter?", list(build_placement(analysis, of)))
+    yield Section("hosts", "Hosts side by side", list(build_hosts(analysis)))
     yield Section("machine", "The machine", machines)
     yield Section("measured", "Measurements", list(_measured(analysis, of)))
     yield Section("questions", "Other questions", list(_questions(analysis, of)))

@@ -16,12 +16,14 @@ from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, find_distance
 from numa_bench.analysis.plots.style import THIN
 from numa_bench.analysis.read.groups import describe_simulations
 from numa_bench.analysis.report.advice import FILES, summarize_advice
+from numa_bench.analysis.report.hosts import print_hosts
 from numa_bench.analysis.report.pooled import (
     count_runs,
     describe_outcome,
     name_units,
     select_levels,
 )
+from numa_bench.analysis.stats.pooled.hosts import name_groups
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
 
@@ -29,6 +31,8 @@ from numa_bench.labels import quantity_label
 _PLAIN_WIDTH = 160
 #: Most rows in the terminal; the page has all.
 MOST_ROWS = 24
+#: Most hosts, or groups of runs, that have a verdict and an advice of their own in the terminal.
+MOST_GROUPS = 12
 
 
 def print_analysis(analysis: Analysis, directory: Path) -> None:
@@ -45,7 +49,8 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
         _print_effects(console, title, analysis.comparison.table)
     else:
         _print_verdicts(console, analysis)
-        for text in summarize_advice(analysis.advice):
+        print_hosts(console, analysis)
+        for text in summarize_advice(analysis.advice)[:MOST_GROUPS]:
             console.print(text, soft_wrap=True)
         _print_against_local(console, analysis)
     _print_left_out(console, analysis)
@@ -75,10 +80,15 @@ def _shorten(directory: Path) -> Path:
 
 
 def _print_verdicts(console: Console, analysis: Analysis) -> None:
-    for verdict in analysis.study_verdicts:
-        console.print(verdict.text, style="bold", soft_wrap=True)
+    names = name_groups(analysis.groups, analysis.differences)
+    several = len(analysis.study_verdicts) > 1
+    for verdict in analysis.study_verdicts[:MOST_GROUPS]:
+        where = f"{names[verdict.group]}: " if several else ""
+        console.print(f"{where}{verdict.text}", style="bold", soft_wrap=True)
         for line in verdict.details:
             console.print(f"  {line}", soft_wrap=True)
+    if len(analysis.study_verdicts) > MOST_GROUPS:
+        console.print(f"{len(analysis.study_verdicts) - MOST_GROUPS} more verdicts on the page")
     if not analysis.study_verdicts:
         console.print("no verdict: no run passed", style="bold")
 
@@ -102,19 +112,23 @@ def _print_pooled(console: Console, title: str, rows: pd.DataFrame, analysis: An
     """One row per pooled effect; of too many only those of whole groups of models."""
     hidden = rows[rows["level"] == MODEL] if len(rows) > MOST_ROWS else rows.iloc[:0]
     kind = name_units(rows)
+    names = name_groups(analysis.groups, analysis.differences)
+    several = rows["group"].nunique() > 1
     over = kind if (rows["units"] > 1).any() else "models with the same limit"
     table = Table(title=f"{title}, pooled over {over}", title_justify="left")
-    for name in ("models", "bound by", "placement"):
+    for name in (*(("host",) if several else ()), "models", "bound by", "placement"):
         table.add_column(name, overflow="fold")
     table.add_column(f"{kind} x repeats", justify="right")
     table.add_column("outcome", no_wrap=True)
     for name in ("change", "95 % interval", "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
-    above = ""
+    above: tuple[str, str] | None = None
     for row in rows.drop(hidden.index).to_dict("records"):
         models, distance = str(row["model_text"]), find_distance(str(row["distance_text"]))
-        same, above = models == above, models
+        host = names[str(row["group"])]
+        same, above = (host, models) == above, (host, models)
         table.add_row(
+            *((("" if same else host),) if several else ()),
             "" if same else models,
             "" if same else str(row["bound"] or "-"),
             f"{row['placement']} ({distance})" if distance else str(row["placement"]),

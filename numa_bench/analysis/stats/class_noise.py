@@ -52,8 +52,12 @@ def estimate_factors(values: Array, classes: Classes) -> Array:
         square = np.nansum(squares, axis=-1) / np.maximum(n, 1) * spread
         mean = np.einsum("...sp,ksp->...k", weight * square, members) / np.maximum(freedom, 1)
         level = level + _centre_levels(mean, freedom)
-    # Shrunk at the end: each step by itself is within chance soon, and the last would be lost.
-    return np.asarray(np.exp(_shrink(level, chance, freedom > 0))[..., classes])
+    # Shrunk at the end: each step by itself is within chance soon, and the last would be lost. Not
+    # with one setting, where a difference in noise that chance can explain is as likely real, and
+    # each side has its own, as in Welch's test.
+    if len(classes) > 1:
+        level = _shrink(level, chance, freedom > 0)
+    return np.asarray(np.exp(level)[..., classes])
 
 
 def _centre_levels(mean: Array, freedom: Array) -> Array:

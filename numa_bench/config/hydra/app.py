@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import ListConfig, OmegaConf
 
 from numa_bench.config.checks import check_study_name
 from numa_bench.config.hydra import guard as hydra_guard
@@ -20,7 +21,7 @@ from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
-from numa_bench.study_files import RESULTS, find_sweep
+from numa_bench.study_files import MIXED, RESULTS, find_sweep
 from numa_bench.versions import PROJECT
 
 #: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
@@ -38,6 +39,7 @@ def register_hydra() -> None:
     resolvers: dict[str, Callable[..., object]] = {
         "study_dir": resolve_study_dir,
         "sweep_dir": resolve_sweep_dir,
+        "sweep_name": resolve_sweep_name,
         "sweep_subdir": resolve_sweep_subdir,
         "hydra_subdir": resolve_hydra_subdir,
         "checked_uri": _checked_uri,
@@ -74,6 +76,18 @@ def resolve_sweep_dir(
     if resume_from and not dry_run:
         return f"{_hydra_path(resume_from)}/{resolve_hydra_subdir(resume_from, now, dry_run)}"
     return _directory(root, "multirun/", name, now, dry_run, debug)
+
+
+def resolve_sweep_name(name: str, overrides: ListConfig) -> str:
+    """The folder of a sweep: that of its experiment, MIXED where it is over several.
+
+    `name` is that of the experiment, `overrides` those of the command line or of a job, which has
+    one experiment, whose folder it is then.
+    """
+    words = [str(word) for word in OmegaConf.to_container(overrides, resolve=False) or ()]
+    named = [word for word in words if word.startswith(("experiment=", "experiment.name="))]
+    parsed = OverridesParser.create().parse_overrides(named)
+    return MIXED if any(override.is_sweep_override() for override in parsed) else name
 
 
 def resolve_sweep_subdir(resume_from: str | None, number: int, dry_run: bool) -> str:
@@ -141,7 +155,8 @@ def _directory(root: str, below: str, name: str, now: str, dry_run: bool, debug:
         raise ConfigError(
             "output.root", root, "a new study's path cannot contain ${; choose another directory"
         )
-    check_study_name(name)
+    if name != MIXED:  # no study of that name gets past its own check
+        check_study_name(name)
     if dry_run:
         return f"{root}/dry_run"
     return f"{root}/debug" if debug else f"{root}/{below}{name}/{now}"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench.config.hydra.app import CONFIG_DIR
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.invocation import quote_value
-from numa_bench.study_files import MULTIRUN, find_sweep, read_yaml
+from numa_bench.study_files import MIXED, MULTIRUN, find_sweep, read_yaml
 
 #: The primary file of the runner's configuration.
 CONFIG_NAME = "config"
@@ -158,12 +158,12 @@ def _find_empty(overrides: Sequence[str]) -> tuple[str, str]:
 def _find_directory(sweep: Path, name: str, number: int, overrides: tuple[str, ...]) -> Path:
     """A job's directory: below its sweep, or below the folder of its experiment's name.
 
-    `name` is that of the study in multirun.yaml. In a sweep over experiments Hydra writes that file
-    into the folder of one of them alone.
+    `name` is that of the study in multirun.yaml. Before there was a folder for sweeps over
+    experiments, that file was in the folder of the default one.
     """
     own = sweep / str(number)
     mixed = any(override.startswith(_NAMES) for override in overrides)
-    if own.exists() or not mixed or sweep.parent.name != name:
+    if own.exists() or not mixed or sweep.parent.name not in (name, MIXED):
         return own
     folder = sweep.parent.parent / str(compose_job(overrides).experiment.name)
     return folder / sweep.name / str(number)

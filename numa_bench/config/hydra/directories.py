@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.study_files import LOG, MULTIRUN
+from numa_bench.study_files import JOB_LOGS, LOG, MULTIRUN, SWEEP_SUMMARY
 
 #: Hydra's snapshot of a job (hydra.core.utils.run_job).
 SNAPSHOT = ("config.yaml", "hydra.yaml", "overrides.yaml")
+#: What a sweep whose jobs were all refused leaves in its directory.
+_OF_SWEEP = {MULTIRUN, SWEEP_SUMMARY, JOB_LOGS}
 
 #: Directories that this process found missing before Hydra made them.
 _missing: set[Path] = set()
@@ -70,8 +73,10 @@ def remove_refused_sweeps() -> None:
         # In a sweep over experiments the jobs of each are in a folder of its name.
         jobs = directory.parent.parent.glob(f"*/{glob.escape(directory.name)}/[0-9]*")
         with contextlib.suppress(OSError):
-            if {path.name for path in directory.iterdir()} <= {MULTIRUN} and not any(jobs):
-                (directory / MULTIRUN).unlink(missing_ok=True)
+            if {path.name for path in directory.iterdir()} <= _OF_SWEEP and not any(jobs):
+                shutil.rmtree(directory / JOB_LOGS, ignore_errors=True)
+                for name in (MULTIRUN, SWEEP_SUMMARY):
+                    (directory / name).unlink(missing_ok=True)
                 _remove_with_parents(directory)
 
 

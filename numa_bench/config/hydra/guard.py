@@ -21,8 +21,6 @@ from numa_bench.config.hydra.directories import (
 )
 from numa_bench.config.hydra.launchers import explain_lost_job
 from numa_bench.errors import NumaBenchError
-from numa_bench.invocation import resume_command
-from numa_bench.study_files import find_sweep
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
 #: that the user did not ask for tracebacks.
@@ -50,18 +48,21 @@ def guard_job(job: Callable[[], object], schema: type, *, resumable: bool = Fals
 
     The error is kept for `run_app` instead of being raised, so that a sweep continues and Hydra
     prints nothing more. In a process started by a launcher it is also raised: the launcher
-    notices a failed job only by its exception. `resumable`: the runner can finish its sweeps.
+    notices a failed job only by its exception. `resumable`: the sweep itself says how to finish it.
     """
     settings = HydraConfig.get()
     try:
         job()
     except KeyboardInterrupt:
-        if settings.mode is RunMode.MULTIRUN:
-            sweep = find_sweep(Path(settings.runtime.output_dir)) if resumable else None
-            print(_explain_interrupt(settings.job.num, sweep), file=sys.stderr)
+        if settings.mode is RunMode.MULTIRUN and not resumable:
+            print(
+                f"interrupted in job {settings.job.num} of a sweep: later jobs were not "
+                "started; run the sweep's command again for them",
+                file=sys.stderr,
+            )
         raise
     except (NumaBenchError, OmegaConfBaseException) as error:
-        if _exit_code(error) == 2:  # refused; a study that failed is complete
+        if exit_code_of(error) == 2:  # refused; a study that failed is complete
             remove_refused_job(Path(settings.runtime.output_dir), settings.output_subdir)
         if _asked_for_traceback:
             raise
@@ -73,14 +74,6 @@ def guard_job(job: Callable[[], object], schema: type, *, resumable: bool = Fals
         if os.getpid() != _app_process:
             raise
         _failures.append(error)
-
-
-def _explain_interrupt(job: int, sweep: Path | None) -> str:
-    """What an interrupted sweep did not do, and how to do it; `sweep`: where it can be resumed."""
-    again = "run the sweep's command again for them"
-    if sweep is not None:
-        again = f"to run what is left: {resume_command(sweep)}"
-    return f"interrupted in job {job} of a sweep: later jobs were not started; {again}"
 
 
 def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
@@ -120,13 +113,13 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         message = (
             format_error(error, schema)
             if is_for_the_user(error)
-            else f"{error}; choose another {root_key}"
+            else f"{error}; free some space, get write permission, or choose another {root_key}"
         )
         print(f"error: {message}", file=sys.stderr)
         _failures.append(error)
     finally:
         remove_refused_sweeps()
-    return max(map(_exit_code, _failures), default=0)
+    return max(map(exit_code_of, _failures), default=0)
 
 
 def _in_a_job(error: Exception) -> bool:
@@ -144,6 +137,7 @@ def is_for_the_user(error: Exception) -> bool:
     return isinstance(error, (TypeError, ValueError)) and not frames & {"run_job", "return_value"}
 
 
-def _exit_code(error: Exception) -> int:
+def exit_code_of(error: Exception) -> int:
+    """The exit code of the process for an error that is for the user."""
     ours = find_own_error(error)
     return ours.exit_code if ours is not None else 2

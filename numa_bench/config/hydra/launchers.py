@@ -9,6 +9,8 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+
 from numa_bench import errors
 from numa_bench.errors import ConfigError, NumaBenchError, StudyFailed
 
@@ -75,7 +77,12 @@ def explain_missing(option: str) -> str:
 
 
 def check_launcher(launcher: Mapping[str, Any]) -> None:
-    """Raise ConfigError for settings of SLURM jobs under which their time-out would lose data."""
+    """Raise ConfigError for settings of a launcher that have no effect or would lose data.
+
+    The latter are those of SLURM jobs whose time-out could not be handled.
+    """
+    if launcher.get("_target_") == PLUGINS["joblib"].target:
+        _check_joblib(launcher)
     delay, timeout = launcher.get("signal_delay_s"), launcher.get("timeout_min")
     if isinstance(delay, int) and isinstance(timeout, int) and delay >= 60 * timeout:
         raise ConfigError(
@@ -84,6 +91,18 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
             f"must be less than the time limit, timeout_min={timeout} ({60 * timeout} s); a job "
             "is asked to store its results so long before it",
         )
+
+
+def _check_joblib(launcher: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings of joblib's pool, which is not used (sweep/launcher.py)."""
+    node = ConfigStore.instance().load("hydra/launcher/joblib.yaml").node
+    for key, value in launcher.items():
+        if key not in ("_target_", "n_jobs") and value != node.get(key):
+            raise ConfigError(
+                f"hydra.launcher.{key}", value, "has no effect, only n_jobs has; remove it"
+            )
+    if launcher.get("n_jobs") == 0:
+        raise ConfigError("hydra.launcher.n_jobs", 0, "must be at least 1, or -1 for all CPUs")
 
 
 def remember_visible_devices(environ: MutableMapping[str, str]) -> None:

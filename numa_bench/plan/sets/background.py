@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from numa_bench.config.schemas.contention import LINK_LOAD, MEMORY_LOAD, NO_LOAD, ContentionConfig
 from numa_bench.machine.model import Topology
-from numa_bench.plan.sets.scenarios import find_far_node, find_near_node
+from numa_bench.plan.distance import find_nearest, list_cpu_nodes, list_memory_nodes
+from numa_bench.plan.sets.scenarios import find_far_node
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def _memory_loads(
 ) -> tuple[list[Load], str | None]:
     """One worker for each node's memory, on the nearest CPUs."""
     loads = []
-    for memory in topology.memory_nodes:
-        node = find_near_node(topology, memory, topology.cpu_nodes)
+    for memory in list_memory_nodes(topology):
+        node = find_nearest(topology, memory, list_cpu_nodes(topology))
         if node not in reserved:
             return [], f"node {node} has one CPU, which the measured workers need"
         loads.append(Load(node, memory, reserved[node]))
@@ -73,14 +74,14 @@ def _link_loads(
     topology: Topology, reserved: dict[int, tuple[int, ...]]
 ) -> tuple[list[Load], str | None]:
     """One worker for each direction between the first node and one on the other socket."""
-    first = topology.cpu_nodes[0]
-    other = find_far_node(topology, first, topology.cpu_nodes)
+    first = list_cpu_nodes(topology)[0]
+    other = find_far_node(topology, first, list_cpu_nodes(topology))
     if other is None or topology.distance_class(first, other) != "other_socket":
         return [], "this machine has one socket"
     loads = []
     for cpu_node, far in ((first, other), (other, first)):
         if cpu_node not in reserved:
             return [], f"node {cpu_node} has one CPU, which the measured workers need"
-        memory = find_near_node(topology, far, topology.memory_nodes)
+        memory = find_nearest(topology, far, list_memory_nodes(topology))
         loads.append(Load(cpu_node, memory, reserved[cpu_node], always=True))
     return loads, None

@@ -13,6 +13,7 @@ from numa_bench.config.schemas.contention import KEY, NO_LOAD, ContentionConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
+from numa_bench.plan.distance import list_cpu_nodes
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.plan.resolve import default_pool_mb, resolve_model, resolve_test
 from numa_bench.plan.sets.background import Load, make_loads, reserve_cpus
@@ -106,7 +107,7 @@ def _workers_per_node(
     free = {
         node.id: len(node.cpus) - len(reserved.get(node.id, ()))
         for node in topology.nodes
-        if not node.cpuless
+        if node.id in list_cpu_nodes(topology)
     }
     fewest = min(free.values())
     wanted = contention.workers_per_node

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numa_bench.config.schemas.contention import KEY
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
-from numa_bench.plan.distance import UNREACHABLE
+from numa_bench.plan.distance import find_nearest, list_cpu_nodes, list_memory_nodes
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,6 @@ def find_far_node(topology: Topology, home: int, nodes: Sequence[int]) -> int | 
     return next((n for n in others if n > home), others[0]) if others else None
 
 
-def find_near_node(topology: Topology, home: int, nodes: Sequence[int]) -> int:
-    """`home` if it is among `nodes`, else the one of them at the smallest distance."""
-    if home in nodes:
-        return home
-    node = topology.node(home)
-    distances = node.distances if node else {}
-    return min(nodes, key=lambda other: (distances.get(other, UNREACHABLE), other))
-
-
 class _Former:
     """Forms scenarios for the devices of one study."""
 
@@ -139,11 +130,11 @@ class _Former:
         topology = self.topology
         for gpu in self.gpus:
             home = self._home(gpu)
-            cpu_node = self._node(cpus, home, topology.cpu_nodes)
-            yield Spot(gpu, cpu_node, self._node(memory, home, topology.memory_nodes))
+            cpu_node = self._node(cpus, home, list_cpu_nodes(topology))
+            yield Spot(gpu, cpu_node, self._node(memory, home, list_memory_nodes(topology)))
         if not self.gpus:
             for node in topology.cpu_nodes:
-                memory_node = self._node(memory, node, topology.memory_nodes)
+                memory_node = self._node(memory, node, list_memory_nodes(topology))
                 for share in range(self.workers_per_node):
                     yield Spot(None, node, memory_node, share)
 
@@ -164,7 +155,7 @@ class _Former:
         return distance == "same_node" or bool(self.gpus and distance == "same_socket")
 
     def _node(self, word: str, home: int, nodes: Sequence[int]) -> int:
-        near = find_near_node(self.topology, home, nodes)
+        near = find_nearest(self.topology, home, nodes)
         if word == "near":
             return near
         far = find_far_node(self.topology, home, nodes)

@@ -36,12 +36,12 @@ from numa_bench.runner.display.cell_rows import (
 
 logger = logging.getLogger("numa_bench")
 
-_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
+STATUS_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
 #: Columns of the tables when stdout is no terminal: the widest run ids fit.
 _PLAIN_WIDTH = 160
 
 
-class _Screen(Console):
+class Screen(Console):
     """A console that raises when its reader has gone, where rich would end the whole sweep."""
 
     def on_broken_pipe(self) -> None:
@@ -62,12 +62,12 @@ class Reporter:
     """Shows a study's progress. A context manager; the log file gets every line in any case."""
 
     def __init__(self, plan: Plan, *, bar: bool) -> None:
-        self._console = _Screen(stderr=True)
+        self._console = Screen(stderr=True)
         self._level = plan.output.log_level
         self._progress: Progress | None = None
         self._pending: list[RunSpec] = []
         self._estimated_s = self._took_s = 0.0
-        self._running = plan.study
+        self.running = plan.study
         self._handler: logging.Handler
         if bar:
             self._progress = Progress(
@@ -121,8 +121,8 @@ class Reporter:
             expected_text(pending),
             directory,
         )
+        self._pending = list(pending)
         if self._progress is not None:
-            self._pending = list(pending)
             known = all(run.command is None for run in pending)
             left = duration_text(self.left_s()) if known else "?"
             self._task = self._progress.add_task(plan.study, total=len(pending), left=left)
@@ -140,7 +140,7 @@ class Reporter:
     def show_run_start(self, spec: RunSpec) -> None:
         """Show that a run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
-        self._running = spec.run_id
+        self.running = spec.run_id
         if self._progress is not None:
             self._progress.update(self._task, description=spec.run_id, left=self._left_text(spec))
 
@@ -149,7 +149,7 @@ class Reporter:
         if text:
             logger.info(text)
         if self._progress is not None and self._progress.tasks:
-            self._progress.update(self._task, description=text or self._running)
+            self._progress.update(self._task, description=text or self.running)
 
     def show_run_end(self, record: Record) -> None:
         """Show how a run ended; its record is stored."""
@@ -161,23 +161,18 @@ class Reporter:
             "error": record["error"],
             "duration_s": record["duration_s"],
         }
-        if self._progress is not None:
-            mark = _MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
-            # Escaped: PyTorch's errors contain texts such as "[enforce fail at ...]".
-            with self._console.may_go():
-                self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
+        if self._pending:
             done = self._pending.pop(0)
             self._estimated_s += estimate_run_s(done)
             self._took_s += record["duration_s"]
+        if self._progress is not None:
+            mark = STATUS_MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
+            # Escaped: PyTorch's errors contain texts such as "[enforce fail at ...]".
+            with self._console.may_go():
+                self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
             self._progress.update(self._task, advance=1, left=duration_text(self.left_s()))
             level = logging.INFO
         logger.log(level, "%s %s", record["status"], line, extra=fields)
-
-
-def make_reporter(plan: Plan) -> Reporter:
-    """A bar on a terminal, plain lines elsewhere, or what `output.progress` asks for."""
-    wanted = plan.output.progress
-    return Reporter(plan, bar=wanted == "bar" or (wanted == "auto" and sys.stderr.isatty()))
 
 
 def result_line(record: Record) -> str:
@@ -246,7 +241,7 @@ def _range_text(row: Row) -> str:
     return f"±{half / statistics.median(row.throughput):.1%}"
 
 
-def open_stdout() -> _Screen:
+def open_stdout() -> Screen:
     """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return _Screen(width=width, markup=False, emoji=False)
+    return Screen(width=width, markup=False, emoji=False)

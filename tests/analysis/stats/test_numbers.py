@@ -54,19 +54,21 @@ def test_holm_agrees_with_its_definition() -> None:
     assert correct_holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_a_single_comparison_agrees_with_an_exact_permutation_test() -> None:
-    rng = np.random.default_rng(1)
-    pairs = rng.normal(0, 0.01, (2, 5))
-    pairs[1] += 0.012
-    values = pairs[None]
+def test_single_comparisons_agree_with_exact_permutation_tests_on_the_whole() -> None:
     classes = np.array([[0, 1]])
-    fitted = fit_cells(values, classes)
-    null = null_statistics(values, classes, fitted, 0)
-    p = p_values(fitted.studentised_differences[:, 1], null)[0]
-    exact = scipy_stats.permutation_test(
-        (pairs[0], pairs[1]), lambda a, b: scipy_stats.ttest_ind(a, b).statistic
-    ).pvalue
-    assert p == pytest.approx(exact, abs=0.05)
+    ratios = []
+    for seed in range(20):
+        pairs = np.random.default_rng(seed).normal(0, 0.01, (2, 5))
+        pairs[1] += 0.012
+        fitted = fit_cells(pairs[None], classes)
+        null = null_statistics(pairs[None], classes, fitted, 0, 20_000)
+        p = p_values(fitted.studentised_differences[:, 1], null)[0]
+        exact = scipy_stats.permutation_test(
+            (pairs[0], pairs[1]), lambda a, b: scipy_stats.ttest_ind(a, b).statistic
+        ).pvalue
+        ratios.append(p / exact)
+    # Each side has its own noise here, as in Welch's test, so that single pairs differ by more.
+    assert 0.6 < np.median(ratios) < 1.7
 
 
 def test_p_is_never_zero() -> None:

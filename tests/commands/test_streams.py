@@ -1,0 +1,76 @@
+"""Commands end as they would have with an open terminal, whatever becomes of their output."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+RUNNER = f"{shlex.quote(sys.executable)} hydra_experiment_runner.py"
+DRY = f"{RUNNER} dry_run=true experiment=quick_test tracking=none"
+
+
+def shell(line: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in the project; the exit code is that of its first program."""
+    return subprocess.run(
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=PROJECT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("redirection", "stderr"),
+    [
+        ("| head -1 >/dev/null", ""),
+        (">&-", ""),
+        (">/dev/full", "output could not be written: No space left on device\n"),
+        (">/dev/null 2>&-", ""),
+        (">/dev/full 2>&-", ""),
+    ],
+)
+def test_a_command_succeeds_without_anyone_to_read_its_output(
+    redirection: str, stderr: str
+) -> None:
+    done = shell(f"{DRY} {redirection}")
+    assert (done.returncode, done.stderr) == (0, stderr)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_exit_code_2_even_with_closed_streams() -> None:
+    assert shell(f"{DRY} experiment.repeats=0 >&- 2>&-").returncode == 2
+
+
+def test_a_file_that_is_opened_later_never_takes_the_number_of_a_closed_stream(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "from numa_bench.commands.streams import guard_streams; guard_streams(); import json, os; "
+        f"file = open({str(tmp_path / 'data')!r}, 'w'); print('lost'); "
+        "json.dump([file.fileno(), os.get_inheritable(1)], file)"
+    )
+    assert shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} >&- 2>&-").returncode == 0
+    number, inheritable = json.loads((tmp_path / "data").read_text())
+    assert number > 2
+    assert inheritable
+
+
+def test_what_is_read_arrives_whole() -> None:
+    code = (
+        "from numa_bench.commands.streams import guard_streams; guard_streams(); import sys; "
+        "print('é' * 100_000); print('b', file=sys.stderr)"
+    )
+    done = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
+    assert done.stdout == "é" * 100_000 + "\n"
+    assert done.stderr == "b\n"
