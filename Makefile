@@ -11,7 +11,7 @@ test: ## The fast part, under a minute on two cores
 check: lint types ## All that .ci/run checks
 	$(PYTHON) -m pytest -n $(NPROC)
 
-coverage: ## All tests, and which lines they do not reach; a third slower
+coverage: ## All tests, and which lines they do not reach
 	$(PYTHON) -m pytest -n $(NPROC) --cov
 
 lint:

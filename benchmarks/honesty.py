@@ -156,7 +156,7 @@ _WATCHED = {
 
 
 def list_jobs() -> list[Job]:
-    """All that is simulated at scale 1: about 12 minutes on two cores."""
+    """All that is simulated at scale 1: about 45 minutes on two cores."""
     jobs = [job for noise in MODELS for design in DESIGNS for job in _list_false(design, noise)]
     for noise in ("clean", "real", "noisy remote", "two modes"):
         for design in ("1x2x5", "6x2x5", LARGE):

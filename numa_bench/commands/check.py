@@ -31,7 +31,7 @@ from numa_bench.config.hydra.overrides import to_dotted_key
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import MachineError, NumaBenchError
 from numa_bench.invocation import command_text
-from numa_bench.isolation.host_locks import hold_start_up
+from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.jsonio import read_json
 from numa_bench.labels import duration_text
 from numa_bench.machine.model import Topology
@@ -52,7 +52,9 @@ def main() -> int:
         other = read_machine(Path(options.topology)) if options.topology else None
         with contextlib.ExitStack() as opened:
             if other is None:  # trying nsys, numactl and GPUs would disturb a measurement
-                opened.enter_context(hold_start_up(IsolationConfig(), _print_wait))
+                opened.enter_context(
+                    hold_start_up(IsolationConfig(), partial(print_wait, what="check"))
+                )
             opened.enter_context(open_hydra())
             errors, lines = check_overrides(overrides, other, multirun=options.multirun)
     except NumaBenchError as error:
@@ -142,11 +144,6 @@ def _warn(plan: Plan) -> list[str]:
     note = [plan.profiler.note] if plan.profiler.note else []
     limited = [f"time limit: {line}" for line in describe_limit(plan)]
     return [*plan.warnings, *plan.blind_spots, *limited, *note]
-
-
-def _print_wait(text: str) -> None:
-    if text:
-        print(f"check {text}", file=sys.stderr)
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -38,7 +39,7 @@ from numa_bench.config.loading import (
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import describe_exception
-from numa_bench.isolation.host_locks import hold_start_up
+from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import refuse_mig_slices
@@ -75,7 +76,9 @@ def run(node: DictConfig) -> None:
     with ExitStack() as start_up:
         if not config.dry_run:  # which is light, and answers at once
             # Other jobs may be measuring.
-            start_up.enter_context(hold_start_up(config.isolation, _print_wait))
+            start_up.enter_context(
+                hold_start_up(config.isolation, partial(print_wait, what="start-up"))
+            )
         prepared = _prepare(config, overrides, directory)
         if prepared is None:
             return
@@ -94,11 +97,6 @@ def run(node: DictConfig) -> None:
         finally:
             if config.resume_from and settings.mode is RunMode.RUN:  # perhaps a job of a sweep
                 refresh_summary(directory)
-
-
-def _print_wait(text: str) -> None:
-    if text:
-        print(f"start-up {text}", file=sys.stderr)
 
 
 def _prepare(

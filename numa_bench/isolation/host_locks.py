@@ -15,10 +15,12 @@ import fcntl
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from numa_bench.config.schemas.isolation import HOST, IsolationConfig
@@ -248,14 +250,8 @@ def hold_start_up(settings: IsolationConfig, show: Callable[[str], None]) -> Ite
     is longer than its limit.
     """
     locks = HostLocks(settings, Topology((), ()), show=show)
-    try:
-        end = locks.begin_heavy_work()
-    except OSError as error:
-        raise MachineError(f"cannot start: {error}") from error
-    try:
+    with _hold(locks.begin_heavy_work):
         yield
-    finally:
-        end()
 
 
 @contextlib.contextmanager
@@ -265,11 +261,24 @@ def hold_host(settings: IsolationConfig, show: Callable[[str], None]) -> Iterato
     Raises as `hold_start_up` does.
     """
     locks = HostLocks(settings, Topology((), ()), show=show)
+    with _hold(lambda: partial(os.close, locks.take_host())):
+        yield
+
+
+@contextlib.contextmanager
+def _hold(take: Callable[[], Callable[[], None]]) -> Iterator[None]:
+    """Inside, a lock is held that `take` takes; it returns what lets it go."""
     try:
-        descriptor = locks.take_host()
+        let_go = take()
     except OSError as error:
         raise MachineError(f"cannot start: {error}") from error
     try:
         yield
     finally:
-        os.close(descriptor)
+        let_go()
+
+
+def print_wait(text: str, what: str = "") -> None:
+    """A `show` of HostLocks for commands: who waits for whom, on stderr."""
+    if text:
+        print(f"{what} {text}".strip(), file=sys.stderr)

@@ -62,11 +62,11 @@ def is_restarted(directory: Path, plan: Plan) -> bool:
     return bool(began == job)
 
 
-def find_done(records: Sequence[Record], runs: Iterable[RunSpec]) -> set[str]:
+def find_done(records: Sequence[Record], runs: Iterable[RunSpec] = ()) -> set[str]:
     """Ids of the runs that need not run again.
 
     A run that an earlier start was not granted the hardware for is done only as long as this one
-    is not either.
+    is not either. Without `runs`, nothing is known to be granted now.
     """
     granted = {run.run_id for run in runs if run.waived is None}
     return {
@@ -125,5 +125,4 @@ def count_stored(directory: Path) -> StoredRuns:
         return StoredRuns(0, 0)
     planned = set(read_summary(directory)["run_order"])
     records = read_records(directory / RESULTS)
-    done = {record["run_id"] for record in records if Status(record["status"]) in DONE}
-    return StoredRuns(len(planned), len(planned & done))
+    return StoredRuns(len(planned), len(planned & find_done(records)))

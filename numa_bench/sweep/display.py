@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from numa_bench.invocation import resume_command
 from numa_bench.labels import duration_text
 from numa_bench.records import Status
-from numa_bench.runner.display.console import STATUS_MARKS, Screen, open_stdout
+from numa_bench.runner.display.console import STATUS_MARKS, Screen, make_progress, open_stdout
 from numa_bench.runner.study_summary import shown_path
 from numa_bench.study_files import JOB_LOGS, SWEEP_SUMMARY
 from numa_bench.sweep.state import FAILURES, Job, JobState, Sweep
@@ -41,15 +41,9 @@ class SweepReporter:
         self._estimates = {job.number: job.left_s for job in sweep.running}
         self._progress: Progress | None = None
         if bar:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("runs"),
-                TimeElapsedColumn(),
-                TextColumn("about {task.fields[left]} left"),
-                console=self._console,
-                refresh_per_second=1,  # drawing costs CPU time beside a measurement
+            bar_column = BarColumn(bar_width=24)
+            self._progress = make_progress(
+                self._console, bar_column, MofNCompleteColumn(), TextColumn("runs")
             )
 
     def __enter__(self) -> SweepReporter:

@@ -16,6 +16,7 @@ from numa_bench.invocation import resume_command
 from numa_bench.jsonio import read_object, write_json
 from numa_bench.records import DONE, Record, Status
 from numa_bench.runner.attempt import utc_timestamp
+from numa_bench.runner.resume import find_done
 from numa_bench.runner.study_summary import shown_path
 from numa_bench.study_files import (
     RESULTS,
@@ -124,14 +125,13 @@ class Job:
             self.state, self.errors = JobState.FAILED, [str(error)]
             return
         order = read_summary(self.directory)["run_order"]
-        done = {r["run_id"] for r in records if Status(r["status"]) in DONE}
         self.runs = len(order) or self.runs
         self.counts = dict(Counter(record["status"] for record in records))
         self.errors = _describe_failures(records)
         if self.errors:
             self.state = JobState.FAILED
         else:
-            finished = bool(order) and done.issuperset(order)
+            finished = bool(order) and find_done(records).issuperset(order)
             self.state = JobState.PASSED if finished else JobState.INTERRUPTED
 
     def summarize(self, sweep: Path) -> JobSummary:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import NumaBenchError, StoreError
-from numa_bench.isolation.host_locks import hold_start_up
+from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.redaction import redact_credentials
 from numa_bench.study_files import RESOLVED_CONFIG, find_studies, read_resolved_config
 from numa_bench.tracking.factory import make_trackers
@@ -45,16 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         directories = [found for path in paths for found in find_studies(path, with_runs=True)]
         if not directories:
             raise StoreError(f"no study at or below {', '.join(map(str, paths))}")
-        with hold_start_up(IsolationConfig(), _print_wait):  # not beside a measurement
+        with hold_start_up(IsolationConfig(), print_wait):  # not beside a measurement
             return max(_one(directory, args) for directory in directories)
     except NumaBenchError as error:
         print(f"error: {redact_credentials(error)}", file=sys.stderr)
         return error.exit_code
-
-
-def _print_wait(text: str) -> None:
-    if text:
-        print(text, file=sys.stderr)
 
 
 def _one(directory: Path, args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import platform
 import sys
 import traceback
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numa_bench.errors import describe_exception
-from numa_bench.jsonio import read_json, write_json
+from numa_bench.jsonio import write_json
 from numa_bench.records import JsonDict, ProfileSpec, RunResult, RunSpec, Status
 from numa_bench.versions import package_versions
 from numa_bench.worker.lifeline import die_with_starter, write_started
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The runner passes --started only under nsys.
     die_with_starter(under_profiler=args.started is not None)
     try:
-        spec = RunSpec.from_dict(read_json(args.spec))
+        # Not with read_json, which refuses pipes: its starter made this file.
+        spec = RunSpec.from_dict(json.loads(args.spec.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
         return 2

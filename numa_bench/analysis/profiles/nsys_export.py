@@ -90,6 +90,8 @@ def read_sqlite(path: Path) -> Activity:
         raise ReportError(f"{path}: {error}") from error
     except UnicodeError as error:  # sqlite3's of names that are not UTF-8
         raise ReportError(f"{path}: damaged (a name in it is not UTF-8)") from error
+    except (TypeError, ValueError, OverflowError) as error:  # such as a text in place of a time
+        raise ReportError(f"{path}: damaged (a value of the wrong type: {error})") from error
 
 
 def _read(export: Export) -> Activity:

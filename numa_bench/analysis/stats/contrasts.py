@@ -103,22 +103,19 @@ def compare_cells(
     rare = find_rare(values, fitted)
     if size:
         null = null_statistics(values, classes, fitted, seed, int(effort * DRAWS))
-        bound = np.maximum(least, bound_p(values, fitted, rare))
         own = 2 * t.sf(np.abs(fitted.studentised_differences) / tails, own_freedom)
-        bound = np.maximum(bound, own)
-        p[tested] = np.maximum(
-            p_values(fitted.studentised_differences[tested], null), bound[tested]
-        )
+        bound = np.maximum(np.maximum(least, bound_p(values, fitted, rare)), own)
+        seen_p = p_values(fitted.studentised_differences[tested], null)
+        p[tested] = np.maximum(seen_p, bound[tested])
         p_holm[tested] = correct_holm(p[tested])
     wide = np.asarray(t.ppf((1 + LEVEL) / 2, own_freedom)) * tails
     half = np.maximum(_null_quantile(null, 1 - LEVEL), wide) * fitted.error
     step = ALPHA / max(size, 1)
     strict = np.asarray(t.ppf(1 - step / 2, own_freedom)) * tails
     critical = np.maximum(_null_quantile(null, step), strict)
-    freedom = np.broadcast_to(fitted.freedom[:, None], tested.shape)
-    limit = _limit_noise(freedom, _DETECTABLE_LIMIT)
-    blocked = find_blocked_share(rare, int(np.median(counts[counts > 0])), step) if size else 0.0
-    seen = _find_detectable(critical, freedom, limit * fitted.error, null, rare, blocked)
+    runs = int(np.median(counts[counts > 0])) if size else 0
+    blocked = find_blocked_share(rare, runs, step) if size else 0.0
+    seen = _find_detectable(critical, fitted, null, rare, blocked)
     return Contrasts(
         difference=fitted.difference,
         low=fitted.difference - half,
@@ -140,13 +137,15 @@ def _null_quantile(null: Array, beyond: float) -> float:
 
 
 def _find_detectable(
-    critical: Array, freedom: Array, error: Array, null: Array, rare: Rare, blocked: float
+    critical: Array, fitted: Fit, null: Array, rare: Rare, blocked: float
 ) -> Array:
     """The size that is claimed with probability `POWER`, where a share is `blocked` (`majority`).
 
     As many more of the others must be claimed, or, where that cannot be, the effect must be larger
     than what the rare state differs by.
     """
+    freedom = np.broadcast_to(fitted.freedom[:, None], fitted.error.shape)
+    error = _limit_noise(freedom, _DETECTABLE_LIMIT) * fitted.error
     if blocked >= 1 - POWER:
         larger = np.maximum(_detectable(critical, freedom) * error, rare.depth + EXPLAINED * error)
         return np.asarray(larger)

@@ -7,7 +7,7 @@ like an effect with hardly any noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import binom
@@ -25,12 +25,14 @@ class Rare:
     """A state of runs that is rare in a family.
 
     `rate`: the share of runs in it; `upper`: one standard error above it. `depth`: how far such
-    runs are, up to which a difference may be one of states. 0 without such runs.
+    runs are, up to which a difference may be one of states. 0 without such runs. `apart`: how many
+    runs of each cell are.
     """
 
     rate: float
     upper: float
     depth: float
+    apart: Array = field(default_factory=lambda: np.zeros(()))
 
     def reverse(self, n: Array, apart: Array) -> Array:
         """The probability that so many runs of a cell are in it as are not `apart`, or more."""
@@ -49,7 +51,7 @@ def find_rare(values: Array, fitted: Fit) -> Rare:
     # A rate that looks small by chance makes majorities look impossible.
     upper = min(0.5, rate + float(np.sqrt(rate * (1 - rate) / present.sum())))
     depth = float(np.quantile(distance[far > 0.5], _DEPTH)) if (far > 0.5).any() else 0.0
-    return Rare(rate, upper, depth)
+    return Rare(rate, upper, depth, np.rint(far.sum(axis=-1)))
 
 
 def bound_p(values: Array, fitted: Fit, rare: Rare) -> Array:
@@ -61,8 +63,7 @@ def bound_p(values: Array, fitted: Fit, rare: Rare) -> Array:
     """
     if rare.rate == 0:
         return np.zeros(fitted.difference.shape)
-    far, _ = _far_runs(values, fitted)
-    reverse = rare.reverse(np.isfinite(values).sum(axis=-1), np.rint(far.sum(axis=-1)))
+    reverse = rare.reverse(np.isfinite(values).sum(axis=-1), rare.apart)
     with np.errstate(invalid="ignore"):
         explained = np.abs(fitted.difference) <= rare.depth + EXPLAINED * fitted.error
     bound: Array = np.where(explained, np.minimum(reverse + reverse[:, :1], 1.0), 0.0)

@@ -18,6 +18,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -58,6 +59,18 @@ class Screen(Console):
             logger.warning("output can no longer be shown: %s", error)
 
 
+def make_progress(console: Screen, *middle: ProgressColumn) -> Progress:
+    """A bar with its description in front, and times after the columns in the `middle`."""
+    return Progress(
+        TextColumn("{task.description}"),
+        *middle,
+        TimeElapsedColumn(),
+        TextColumn("about {task.fields[left]} left"),
+        console=console,
+        refresh_per_second=1,  # drawing costs CPU time beside a measurement
+    )
+
+
 class Reporter:
     """Shows a study's progress. A context manager; the log file gets every line in any case."""
 
@@ -70,15 +83,7 @@ class Reporter:
         self.running = plan.study
         self._handler: logging.Handler
         if bar:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("about {task.fields[left]} left"),
-                console=self._console,
-                refresh_per_second=1,  # drawing costs CPU time beside a measurement
-            )
+            self._progress = make_progress(self._console, BarColumn(), MofNCompleteColumn())
             # The bar shows runs itself; only what needs attention is printed above it.
             self._handler = RichHandler(console=self._console, show_path=False, show_time=False)
             self._handler.setLevel(max(logging.WARNING, logging.getLevelName(self._level)))

@@ -308,7 +308,7 @@ def test_a_result_keeps_its_series() -> None:
     result = RunResult("id", "hash", "passed", series=[{"operation": "read"}])
 
     assert RunResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
-    with pytest.raises(TypeError, match="series is not a list"):
+    with pytest.raises(TypeError, match="series is of the wrong type"):
         RunResult.from_dict({**result.to_dict(), "series": {}})
 
 
