@@ -43,7 +43,7 @@ NSYS = nsys.find_nsys(os.environ["TESTS_NSYS"])
 os.environ["NSYS"] = "/no/nsys/here"
 # Under coverage OmegaConf chains its errors in another way (omegaconf/_utils.py, _raise).
 os.environ["OC_CAUSE"] = "0"
-# A shell that starts a job in the background makes it ignore Ctrl-C, and so all that the job starts.
+# A job that a shell starts in the background ignores Ctrl-C, and so does all that the job starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT = Path(__file__).resolve().parent.parent
