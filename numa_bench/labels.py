@@ -44,13 +44,17 @@ def gpu_label(gpu_id: int | None) -> str:
     return "CPU" if gpu_id is None else f"GPU {gpu_id}"
 
 
-def device_label(kind: str, gpu_id: int | None, gpu_numa_node: int | None) -> str:
-    """A device with its NUMA node: "GPU 0 (node 1)", or "CPU".
+def device_label(
+    kind: str, gpu_id: int | None, gpu_numa_node: int | None, gpu_ids: Sequence[int] = ()
+) -> str:
+    """A device with its NUMA node: "GPU 0 (node 1)", or "CPU"; several of one run: "GPUs 0+4".
 
     Linux reports node -1 where the firmware does not say which node a GPU belongs to.
     """
     if kind != "cuda":
         return "CPU"
+    if len(gpu_ids) > 1:
+        return f"GPUs {'+'.join(map(str, gpu_ids))}"
     known = gpu_numa_node is not None and gpu_numa_node >= 0
     return f"GPU {gpu_id} (node {gpu_numa_node if known else '?'})"
 

@@ -117,14 +117,16 @@ def _make_parser() -> argparse.ArgumentParser:
         description="Run a command under each NUMA placement, in random order, and say whether "
         "placement matters for it.",
         usage="%(prog)s [options] [-- COMMAND ...]",
-        epilog="The command runs unchanged, without a shell. {gpu}, {gpu_uuid}, {node} and {out} "
-        "in it are filled in. Exit codes are those of a study: 0, 1 if a run failed, 2 for a "
-        "command or option that cannot be used. See docs/own-workloads.md.",
+        epilog="The command runs unchanged, without a shell. {gpu}, {gpus}, {gpu_uuid}, "
+        "{node}, {nodes} and {out} in it are filled in. Exit codes are those of a study: 0, 1 if a "
+        "run failed, 2 for a command or option that cannot be used. See docs/own-workloads.md.",
     )
     for option in _OPTIONS:
         parser.add_argument(option.flag, metavar=option.metavar, help=option.help)
     parser.add_argument(
-        "--gpus", metavar="LIST", help="GPUs by number, one run each, with commas; cpu: none"
+        "--gpus",
+        metavar="LIST",
+        help="GPUs by number, one run each, with commas; 0+4: one run that sees both; cpu: none",
     )
     parser.add_argument(
         "--metric",

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from numa_bench.config.schema import ExperimentConfig
 
 KEY = "experiment.command"
-#: What may stand in an argument; other words in braces are the command's own.
-PLACEHOLDERS = ("gpu", "gpu_uuid", "node", "out")
 #: Least seconds between two looks at a process tree.
 LEAST_SAMPLE_S = 0.1
 _METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -39,8 +39,9 @@ class HardwareConfig:
     )
     gpu_ids: Any = documented_field(
         None,
-        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured separately. null: "
-        "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
+        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured separately; in a "
+        "command study 0+4 is one run that sees both. null: every visible GPU "
+        "(CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
     )
     numa_nodes: Any = documented_field(
         None,

@@ -99,8 +99,9 @@ def make_run_id_prefix(spec: RunSpec) -> str:
     placement = spec.placement
     node = placement.numa_node
     parts = [
-        f"gpu{spec.device.gpu_id}" if spec.device.kind == "cuda" else "cpu",
-        f"numa{node}" if node is not None else "unbound",
+        f"gpu{'+'.join(map(str, spec.device.gpu_ids))}" if spec.device.kind == "cuda" else "cpu",
+        # What has no binding is unbound, or is waived because it could not have the one it names.
+        f"numa{node}" if node is not None else "unbound" if placement.bound else placement.label,
     ]
     if placement.policy in ("bind", "preferred") and placement.memory_nodes not in ((node,), ()):
         parts.append("mem" + "-".join(map(str, placement.memory_nodes)))

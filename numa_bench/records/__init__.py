@@ -21,6 +21,7 @@ from numa_bench.records.run_parts import (
     StreamSpec,
     TestSpec,
     VitSpec,
+    WorkerValues,
 )
 from numa_bench.records.run_record import (
     BAD,
@@ -30,7 +31,6 @@ from numa_bench.records.run_record import (
     Record,
     RunResult,
     Status,
-    WorkerValues,
     add_warnings,
     make_record,
 )

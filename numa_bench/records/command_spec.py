@@ -34,7 +34,7 @@ class NamedMetric:
 
 @dataclass(frozen=True)
 class CommandSpec:
-    """A program as it is started. Texts may hold {gpu}, {gpu_uuid}, {node} and {out}.
+    """A program as it is started. Texts may hold the placeholders of docs/own-workloads.md.
 
     `argv` is an argument vector; with `shell` it has one text, for `/bin/sh -c`. `variant` is its
     number among those that the study compares, in their order, from 0. `prepare`,

@@ -14,8 +14,8 @@ from typing import TypedDict, cast
 from numa_bench.metric_registry import MetricValues, list_named_metrics, metric_values
 from numa_bench.records.checks import Check, find_mismatch, make_check, make_checks
 from numa_bench.records.cpu_lists import format_cpu_list
-from numa_bench.records.run_parts import Distances, JsonDict
-from numa_bench.records.specs import SCHEMA_VERSION, RunSpec
+from numa_bench.records.run_parts import Distances, JsonDict, WorkerValues
+from numa_bench.records.specs import SCHEMA_VERSION, RunSpec, list_processes
 
 
 class Status(str, Enum):
@@ -84,28 +84,6 @@ def _result_checks() -> dict[str, Check]:
     return {**make_checks(RunResult), "samples": values, "warmup_samples": values}
 
 
-class WorkerValues(TypedDict):
-    """One worker of a set, in the record of the set.
-
-    `throughput_samples_per_s` and `gb_per_s` (of memory streams) are those of the common window;
-    `window_s` is the worker's own, in seconds of the host's clock. `status` is that of a run, or
-    "stopped": ended by the runner because another worker ended early. What is not known is null.
-    """
-
-    name: str
-    role: str
-    gpu_id: int | None
-    numa_node: int | None
-    memory_node: int | None
-    placement: str
-    status: str
-    error: str | None
-    throughput_samples_per_s: float | None
-    gb_per_s: float | None
-    placement_fraction: float | None
-    window_s: list[float] | None
-
-
 @dataclass(frozen=True)
 class Execution:
     """What was observed of one run from outside. Paths are relative to the study directory.
@@ -139,6 +117,7 @@ class Execution:
 class PlannedValues(TypedDict):
     """The part of a record that comes from the plan.
 
+    `gpu_ids` are all GPUs that the run sees, and the other keys of a GPU those of the first.
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
     a `BandwidthSpec` or a `CommandSpec`. `predicted_bound`: link, host or compute; null where
@@ -155,6 +134,7 @@ class PlannedValues(TypedDict):
     workload_config: JsonDict
     device: str
     gpu_id: int | None
+    gpu_ids: list[int]
     gpu_name: str | None
     gpu_uuid: str | None
     gpu_numa_node: int | None
@@ -263,6 +243,7 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "workload_config": _workload_config(spec),
         "device": spec.device.kind,
         "gpu_id": spec.device.gpu_id,
+        "gpu_ids": sorted({i for one in list_processes([spec]) for i in one.device.gpu_ids}),
         "gpu_name": spec.device.gpu_name,
         "gpu_uuid": spec.device.gpu_uuid,
         "gpu_numa_node": spec.device.gpu_numa_node,

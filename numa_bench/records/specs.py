@@ -23,6 +23,7 @@ from numa_bench.records.run_parts import (
     StreamSpec,
     TestSpec,
     VitSpec,
+    read_device,
 )
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
@@ -33,7 +34,7 @@ SCHEMA_VERSION = 1
 SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
     "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
-    "workers, then distances and their classes, then lock_wait_s and shared_host",
+    "workers, then distances and their classes, then lock_wait_s and shared_host, then gpu_ids",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -164,6 +165,10 @@ class RunSpec:
             if cell["test"][name] == TestSpec.__dataclass_fields__[name].default:
                 del cell["test"][name]
         # Left out as below where it says nothing: cells of older studies keep their hash.
+        if self.device.others:
+            cell["device"] = asdict(self.device)
+        else:
+            del cell["device"]["others"]
         if self.placement.affinity == WHOLE_NODE:
             del cell["placement"]["affinity"]
         if self.workload != PIPELINE:
@@ -210,7 +215,7 @@ class RunSpec:
         parts = {
             "vit": VitSpec(**vit),
             "test": TestSpec(**data["test"]),
-            "device": DeviceSpec(**data["device"]),
+            "device": read_device(data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
             "stream": StreamSpec(**data["stream"]) if data.get("stream") else None,

@@ -194,12 +194,13 @@ def _finite_number(name: str, value: Any) -> float | None:
 
 def _fill_missing(record: JsonDict) -> JsonDict:
     """A complete record. Missing values that follow from others are derived, not left empty."""
-    node = record.get("memory_node")
+    node, gpu = record.get("memory_node"), record.get("gpu_id")
     defaults: JsonDict = {
         **dict.fromkeys(_NULLS),
         **{name: {} for name in _EMPTY_OBJECTS},
         "cpu_affinity": None if record.get("numa_node") is None else WHOLE_NODE,
         "memory_nodes": [] if node is None else [node],
+        "gpu_ids": [gpu] if is_integer(gpu) else [],
         "compile_model": bool(record["test_config"].get("compile_model")),
         "profiler": "none",
         "workload": PIPELINE,

@@ -155,8 +155,13 @@ class Monitor:
         # A simulated machine has no CPUs or memory to watch; those here only simulate it.
         if current_backend().simulated is None:
             sources.append(self._open_system(pid).read)
-        gpu = stack.enter_context(open_gpu_sensors(self._spec.device, self._nvml, pid))
-        return sources if gpu is None else [*sources, gpu.read]
+        several = len(self._spec.device.gpus) > 1
+        for device in self._spec.device.gpus:
+            gpu = stack.enter_context(open_gpu_sensors(device, self._nvml, pid))
+            if gpu is not None:
+                name = f"gpu{device.gpu_id}"
+                sources.append(prefix_readings(name, gpu) if several else gpu.read)
+        return sources
 
     def _open_system(self, pid: int) -> SystemSensors:
         return SystemSensors(self._spec.placement.cpus, pid, own_cpu_s=self._own_cpu_s)
@@ -168,6 +173,15 @@ class Monitor:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return int(read_json(self._pid_file)["pid"])
         return pid
+
+
+def prefix_readings(name: str, gpu: GpuSensors) -> Source:
+    """Readings of one of several GPUs, each with a name before its own: "gpu3.sm_mhz"."""
+
+    def read() -> Reading:
+        return {f"{name}.{key}": value for key, value in gpu.read().items()}
+
+    return read
 
 
 def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:

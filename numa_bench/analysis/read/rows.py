@@ -136,7 +136,9 @@ def _describe_place(record: Record) -> JsonDict:
     together = describe_set(record)
     memory = (record["memory_nodes"], record["memory_policy"])
     affinity = (record["cpu_affinity"], record["cpus"])
-    device = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
+    device = device_label(
+        record["device"], record["gpu_id"], record["gpu_numa_node"], record["gpu_ids"]
+    )
     place = placement_label(record["numa_node"], *memory, *affinity)
     return {
         "device_text": together.device_text or device,
@@ -208,6 +210,8 @@ def _make_keys(
     together = describe_set(record)
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     more = [*([config] if config else []), *together.setting]
+    if workload == COMMAND and len(record["gpu_ids"]) > 1:
+        more.append(record["gpu_ids"])
     setting = keys.of(group, device, model, test, *more)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
     place += together.placement

@@ -84,6 +84,7 @@ class Filters:
     def keeps_record(self, record: Record) -> bool:
         day = record["start_time"][:10]
         gpu = {str(record.get(key)) for key in ("gpu_id", "gpu_name", "gpu_uuid")}
+        gpu |= {str(number) for number in record["gpu_ids"]}
         gpu = gpu if record.get("device") == "cuda" else {"cpu"}
         return (
             (self.date_from is None or day >= self.date_from)

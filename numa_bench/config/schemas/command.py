@@ -18,7 +18,8 @@ PLACEMENT_CHECKS = ("invalid", "warning", "off")
 class CommandConfig:
     """A program to run under each placement (experiment.workload=command).
 
-    Its arguments may hold {gpu}, {gpu_uuid}, {node} and {out}; see docs/own-workloads.md.
+    Its arguments may hold {gpu}, {gpus}, {gpu_uuid}, {node}, {nodes} and {out}; see
+    docs/own-workloads.md.
     """
 
     name: Optional[str] = documented_field(

@@ -144,7 +144,9 @@ def device_text(run: RunSpec) -> str:
     if len(run.measured) > 1:
         kind = "GPUs" if run.device.kind == "cuda" else "CPU workers"
         return f"{len(run.measured)} {kind}"
-    return device_label(run.device.kind, run.device.gpu_id, run.device.gpu_numa_node)
+    return device_label(
+        run.device.kind, run.device.gpu_id, run.device.gpu_numa_node, run.device.gpu_ids
+    )
 
 
 def memory_text(run: RunSpec) -> str:

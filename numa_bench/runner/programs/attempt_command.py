@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from numa_bench.jsonio import write_json
 from numa_bench.machine.model import Topology
 from numa_bench.records import Execution, Record, RunResult, RunSpec, Status, make_record
 from numa_bench.runner.attempt import Host, describe_missed_turn, utc_timestamp
-from numa_bench.runner.disturbance import find_monitor_warnings
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.outcome import find_early_end
@@ -24,6 +24,7 @@ from numa_bench.runner.programs.command_line import substitute
 from numa_bench.runner.programs.executions import Executed, Executions
 from numa_bench.runner.programs.readings import Readings, read_metrics
 from numa_bench.runner.programs.watch import Watch
+from numa_bench.runner.sets.set_monitor import find_set_warnings
 from numa_bench.runner.worker_run import AttemptSettings, RunContext, read_last_lines
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RunPaths
@@ -86,7 +87,7 @@ def _attempt_in_turn(
         attempt=attempt,
         stdout_log=store.relative_path(paths.stdout),
         stderr_log=store.relative_path(paths.stderr),
-        warnings=tuple(_list_warnings(outcome)),
+        warnings=tuple(_list_warnings(outcome, spec.device.gpu_ids)),
         environment=host.environment,
         monitor=monitor.summarise_window(ended.window) if monitor else {},
         lock_wait_s=turn.wait_s,
@@ -224,8 +225,8 @@ def _save_result(result: RunResult, paths: RunPaths) -> None:
         result.warnings.append(f"raw_data: result.json could not be written: {error}")
 
 
-def _list_warnings(outcome: _Outcome) -> list[str]:
-    """What disturbed the run, or makes its figures less than they seem."""
+def _list_warnings(outcome: _Outcome, gpu_ids: Sequence[int]) -> list[str]:
+    """What disturbed the run on these GPUs, or makes its figures less than they seem."""
     ended = outcome.executed.ended
     found = []
     if ended.reason == "exited" and ended.leftovers:
@@ -242,5 +243,6 @@ def _list_warnings(outcome: _Outcome) -> list[str]:
             monitor.summarise_window(ended.window),
             monitor.count_readings(ended.window),
         )
-        found += find_monitor_warnings(summary, count)
+        names = [f"gpu{number}" for number in gpu_ids] if len(gpu_ids) > 1 else []
+        found += find_set_warnings(summary, count, names)
     return found

@@ -54,17 +54,21 @@ def bind_argv(spec: RunSpec) -> list[str]:
 
 
 def substitute(argv: Sequence[str], spec: RunSpec, out: Path) -> tuple[str, ...]:
-    """Arguments with {gpu}, {gpu_uuid}, {node} and {out} filled in; other braces are kept.
+    """Arguments with the placeholders of docs/own-workloads.md filled in; other braces are kept.
 
     {node} is the number of the CPU node, or the list of memory nodes where only these are bound.
-    What a run does not have becomes an empty text.
+    {gpus} and {nodes} are the numbers of all GPUs of the run and the node of each, with commas; a
+    node that is unknown is -1. What a run does not have becomes an empty text.
     """
     device, placement = spec.device, spec.placement
     node = placement.numa_node
+    homes = [-1 if gpu.gpu_numa_node is None else gpu.gpu_numa_node for gpu in device.gpus]
     values = {
         "gpu": "" if device.gpu_id is None else str(device.gpu_id),
+        "gpus": ",".join(map(str, device.gpu_ids)),
         "gpu_uuid": device.gpu_uuid or "",
         "node": format_cpu_list(placement.memory_nodes) if node is None else str(node),
+        "nodes": ",".join(map(str, homes)),
         "out": str(out),
     }
     pattern = re.compile("|".join(rf"\{{{name}\}}" for name in values))
@@ -72,13 +76,14 @@ def substitute(argv: Sequence[str], spec: RunSpec, out: Path) -> tuple[str, ...]
 
 
 def command_environment(spec: RunSpec, environ: Mapping[str, str], token: str) -> dict[str, str]:
-    """The caller's environment with the run's token, and with its GPU alone if it has one."""
+    """The caller's environment with the run's token, and with its GPUs alone if it has any."""
     env = {name: value for name, value in environ.items() if name not in RUNNERS_OWN}
     env[RUN_TOKEN] = token
     if spec.device.kind == "cuda":
         # The UUID is the one name that does not depend on CUDA_DEVICE_ORDER.
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        env["CUDA_VISIBLE_DEVICES"] = spec.device.gpu_uuid or str(spec.device.gpu_id)
+        names = [gpu.gpu_uuid or str(gpu.gpu_id) for gpu in spec.device.gpus]
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(names)
     return env
 
 

@@ -36,6 +36,22 @@ def test_numactl_binds_the_program_itself() -> None:
     assert command.env["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
 
 
+def test_a_run_of_two_gpus_sees_both_in_order() -> None:
+    both = replace(GPU, others=(DeviceSpec("cuda", 5, "H100", "GPU-def", 0),))
+    spec = command_spec("serve", "--tp={gpus}", "{nodes}", "{gpu}", device=both)
+
+    command = build_command(spec, Path("/o"), {"CUDA_VISIBLE_DEVICES": "7"}, "7-x")
+
+    assert command.argv[-4:] == ("serve", "--tp=3,5", "1,0", "3")
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "GPU-abc,GPU-def"
+
+
+def test_without_a_gpu_the_words_for_it_are_empty() -> None:
+    command = build_command(command_spec("x", "{gpu}{gpus}{nodes}"), Path("/o"), {}, "7-x")
+
+    assert command.argv[-2:] == ("x", "")
+
+
 def test_unbound_starts_numactl_too_without_effect() -> None:
     """It takes a millisecond to start, which would look like an effect on a short command."""
     command = build_command(command_spec("true"), Path("/o"), {}, "7-x")

@@ -26,7 +26,7 @@ VARIANT_COLUMNS = (
     "p_holm", "claimed", "detectable", "text", "marks",
 )  # fmt: skip
 #: What two variants must share to be compared: all but the command.
-_PLACE = ("group", "device", "gpu_id", "gpu_uuid", "placement", "placement_text")
+_PLACE = ("group", "device_text", "gpu_uuid", "placement", "placement_text")
 
 
 def tabulate_variants(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def find_sweep_mistakes(master: DictConfig) -> tuple[list[str], list[JobPreview]
     if not is_listable(master.hydra.sweeper):
         return [], []
     # Imported late: a single study does not need it.
-    from numa_bench.commands.job_checks import Planner, check_jobs, load_job, name_jobs
+    from numa_bench.commands.checks.jobs import Planner, check_jobs, load_job, name_jobs
 
     jobs, name = split_master(master), str(master.hydra.job.config_name)
     launcher = str(OmegaConf.select(master, "hydra.launcher._target_"))
