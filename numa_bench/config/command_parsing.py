@@ -73,11 +73,23 @@ def make_command_specs(config: CommandConfig) -> dict[str, CommandSpec]:
     specs = {}
     for number, (name, words) in enumerate(variants.items()):
         check_name(f"{KEY}.variants", str(name))
-        argv = _join_variant(config, str(name), words)
-        specs[str(name)] = replace(_make_spec(config, argv), variant=number)
+        words, require = _split_variant(str(name), words)
+        spec = _make_spec(config, _join_variant(config, str(name), words))
+        own = parse_argv(f"variants.{name}.require", require) or spec.require
+        specs[str(name)] = replace(spec, variant=number, require=own)
     if len({spec.argv for spec in specs.values()}) < len(specs):
         raise ConfigError(f"{KEY}.variants", dict(variants), "two of them are the same command")
     return specs
+
+
+def _split_variant(name: str, words: Any) -> tuple[Any, Any]:
+    """What a variant runs, and what it requires: a mapping has both."""
+    if not isinstance(words, Mapping):
+        return words, None
+    for key in words:
+        if key not in ("argv", "require"):
+            raise ConfigError(f"{KEY}.variants.{name}", key, "unknown; use argv and require")
+    return words.get("argv"), words.get("require")
 
 
 def _join_variant(config: CommandConfig, name: str, words: Any) -> tuple[str, ...]:
@@ -113,6 +125,7 @@ def _make_spec(config: CommandConfig, argv: tuple[str, ...]) -> CommandSpec:
         least_fraction=config.least_fraction,
         sample_s=config.sample_s,
         max_output_mb=config.max_output_mb,
+        require=parse_argv("require", config.require),
         prepare=parse_argv("prepare", config.prepare),
         cleanup=parse_argv("cleanup", config.cleanup),
         check=parse_argv("check", config.check),

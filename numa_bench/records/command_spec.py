@@ -14,6 +14,10 @@ LAST, ALL = "last", "all"
 INVALID, WARNING, OFF = "invalid", "warning", "off"
 
 
+#: The fields of a `CommandSpec` that are commands.
+VECTORS = ("argv", "require", "prepare", "cleanup", "check")
+
+
 @dataclass(frozen=True)
 class NamedMetric:
     """One metric of a command: a `regex` over its output, or a `key` of a JSON file that it writes.
@@ -37,7 +41,7 @@ class CommandSpec:
     """A program as it is started. Texts may hold the placeholders of docs/own-workloads.md.
 
     `argv` is an argument vector; with `shell` it has one text, for `/bin/sh -c`. `variant` is its
-    number among those that the study compares, in their order, from 0. `prepare`,
+    number among those that the study compares, in their order, from 0. `require`, `prepare`,
     `cleanup` and `check` are argument vectors too, empty where there is none. `least_fraction` of
     the memory must be where it was bound. `sample_s`: seconds between two looks at the memory and
     threads of the process tree, 0 for none.
@@ -48,6 +52,7 @@ class CommandSpec:
     variant: int = 0
     metrics: tuple[NamedMetric, ...] = ()
     warmup: int = 0
+    require: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     cleanup: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
@@ -60,6 +65,6 @@ class CommandSpec:
 
 def read_command(data: dict[str, Any]) -> CommandSpec:
     """A CommandSpec after a trip through JSON, which has lists only."""
-    vectors = {name: tuple(data[name]) for name in ("argv", "prepare", "cleanup", "check")}
+    vectors = {name: tuple(data[name]) for name in VECTORS}
     metrics = tuple(NamedMetric(**metric) for metric in data["metrics"])
     return CommandSpec(**{**data, **vectors, "metrics": metrics})

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from numa_bench.config.command_parsing import derive_name, parse_argv, parse_metric
+from numa_bench.config.command_parsing import (
+    derive_name,
+    make_command_specs,
+    parse_argv,
+    parse_metric,
+)
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError
 from numa_bench.records import NamedMetric
@@ -125,6 +130,7 @@ def test_a_command_is_named_after_its_program_or_script(
         ((*STUDY, "experiment.command.variants={a: [x]}"), "two or more"),
         ((*STUDY, "experiment.command.variants={a: [x], b: x}"), "the same command"),
         ((*STUDY, "experiment.command.variants=[x]"), "give a mapping"),
+        ((*STUDY, "experiment.command.variants={a: [x], b: {args: y}}"), "use argv and require"),
         (
             (*STUDY, "experiment.command.variants={a: x, b: y}", "experiment.command.name=c"),
             "variants have names",
@@ -148,3 +154,18 @@ def test_the_command_of_the_command_line_is_saved_with_the_study(load: Loads) ->
     config = load(*STUDY)
 
     assert (config.command, config.experiment.command.argv) == (None, "sleep 1")
+
+
+def test_a_variant_may_require_something_of_its_own(load: Loads) -> None:
+    variants = "{plain: [], bound: {argv: [--bind], require: 'run --has-bind'}}"
+
+    config = load(
+        *STUDY,
+        f"experiment.command.variants={variants}",
+        "experiment.command.require='run --version'",
+    )
+
+    specs = make_command_specs(config.experiment.command)
+    assert specs["plain"].require == ("run", "--version")
+    assert specs["bound"].require == ("run", "--has-bind")
+    assert specs["bound"].argv == ("sleep", "1", "--bind")

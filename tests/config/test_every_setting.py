@@ -147,6 +147,7 @@ CHANGES: dict[str, Change] = {
             "metrics": "['rate:higher:GB/s=rate ([0-9.]+)']",
             "variants": "{a: [], b: '0.2'}",
             "warmup": "2",
+            "require": "'test -e x'",
             "prepare": "sync",
             "cleanup": "[rm, -f, x]",
             "check": "'test -s out'",

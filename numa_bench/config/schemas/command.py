@@ -38,8 +38,15 @@ class CommandConfig:
         None,
         "Variants to compare in the same random blocks, by name: commands, or, where argv is set, "
         "arguments that are added to it (an empty list: none). The first one is what the others "
-        "are compared to. null: the command alone.",
-        kind="mapping of names to texts or lists, or null",
+        "are compared to. Each may be a mapping with argv and a require of its own. null: the "
+        "command alone.",
+        kind="mapping of names to texts, lists or mappings, or null",
+    )
+    require: Any = documented_field(
+        None,
+        "Command that must succeed for a run to be tried. If it fails, the run is waived, with the "
+        "last line of its output as the reason: for options that not every version has.",
+        kind="text, list of texts or null",
     )
     metrics: Any = documented_field(
         [],

@@ -153,7 +153,10 @@ def judge_command(
     The first line of an error is complete by itself; the last lines of the output follow.
     """
     ended, step = executed.ended, executed.failed_step
-    if step in ("prepare", "cleanup") and ended.reason in ("exited", "timeout"):
+    if step == "require" and ended.reason == "exited":
+        argv = " ".join(context.spec.command.require if context.spec.command else ())
+        return Status.WAIVED, f"`{argv}` fails here: {_last_line(executed.problem)}"
+    if step in ("require", "prepare", "cleanup") and ended.reason in ("exited", "timeout"):
         argv = " ".join(getattr(context.spec.command, step))
         return Status.FAILED, f"{step} command `{argv}` failed: {executed.problem}"
     where = f"{step}: " if step else ""
@@ -173,6 +176,11 @@ def judge_command(
     return Status.PASSED, None
 
 
+def _last_line(text: str) -> str:
+    """The last line with words; programs end with what was wrong."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
 def explain_exit(code: int | None, tail: str) -> str:
     """An exit code in one line, with what it means where that is known."""
     text = f"exit code {code}"
@@ -182,7 +190,7 @@ def explain_exit(code: int | None, tail: str) -> str:
         return f"{text}: a command is not executable; use chmod +x, or name its interpreter"
     if any(word in tail.lower() for word in _TERMINAL_WORDS):
         return f"{text}: it needs a terminal, and runs have none; use its batch mode"
-    last = tail.splitlines()[-1].strip() if tail else ""
+    last = _last_line(tail)
     return f"{text}: {last}" if last else f"{text}, without a word"
 
 

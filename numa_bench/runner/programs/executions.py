@@ -31,9 +31,9 @@ Started = Callable[[int, StopRequest], None]
 class Executed:
     """How a run's executions ended.
 
-    `ended` is the measured one, or the first that failed, which `failed_step` names ("prepare",
-    "warm-up 1", "cleanup"); `problem` says what else went wrong. `check_problem`: the check
-    command failed. `wall_s` are those of the warm-ups.
+    `ended` is the measured one, or the first that failed: `failed_step` names it ("require",
+    "prepare", "warm-up 1", "cleanup"); `problem` says what else went wrong. `check_problem`: the
+    check command failed. `wall_s` are those of the warm-ups.
     """
 
     ended: Ended
@@ -55,7 +55,10 @@ class Executions:
         self.out = (paths.spec.parent / "out").absolute()
 
     def run_all(self) -> Executed:
-        """Warm-ups, the measured execution, its check; up to the first that fails."""
+        """What is required, warm-ups, the measured execution; up to the first that fails."""
+        unmet = self._run_step("require")
+        if unmet is not None:
+            return unmet
         walls: list[float] = []
         for number in range(self._command.warmup):
             done = self._execute(f"warm-up {number + 1}", measured=False)

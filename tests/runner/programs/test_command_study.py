@@ -105,6 +105,34 @@ def test_a_check_that_fails_makes_the_run_invalid(record: Runs) -> None:
     assert "the check command failed: exit code 1" in found["error"]
 
 
+@pytest.mark.parametrize(
+    ("require", "reason"),
+    [
+        ("[sh,-c,'echo trying; echo no such option >&2; exit 2']", "no such option"),
+        ("[sh,-c,'exit 2']", "exit code 2"),
+        ("no-such-program-here", "no-such-program-here"),
+    ],
+)
+def test_a_run_whose_requirement_is_not_met_is_waived(
+    record: Runs, tmp_path: Path, require: str, reason: str
+) -> None:
+    found = record(
+        f"touch {tmp_path}/ran",
+        f"experiment.command.require={require}",
+    )
+
+    assert found["status"] == "waived"
+    assert found["error"].splitlines() == [found["error"]]
+    assert reason in found["error"]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_whose_requirement_is_met_is_measured(record: Runs) -> None:
+    found = record("true", "experiment.command.require='true'")
+
+    assert (found["status"], found["error"]) == ("passed", None)
+
+
 def test_a_check_sees_what_the_command_wrote(record: Runs) -> None:
     found = record("echo x > {out}/result", "experiment.command.check='test -s {out}/result'")
 
