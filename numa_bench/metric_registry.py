@@ -122,12 +122,17 @@ def headline_metric(
 
 
 def list_named_metrics(config: Mapping[str, Any]) -> dict[str, Metric]:
-    """The metrics that a command's settings name, by their keys in records."""
+    """The metrics that a command's settings name, by their keys in records.
+
+    Entries of a damaged record that are none are left out.
+    """
+    listed = config.get("metrics")
     return {
         NAMED + str(own["name"]): Metric(
             str(own["unit"]), f"{own['name']}, as the command reported it", own["better"] == HIGHER
         )
-        for own in config.get("metrics", ())
+        for own in (listed if isinstance(listed, (list, tuple)) else ())
+        if isinstance(own, Mapping) and {"name", "unit", "better"} <= own.keys()
     }
 
 

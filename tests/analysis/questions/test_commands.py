@@ -132,6 +132,22 @@ def test_memory_is_that_of_the_program_by_node(frame: pd.DataFrame) -> None:
     assert local["placement_fraction"].min() == pytest.approx(0.9)  # the worst run
 
 
+def test_damaged_records_of_commands_end_no_analysis(tmp_path: Path) -> None:
+    found = [record(place, 0, r) for r in range(3) for place in (LOCAL, UNBOUND)]
+    found[0]["workload_config"]["metrics"] = [3, {"name": "rate"}]
+    found[1]["workload_config"]["metrics"] = "rate"
+    found[2]["observed"] = {"memory_at_peak": [1], "processes": "many"}
+    found[3]["observed"] = {"memory_at_peak": {"shared": {"x": 1, "0": "1"}}}
+    write_json(tmp_path / "results.json", found)
+
+    frame = load_studies([tmp_path]).frame
+
+    assert len(frame) == 6
+    assert tabulate_variants(frame).empty
+    assert tabulate_memory(frame).empty
+    assert set(tabulate_metrics(frame)["metric"]) == {"p99", "wall time"}
+
+
 def test_a_study_of_models_asks_none_of_this() -> None:
     empty = pd.DataFrame()
 
