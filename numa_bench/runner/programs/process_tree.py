@@ -116,6 +116,15 @@ def read_name(pid: int, proc: Path = _PROC) -> str:
         return ""
 
 
+def read_resident(pids: Iterable[int], proc: Path = _PROC) -> int:
+    """Pages that are resident in these processes, those of files included."""
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pages += int((proc / str(pid) / "statm").read_text().split()[1])
+    return pages
+
+
 def read_cpu_s(pids: Iterable[int], proc: str = "/proc") -> float:
     """Seconds of CPU time that processes and their children, as far as these ended, have used."""
     ticks = 0

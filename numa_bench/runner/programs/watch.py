@@ -1,7 +1,8 @@
 """Looks at a running command: where its memory and threads are, and how much it prints.
 
 A thread of the runner that pins itself away from the measured CPUs. It looks more rarely where a
-look would take more than `MOST_SHARE` of a CPU; its own CPU time is in the record. The monitor asks
+look would take more than `MOST_SHARE` of a CPU, but at once when the processes have grown by
+`GROWTH`, so that what it saw is near the peak; its own CPU time is in the record. The monitor asks
 it for the CPU time of the command, so that its processes do not count as foreign.
 """
 
@@ -27,12 +28,17 @@ from numa_bench.runner.programs.process_tree import (
     read_cpu_s,
     read_memory,
     read_name,
+    read_resident,
 )
 
 #: Most CPU time per second of the run for looks, and as much for lists of processes.
 MOST_SHARE = 0.002
 #: The first look, so that short commands are seen; the time between two doubles up to `sample_s`.
 FIRST_LOOK_S = 0.02
+#: Growth of resident memory since the last look that is looked at whatever it costs. As a look's
+#: cost grows with the memory, all of these together cost at most five times the last (the sum of
+#: a geometric series).
+GROWTH = 1.25
 #: Seconds between two looks at the sizes of the outputs.
 OUTPUT_S = 0.5
 #: Most points of the course over time; every other one is dropped when there are more.
@@ -60,6 +66,7 @@ class Watch:
         self._pids: list[int] = []
         self._list_due = 0.0
         self._cpu_s = 0.0
+        self._resident, self._resident_due = 0, 0.0
         self._looks = self._unreadable = self._most_processes = 0
         self._peak: Memory = Counter()
         self._course: list[tuple[float, Counter[int]]] = []
@@ -177,18 +184,33 @@ class Watch:
         move_away(self._placement.cpus)
         begin_cpu = time.thread_time()
         looking = self._command.placement_check != "off"
-        pause, due = FIRST_LOOK_S, time.monotonic() + FIRST_LOOK_S
+        pause = FIRST_LOOK_S if looking else OUTPUT_S
+        due, paid = time.monotonic() + pause, 0.0
         while not self._done.wait(max(0.0, min(due - time.monotonic(), OUTPUT_S))):
             self._check_output(stop)
-            if not looking or time.monotonic() < due:
-                due = due if looking else time.monotonic() + OUTPUT_S
-                continue
-            before = time.thread_time()
-            self._look(root)
-            took = time.thread_time() - before
-            self._cpu_s = time.thread_time() - begin_cpu
-            pause, wait_s = next_pause(pause, took, self._command.sample_s)
-            due = time.monotonic() + wait_s
+            now = time.monotonic()
+            if looking and now >= due:
+                if now >= paid or self._has_grown(root):
+                    before = time.thread_time()
+                    self._look(root)
+                    paid = now + (time.thread_time() - before) / MOST_SHARE
+                pause = min(2 * pause, self._command.sample_s)
+                due = now + pause
+                self._cpu_s = time.thread_time() - begin_cpu
+            elif not looking:
+                due = now + OUTPUT_S
+
+    def _has_grown(self, root: int) -> bool:
+        """Whether the processes have much more memory than at the last look; False if unknown."""
+        now = time.monotonic()
+        if now < self._resident_due:
+            return False
+        before = time.thread_time()
+        if now >= self._list_due:
+            self._list_processes(root)
+        grown = read_resident(self._pids) > GROWTH * self._resident
+        self._resident_due = now + (time.thread_time() - before) / MOST_SHARE
+        return grown
 
     def _check_output(self, stop: StopRequest) -> None:
         written = sum(path.stat().st_size for path in self._outputs if path.exists())
@@ -219,6 +241,7 @@ class Watch:
         if not memory:
             return
         self._looks += 1
+        self._resident = read_resident(pids)
         self._unreadable += unreadable
         self._most_processes = max(self._most_processes, len(pids))
         own_by_node = _count_own(memory)
@@ -227,15 +250,6 @@ class Watch:
         self._course.append((at, own_by_node))
         if len(self._course) > MOST_POINTS:
             self._course = self._course[::2]
-
-
-def next_pause(pause: float, took: float, most: float) -> tuple[float, float]:
-    """The pause between looks, doubled up to `most`, and how long to wait now. In seconds.
-
-    `took` is the CPU time of the last look, which may be `MOST_SHARE` of the time until the next.
-    """
-    pause = min(2 * pause, most)
-    return pause, max(pause, took / MOST_SHARE)
 
 
 def _count_own(memory: Memory) -> Counter[int]:

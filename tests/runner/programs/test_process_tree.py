@@ -16,6 +16,7 @@ from numa_bench.runner.programs.process_tree import (
     read_cpu_s,
     read_memory,
     read_name,
+    read_resident,
 )
 
 NUMA_MAPS = """\
@@ -93,3 +94,11 @@ def test_own_cpu_time_grows() -> None:
         sum(range(100_000))
 
     assert read_cpu_s([os.getpid()]) > before
+
+
+def test_resident_memory_is_that_of_all_processes(tmp_path: Path) -> None:
+    for pid, pages in ((3, 40), (4, 2)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "statm").write_text(f"1000 {pages} 7 1 0 9 0\n")
+
+    assert read_resident([3, 4, 5], tmp_path) == 42  # 5 has ended

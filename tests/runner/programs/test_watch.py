@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,7 +158,60 @@ def test_numactl_is_not_taken_for_the_program(monkeypatch: pytest.MonkeyPatch) -
     assert seen.describe(None)["looks"] == 0
 
 
-def test_a_long_look_makes_the_next_one_late() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time of the watch's thread, which passes when it waits; a look takes 20 ms of CPU time."""
+    made = Clock()
+    times = SimpleNamespace(monotonic=lambda: made.now, thread_time=lambda: made.cpu)
+    monkeypatch.setattr(watch, "time", times)
+    monkeypatch.setattr(watch, "list_tree", lambda _: [1])
+    monkeypatch.setattr(watch, "read_name", lambda _: "x")
+    monkeypatch.setattr(watch, "move_away", lambda _: None)
+    monkeypatch.setattr(watch, "read_resident", lambda _: made.resident())
+    monkeypatch.setattr(watch, "read_memory", made.look)
+    return made
+
+
+class Clock:
+    """Seconds since the start, CPU time, when it was looked, and how much memory there is."""
+
+    def __init__(self) -> None:
+        self.now = self.cpu = 0.0
+        self.looks: list[float] = []
+        self.limit_s = 30.0
+        self.resident: Callable[[], int] = lambda: 100
+
+    def look(self, _: int) -> process_tree.Memory:
+        self.looks.append(round(self.now, 3))
+        self.cpu += 0.02
+        return process_tree.Memory({("anonymous", 0): 1})
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.now > self.limit_s
+
+    def watch(self) -> None:
+        seen = Watch(spec(UNBOUND), ())
+        seen._done = self  # type: ignore[assignment]
+        with StopRequest() as stop:
+            seen._loop(1, stop)
+
+
+def test_a_long_look_makes_the_next_one_late(clock: Clock) -> None:
     """At most 0.2 % of a CPU, however large the tree is: 0.02 s of looking waits 10 s."""
-    assert watch.next_pause(0.02, 0.02, 0.5) == pytest.approx((0.04, 10.0))
-    assert watch.next_pause(0.4, 0.001, 0.5) == (0.5, 0.5)
+    clock.watch()
+
+    assert clock.looks[0] == 0.02
+    assert len(clock.looks) == 3
+    assert all(10 <= after - before < 10.6 for before, after in pairwise(clock.looks))
+
+
+def test_growth_is_looked_at_at_once(clock: Clock) -> None:
+    """A program that allocates its arrays after a look that was dear: the next sees them."""
+    clock.resident = lambda: 100 if clock.now < 3 else 10_000 if clock.now < 8 else 11_000
+
+    clock.watch()
+
+    assert clock.looks[0] == 0.02
+    assert 3 <= clock.looks[1] < 3.6
+    assert 13 <= clock.looks[2] < 14.2  # a tenth more is not worth a dear look
