@@ -116,12 +116,12 @@ def read_name(pid: int, proc: Path = _PROC) -> str:
         return ""
 
 
-def read_resident(pids: Iterable[int], proc: Path = _PROC) -> int:
+def read_resident(pids: Iterable[int], proc: str = "/proc") -> int:
     """Pages that are resident in these processes, those of files included."""
     pages = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            pages += int((proc / str(pid) / "statm").read_text().split()[1])
+            pages += int(_read_bytes(f"{proc}/{pid}/statm").split()[1])
     return pages
 
 
@@ -129,13 +129,18 @@ def read_cpu_s(pids: Iterable[int], proc: str = "/proc") -> float:
     """Seconds of CPU time that processes and their children, as far as these ended, have used."""
     ticks = 0
     for pid in pids:
-        # Plain system calls: it is read several times a second, and a Path costs far more.
         with contextlib.suppress(OSError, ValueError, IndexError):
-            file = os.open(f"{proc}/{pid}/stat", os.O_RDONLY)
-            try:
-                text = os.read(file, 4096)
-            finally:
-                os.close(file)
             # The name may hold spaces and brackets; fields 14 to 17 are counted after it.
-            ticks += sum(map(int, text.rpartition(b")")[2].split()[11:15]))
+            fields = _read_bytes(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
     return ticks / _TICKS
+
+
+def _read_bytes(path: str) -> bytes:
+    """A short file by plain system calls: it is read several times a second, for each process, and
+    a Path costs far more. Raises OSError."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)

@@ -101,4 +101,4 @@ def test_resident_memory_is_that_of_all_processes(tmp_path: Path) -> None:
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "statm").write_text(f"1000 {pages} 7 1 0 9 0\n")
 
-    assert read_resident([3, 4, 5], tmp_path) == 42  # 5 has ended
+    assert read_resident([3, 4, 5], str(tmp_path)) == 42  # 5 has ended
