@@ -24,7 +24,15 @@ def test_a_memory_benchmark_with_its_memory_elsewhere(machine: Machine, tmp_path
     line += ["--nodes", str(node), "--repeats", "3", "--output", str(tmp_path)]
     line += ["--set", f"experiment.hardware.memory_nodes=[{node},{other}]"]
     line += ["--metric", "triad:higher:GB/s=triad ([0-9.]+)"]
-    line += ["--", sys.executable, "examples/own_workloads/stream.py", "--mb", "16"]
+    line += [
+        "--",
+        sys.executable,
+        "examples/own_workloads/stream.py",
+        "--mb",
+        "16",
+        "--rounds",
+        "40",
+    ]
 
     done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, check=False)
 
@@ -37,7 +45,7 @@ def test_a_memory_benchmark_with_its_memory_elsewhere(machine: Machine, tmp_path
         assert record["placement"] == ("local" if record["memory_node"] == node else "remote")
         assert record["placement_fraction"] == pytest.approx(1, abs=0.05)
         own = record["observed"]["memory_at_peak"]["anonymous"]
-        assert own[str(record["memory_node"])] > 3 * 16e6
+        assert own[str(record["memory_node"])] > 30e6  # of three arrays of 16 MB
         assert record["observed"]["escaped_threads"] == 0
         assert record["metric_triad"] > 0
     assert {record["memory_node"] for record in records} == {node, other}

@@ -44,8 +44,9 @@ class CommandConfig:
     )
     require: Any = documented_field(
         None,
-        "Command that must succeed for a run to be tried. If it fails, the run is waived, with the "
-        "last line of its output as the reason: for options that not every version has.",
+        "Command that must succeed for a run to be tried; it is tried once for each GPU. If it "
+        "fails, runs are waived, with the last line of its output as the reason: for options "
+        "that not every version has.",
         kind="text, list of texts or null",
     )
     metrics: Any = documented_field(

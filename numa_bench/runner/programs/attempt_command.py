@@ -70,7 +70,7 @@ def _attempt_in_turn(
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
-    outcome = _run(context, turn, store, paths)
+    outcome = _run(context, turn, store, paths, host)
     ended = outcome.executed.ended
     status, error = judge_command(context, outcome.executed, outcome.readings, paths, topology)
     if status is Status.PASSED and outcome.watch is not None:
@@ -96,7 +96,9 @@ def _attempt_in_turn(
     return make_record(spec, result, execution, host.name)
 
 
-def _run(context: RunContext, turn: Turn, store: StudyStore, paths: RunPaths) -> _Outcome:
+def _run(
+    context: RunContext, turn: Turn, store: StudyStore, paths: RunPaths, host: Host
+) -> _Outcome:
     spec, command = context.spec, context.spec.command
     assert command is not None
     try:
@@ -115,7 +117,7 @@ def _run(context: RunContext, turn: Turn, store: StudyStore, paths: RunPaths) ->
         monitor.start_sampling(pid)
         watch.start(pid, stop)
 
-    executions = Executions(context, paths, started)
+    executions = Executions(context, paths, started, host.unmet)
     with monitor, watch:
         executed = executions.run_all()
     # Written when the process has ended: no disk access beside a measurement.

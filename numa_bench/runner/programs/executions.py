@@ -46,17 +46,24 @@ class Executed:
 class Executions:
     """Runs everything of one attempt, one process after the other."""
 
-    def __init__(self, context: RunContext, paths: RunPaths, started: Started) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        paths: RunPaths,
+        started: Started,
+        unmet: dict[tuple[str, ...], str | None],
+    ) -> None:
         assert context.spec.command is not None
         self._context = context
         self._paths = paths
         self._started = started
+        self._unmet = unmet  # `Host.unmet`
         self._command = context.spec.command
         self.out = (paths.spec.parent / "out").absolute()
 
     def run_all(self) -> Executed:
         """What is required, warm-ups, the measured execution; up to the first that fails."""
-        unmet = self._run_step("require")
+        unmet = self._find_unmet()
         if unmet is not None:
             return unmet
         walls: list[float] = []
@@ -69,6 +76,25 @@ class Executions:
         done = self._execute("", measured=True)
         done.wall_s = walls
         return done
+
+    def _find_unmet(self) -> Executed | None:
+        """The required command if it fails here; each is tried once for each GPU."""
+        if not self._command.require:
+            return None
+        context = self._context
+        command = build_step(
+            self._command.require, context.spec, self.out, os.environ, context.token
+        )
+        key = (*command.argv, command.env.get("CUDA_VISIBLE_DEVICES", ""))
+        if key not in self._unmet:
+            tried = self._run_step("require")
+            if tried is not None and tried.ended.reason != "exited":
+                return tried  # by timeout or Ctrl-C: whether it would fail is not known
+            self._unmet[key] = None if tried is None else tried.problem
+        problem = self._unmet[key]
+        if problem is None:
+            return None
+        return Executed(Ended(None, "exited", 0.0), failed_step="require", problem=problem)
 
     def _execute(self, name: str, *, measured: bool) -> Executed:
         """One execution with prepare, cleanup and, if it is measured, the check."""

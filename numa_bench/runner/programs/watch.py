@@ -205,9 +205,9 @@ class Watch:
         now = time.monotonic()
         if now < self._resident_due:
             return False
-        before = time.thread_time()
         if now >= self._list_due:
             self._list_processes(root)
+        before = time.thread_time()
         grown = read_resident(self._pids) > GROWTH * self._resident
         self._resident_due = now + (time.thread_time() - before) / MOST_SHARE
         return grown

@@ -127,6 +127,23 @@ def test_a_run_whose_requirement_is_not_met_is_waived(
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_requirement_is_tried_once(plan: Plans, tmp_path: Path) -> None:
+    """Programs such as torchrun take seconds to say that they cannot."""
+    machine = discover_topology()
+    tried = tmp_path / "tried"
+    planned = plan(
+        *(machine, *BASE, "experiment.repeats=3", "command='sleep 0'"),
+        f"experiment.command.require=[sh,-c,'echo x >> {tried}; exit 1']",
+    )
+
+    run_study(planned, machine, tmp_path / "study")
+
+    records = json.loads((tmp_path / "study" / "results.json").read_text())
+    assert [record["status"] for record in records] == ["waived"] * 3
+    assert len({record["error"] for record in records}) == 1
+    assert tried.read_text() == "x\n"
+
+
 def test_a_run_whose_requirement_is_met_is_measured(record: Runs) -> None:
     found = record("true", "experiment.command.require='true'")
 

@@ -160,11 +160,12 @@ def test_numactl_is_not_taken_for_the_program(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Time of the watch's thread, which passes when it waits; a look takes 20 ms of CPU time."""
+    """Time of the watch's thread, which passes when it waits; a look takes 20 ms of CPU time,
+    half of it for the list of processes."""
     made = Clock()
     times = SimpleNamespace(monotonic=lambda: made.now, thread_time=lambda: made.cpu)
     monkeypatch.setattr(watch, "time", times)
-    monkeypatch.setattr(watch, "list_tree", lambda _: [1])
+    monkeypatch.setattr(watch, "list_tree", made.list)
     monkeypatch.setattr(watch, "read_name", lambda _: "x")
     monkeypatch.setattr(watch, "move_away", lambda _: None)
     monkeypatch.setattr(watch, "read_resident", lambda _: made.resident())
@@ -181,9 +182,13 @@ class Clock:
         self.limit_s = 30.0
         self.resident: Callable[[], int] = lambda: 100
 
+    def list(self, root: int) -> list[int]:
+        self.cpu += 0.01
+        return [root]
+
     def look(self, _: int) -> process_tree.Memory:
         self.looks.append(round(self.now, 3))
-        self.cpu += 0.02
+        self.cpu += 0.01
         return process_tree.Memory({("anonymous", 0): 1})
 
     def wait(self, seconds: float) -> bool:
