@@ -245,7 +245,7 @@ def _list_warnings(outcome: _Outcome, gpu_ids: Sequence[int]) -> list[str]:
             f"{', '.join(ended.leftovers)}; if the command starts servers or daemons, its wall "
             "time is not that of their work"
         )
-    if outcome.watch is not None:
+    if outcome.watch is not None and not outcome.executed.failed_step:  # else nobody watched
         found += outcome.watch.list_warnings()
     monitor = outcome.monitor
     if ended.window is not None and monitor is not None and monitor.times:

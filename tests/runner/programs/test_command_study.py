@@ -119,11 +119,13 @@ def test_a_run_whose_requirement_is_not_met_is_waived(
     found = record(
         f"touch {tmp_path}/ran",
         f"experiment.command.require={require}",
+        "experiment.hardware.memory_nodes=[0]",
     )
 
     assert found["status"] == "waived"
     assert found["error"].splitlines() == [found["error"]]
     assert reason in found["error"]
+    assert found["warnings"] == []
     assert not (tmp_path / "ran").exists()
 
 
