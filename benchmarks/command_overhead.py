@@ -128,11 +128,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=40, help="runs in each session")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    load = [os.getloadavg()[0]]
     overheads = [measure_overhead(command, args.repeats) for command in COMMANDS]
     tree = watch_tree()
+    load.append(os.getloadavg()[0])
     if args.out:
         found = {
             "environment": describe_environment(PROJECT, discover_topology()),
+            "load_1m_before_and_after": load,
             "overheads": [asdict(overhead) for overhead in overheads],
             "tree": tree,
         }
@@ -147,6 +150,7 @@ def main() -> None:
         f"a tree of {tree['processes']} processes: {tree['fraction_of_a_core']:.2%} of a core, "
         f"{tree['looks']} looks in {TREE_S:.0f} s"
     )
+    print(f"load {load[0]:.1f} before, {load[1]:.1f} after")
 
 
 if __name__ == "__main__":

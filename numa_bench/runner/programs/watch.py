@@ -228,6 +228,8 @@ class Watch:
             return
         at, memory, unreadable = time.monotonic(), Counter[tuple[str, int]](), 0
         pids = self._list_processes(root)
+        # Before the look: what is allocated during it may not be in it.
+        resident = read_resident(pids)
         for pid in pids:
             own = read_memory(pid)
             if own is None:
@@ -241,7 +243,7 @@ class Watch:
         if not memory:
             return
         self._looks += 1
-        self._resident = read_resident(pids)
+        self._resident = resident
         self._unreadable += unreadable
         self._most_processes = max(self._most_processes, len(pids))
         own_by_node = _count_own(memory)

@@ -211,6 +211,16 @@ def test_a_long_look_makes_the_next_one_late(clock: Clock) -> None:
     assert all(10 <= after - before < 10.6 for before, after in pairwise(clock.looks))
 
 
+def test_what_is_allocated_during_a_look_is_looked_at_again(clock: Clock) -> None:
+    clock.resident = lambda: 10_000 if clock.looks else 100
+
+    clock.watch()
+
+    assert clock.looks[0] == 0.02
+    assert clock.looks[1] < 0.6
+    assert clock.looks[2] > 10
+
+
 def test_growth_is_looked_at_at_once(clock: Clock) -> None:
     """A program that allocates its arrays after a look that was dear: the next sees them."""
     clock.resident = lambda: 100 if clock.now < 3 else 10_000 if clock.now < 8 else 11_000
