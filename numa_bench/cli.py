@@ -27,6 +27,9 @@ COMMANDS = {
     "run": Command("numa_bench.commands.run", "run a study (hydra_experiment_runner.py)"),
     "check": Command("numa_bench.commands.check", "check settings and machine; run nothing"),
     "resume": Command("numa_bench.commands.resume", "print or run what finishes a study or sweep"),
+    "compare-placements": Command(
+        "numa_bench.commands.compare_placements", "run any command under each placement"
+    ),
     "analyze": Command(
         "numa_bench.commands.analyze", "compare placements: verdict, plots, a report page"
     ),

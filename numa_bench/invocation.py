@@ -17,6 +17,7 @@ _SCRIPTS = {
 }
 _MODULES = {
     "check": ("numa_bench", "check"),
+    "compare-placements": ("numa_bench", "compare-placements"),
     "resume": ("numa_bench", "resume"),
     "sync": ("numa_bench.tracking", "sync"),
     "topology": ("numa_bench.topology",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from numa_bench.metric_registry import NAMED
 from numa_bench.records import WHOLE_NODE
 
 #: A node, or nodes, that were not chosen.
@@ -15,6 +16,7 @@ _QUANTITIES = {
     "h2d_gb_per_s": "H2D bandwidth",
     "read_gb_per_s": "read bandwidth",
     "stream_gb_per_s": "stream bandwidth",
+    "wall_s": "wall time",
 }
 LOCAL = "local"
 #: A distance class, or a side of a label, of several nodes at different distances.
@@ -42,13 +44,17 @@ def gpu_label(gpu_id: int | None) -> str:
     return "CPU" if gpu_id is None else f"GPU {gpu_id}"
 
 
-def device_label(kind: str, gpu_id: int | None, gpu_numa_node: int | None) -> str:
-    """A device with its NUMA node: "GPU 0 (node 1)", or "CPU".
+def device_label(
+    kind: str, gpu_id: int | None, gpu_numa_node: int | None, gpu_ids: Sequence[int] = ()
+) -> str:
+    """A device with its NUMA node: "GPU 0 (node 1)", or "CPU"; several of one run: "GPUs 0+4".
 
     Linux reports node -1 where the firmware does not say which node a GPU belongs to.
     """
     if kind != "cuda":
         return "CPU"
+    if len(gpu_ids) > 1:
+        return f"GPUs {'+'.join(map(str, gpu_ids))}"
     known = gpu_numa_node is not None and gpu_numa_node >= 0
     return f"GPU {gpu_id} (node {gpu_numa_node if known else '?'})"
 
@@ -192,7 +198,7 @@ def compile_label(compile_mode: str | None) -> str:
 
 def quantity_label(metric: str) -> str:
     """The name of a metric in a title: "throughput", "H2D bandwidth"; others by their own name."""
-    return _QUANTITIES.get(metric, metric)
+    return _QUANTITIES.get(metric, metric.removeprefix(NAMED))
 
 
 def duration_text(seconds: float) -> str:
@@ -201,3 +207,8 @@ def duration_text(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_rate(value: float) -> str:
+    """A measured value for a table: "1,234.5"; below 100 with four digits, as of a short time."""
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"

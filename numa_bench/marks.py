@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "huge_pages": Kind("N", "memory asked for in huge pages is in small ones; see the record"),
     "rounds": Kind("N", "a bandwidth run had time for fewer samples of each point than asked for"),
     "placement": Kind("N", "placement could not be verified; see the record"),
+    "misplaced": Kind("O", "memory or threads were outside the bound nodes; see the record"),
     "preferred": Kind("N", "some memory is on other nodes than the preferred one"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Metric:
 #: Fewest runs of a cell from which a verdict is possible. Chosen: two runs cannot show which one
 #: is the outlier.
 LEAST_REPEATS = 3
+#: Which direction of a metric is better.
+HIGHER, LOWER = "higher", "lower"
 #: Every metric a record can hold. A metric that a run did not measure is null, never 0.
 METRICS: dict[str, Metric] = {
     "throughput_samples_per_s": Metric(
@@ -91,6 +93,7 @@ METRICS: dict[str, Metric] = {
     "load_latency_ns": Metric(
         "ns", "one load that depends on the one before it, largest size of a bandwidth run", False
     ),
+    "wall_s": Metric("s", "wall time of a command, from its start to its end", False),
     "measured_samples": Metric("samples", "samples in the timed window", None),
     "measured_s": Metric("s", "length of the timed window", None),
 }
@@ -100,12 +103,42 @@ HEADLINES: dict[tuple[str, str], str] = {
     ("bandwidth", "cuda"): "h2d_gb_per_s",
     ("bandwidth", "cpu"): "read_gb_per_s",
     ("contention", "cpu"): "stream_gb_per_s",
+    ("command", "cuda"): "wall_s",
+    ("command", "cpu"): "wall_s",
 }
+#: Begins the record's key of a metric that the user named, so that it cannot be one of ours.
+NAMED = "metric_"
 
 
-def headline_metric(workload: str | None, device: str) -> str:
-    """The metric by which placements are compared; None is the workload of older records."""
-    return HEADLINES.get((workload or "pipeline", device), "throughput_samples_per_s")
+def headline_metric(
+    workload: str | None, device: str, config: Mapping[str, Any] | None = None
+) -> str:
+    """The metric by which placements are compared; None is the workload of older records.
+
+    `config` is the record's `workload_config`: of a command's own metrics the first one counts.
+    """
+    own = next(iter(list_named_metrics(config or {})), None)
+    return own or HEADLINES.get((workload or "pipeline", device), "throughput_samples_per_s")
+
+
+def list_named_metrics(config: Mapping[str, Any]) -> dict[str, Metric]:
+    """The metrics that a command's settings name, by their keys in records.
+
+    Entries of a damaged record that are none are left out.
+    """
+    listed = config.get("metrics")
+    return {
+        NAMED + str(own["name"]): Metric(
+            str(own["unit"]), f"{own['name']}, as the command reported it", own["better"] == HIGHER
+        )
+        for own in (listed if isinstance(listed, (list, tuple)) else ())
+        if isinstance(own, Mapping) and {"name", "unit", "better"} <= own.keys()
+    }
+
+
+def find_metric(name: str, config: Mapping[str, Any] | None = None) -> Metric:
+    """A metric by its key in records. Raises KeyError if neither registry nor `config` has it."""
+    return METRICS[name] if name in METRICS else list_named_metrics(config or {})[name]
 
 
 class MetricValues(TypedDict):
@@ -147,6 +180,7 @@ class MetricValues(TypedDict):
     write_gb_per_s: float | None
     copy_gb_per_s: float | None
     load_latency_ns: float | None
+    wall_s: float | None
     measured_samples: float | None
     measured_s: float | None
 

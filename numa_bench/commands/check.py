@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from numa_bench.commands import run
-from numa_bench.commands.job_checks import (
+from numa_bench.commands.checks.jobs import (
     CheckedStudy,
     Planner,
     check_jobs,

@@ -50,6 +50,7 @@ from numa_bench.records import RunSpec, list_processes
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import check_gpus
 from numa_bench.runner.numactl import check_binding
+from numa_bench.runner.programs.command_line import check_programs
 from numa_bench.runner.resume import check_directory, read_stored
 from numa_bench.sweep.interleaving import (
     InterleavedStart,
@@ -183,6 +184,7 @@ def list_machine_checks(jobs: Sequence[StudyJob], plan: Plan) -> list[Callable[[
     """
     return [
         *(partial(check_importable, job.config.experiment.vit_configs) for job in jobs),
+        partial(check_programs, list_granted(plan.runs)),
         lambda: check_binding(run.placement for run in list_processes(list_granted(plan.runs))),
     ]
 

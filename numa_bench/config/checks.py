@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from numa_bench.errors import ConfigError
 
 #: Folders of output.root that are no study's.
 RESERVED_NAMES = ("analysis", "debug", "dry_run", "mixed", "multirun")
+#: The device decides.
+AUTO = "auto"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def check_at_least(key: str, value: float, least: int) -> None:
+def check_at_least(key: str, value: float, least: float) -> None:
     """Raise ConfigError if `value` is below `least` or NaN."""
     if not value >= least:
         raise ConfigError(key, value, f"must be at least {least}")
@@ -49,3 +52,12 @@ def check_study_name(name: str) -> None:
         raise ConfigError(
             "experiment.name", name, "is a folder for other results; choose another name"
         )
+
+
+def check_count_or_auto(key: str, value: Any, example: int) -> None:
+    """Raise ConfigError unless `value` is a positive whole number or the word auto."""
+    if value == AUTO:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(key, value, f"expected int or auto, for example {example}")
+    check_at_least(key, value, 1)

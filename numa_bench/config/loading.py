@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from numa_bench.jsonio import write_text
 from numa_bench.machine.allocation import Allocation, read_allocation, select_granted_gpus
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology
+from numa_bench.records import COMMAND
 from numa_bench.study_files import (
     OVERRIDES,
     RESOLVED_CONFIG,
@@ -68,8 +70,18 @@ def load_jobs(node: DictConfig, overrides: Sequence[str]) -> list[StudyJob]:
 def _to_config(node: DictConfig, overrides: Sequence[str]) -> RunnerConfig:
     config = to_typed_config(node, overrides)
     assert isinstance(config, RunnerConfig)
+    _place_command(config)
     validate_config(config)
     return config
+
+
+def _place_command(config: RunnerConfig) -> None:
+    """Move the command of the top level to where a study keeps it. Raises ConfigError."""
+    if config.command is None:
+        return
+    if config.experiment.workload != COMMAND:
+        raise ConfigError("command", config.command, "needs experiment=command_study; add it")
+    config.experiment.command.argv, config.command = config.command, None
 
 
 def save_resolved(config: RunnerConfig, directory: Path) -> None:
@@ -80,7 +92,8 @@ def save_resolved(config: RunnerConfig, directory: Path) -> None:
     """
     # Resuming sets it anew, and a path may hold what OmegaConf takes for an interpolation.
     config = replace(config, resume_from=None)
-    _save_text(directory / RESOLVED_CONFIG, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
+    _save_text(directory / RESOLVED_CONFIG, OmegaConf.to_yaml(OmegaConf.create(_escape(values))))
 
 
 def save_jobs(jobs: Sequence[StudyJob], typed: Sequence[str], directory: Path) -> None:
@@ -95,7 +108,11 @@ def save_jobs(jobs: Sequence[StudyJob], typed: Sequence[str], directory: Path) -
         stored = [
             {
                 "overrides": list(job.overrides),
-                "experiment": OmegaConf.to_container(OmegaConf.structured(job.config.experiment)),
+                "experiment": _escape(
+                    OmegaConf.to_container(
+                        OmegaConf.structured(job.config.experiment), resolve=False
+                    )
+                ),
             }
             for job in jobs
         ]
@@ -114,6 +131,17 @@ def _save_text(path: Path, text: str) -> None:
             write_text(path, text)
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error}; free some space") from error
+
+
+def _escape(value: Any) -> Any:
+    """The same settings with texts that OmegaConf reads back as they are, ${...} included."""
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
 def discover_machine(root: str | None) -> tuple[Topology, tuple[Gpu, ...]]:

@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from numa_bench.config.schemas.bandwidth import BandwidthConfig
+from numa_bench.config.schemas.command import CommandConfig
 from numa_bench.config.schemas.contention import ContentionConfig
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
@@ -26,7 +27,7 @@ AFFINITIES = ("node", "socket", "exclusive", "core-complex")
 #: The runner's time_limit where the experiment's counts.
 EXPERIMENTS_OWN = "auto"
 ORDERS = ("shuffled", "sequential")
-WORKLOADS = ("pipeline", "bandwidth", "contention")
+WORKLOADS = ("pipeline", "bandwidth", "contention", "command")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,8 +39,9 @@ class HardwareConfig:
     )
     gpu_ids: Any = documented_field(
         None,
-        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured separately. null: "
-        "every visible GPU (CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
+        "GPUs by number (PCI order, as in nvidia-smi) or UUID, each measured separately; in a "
+        "command study 0+4 is one run that sees both. null: every visible GPU "
+        "(CUDA_VISIBLE_DEVICES is honoured). [] or '': the CPU.",
     )
     numa_nodes: Any = documented_field(
         None,
@@ -96,6 +98,10 @@ class ExperimentConfig:
     contention: ContentionConfig = field(
         default_factory=ContentionConfig, metadata={"help": "Sets of workers."}
     )
+    command: CommandConfig = field(
+        default_factory=CommandConfig,
+        metadata={"help": "The program that runs with workload=command execute."},
+    )
     repeats: int = documented_field(
         5, "Runs per cell, each a fresh process. Fewer than 3 give no verdict."
     )
@@ -125,6 +131,12 @@ class RunnerConfig:
     profiler: ProfilerConfig = field(default_factory=ProfilerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
+    command: Any = documented_field(
+        None,
+        "Short for experiment.command.argv, with experiment=command_study: the command to run "
+        "under each placement.",
+        kind="text or list of texts",
+    )
     dry_run: bool = documented_field(
         False, "Check everything and print the run matrix without running anything."
     )

@@ -6,19 +6,26 @@ fix. Pure: nothing here inspects the machine.
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 from numa_bench.config import schema as cfg
 from numa_bench.config.checks import (
     check_at_least,
+    check_count_or_auto,
     check_name,
     check_one_of,
     check_seconds,
     check_study_name,
 )
+from numa_bench.config.command_parsing import check_command
 from numa_bench.config.durations import parse_duration
+from numa_bench.config.id_lists import (
+    MEMORY_WORDS,
+    NODE_WORDS,
+    parse_gpu_groups,
+    parse_id_list,
+    split_list,
+)
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
@@ -28,15 +35,10 @@ from numa_bench.config.schemas.contention import check_contention
 from numa_bench.config.schemas.isolation import check_isolation
 from numa_bench.config.schemas.workload import TestConfig, ViTConfig
 from numa_bench.errors import ConfigError
-from numa_bench.machine.topology import parse_cpu_list
 
-_DISTANCE_WORDS = ("same_socket", "other_socket")
-NODE_WORDS = ("all", "local", "remote", "unbound", *_DISTANCE_WORDS)
-MEMORY_WORDS = ("all", "local", "remote", "same", *_DISTANCE_WORDS)
 #: A reading takes up to 50 ms with a GPU, mostly waiting for NVML's two PCIe counters (20 ms
 #: each); twice that leaves the monitor idle for half of the time.
 MIN_INTERVAL_S = 0.1
-IdList = tuple[int | str, ...]
 
 _AT_LEAST_ONE = (
     "image_size",
@@ -47,7 +49,11 @@ _AT_LEAST_ONE = (
 )
 #: Counts that may be left to the device, with a value for the error text.
 _COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
-_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
+#: Workloads that run no model, and the checks of their settings.
+_WITHOUT_MODELS = {
+    "bandwidth": lambda study: check_bandwidth("experiment.bandwidth", study.bandwidth),
+    "command": check_command,
+}
 
 
 def validate_config(config: RunnerConfig) -> None:
@@ -87,13 +93,14 @@ def check_experiment(experiment: ExperimentConfig) -> None:
     check_one_of("experiment.hardware.device", hardware.device, cfg.DEVICES)
     check_one_of("experiment.hardware.memory_policy", hardware.memory_policy, cfg.POLICIES)
     check_hardware(hardware)
-    if experiment.workload == "bandwidth":
-        check_bandwidth("experiment.bandwidth", experiment.bandwidth)
+    if experiment.workload in _WITHOUT_MODELS:
+        _WITHOUT_MODELS[experiment.workload](experiment)
         if experiment.vit_configs:
             raise ConfigError(
                 "experiment.vit_configs",
                 f"{len(experiment.vit_configs)} models",
-                "a bandwidth study runs no model; remove them, or use workload=pipeline",
+                f"a {experiment.workload} study runs no model; remove them, or use "
+                "workload=pipeline",
             )
         return
     if not experiment.vit_configs:
@@ -107,7 +114,7 @@ def check_experiment(experiment: ExperimentConfig) -> None:
 
 def check_hardware(hardware: HardwareConfig) -> None:
     """Raise ConfigError if placements are not written as lists, or contradict each other."""
-    parse_id_list("experiment.hardware.gpu_ids", hardware.gpu_ids, words=None)
+    parse_gpu_groups("experiment.hardware.gpu_ids", hardware.gpu_ids)
     nodes = parse_id_list("experiment.hardware.numa_nodes", hardware.numa_nodes, NODE_WORDS)
     parse_id_list("experiment.hardware.memory_nodes", hardware.memory_nodes, MEMORY_WORDS)
     affinities = parse_affinities(hardware.cpu_affinity)
@@ -133,7 +140,7 @@ def check_hardware(hardware: HardwareConfig) -> None:
 def parse_affinities(value: Any) -> tuple[str, ...]:
     """The words of `cpu_affinity`, each once. Raises ConfigError."""
     key = "experiment.hardware.cpu_affinity"
-    parts = [] if value is None else _parts(key, value)
+    parts = [] if value is None else split_list(key, value)
     words = tuple(str(part).strip().strip("'\"") for part in parts)
     if not words or set(words) - set(cfg.AFFINITIES) or len(set(words)) < len(words):
         raise ConfigError(key, value, f"use one or more of {', '.join(cfg.AFFINITIES)}, each once")
@@ -202,15 +209,6 @@ def check_host_side(key: str, test: TestConfig) -> None:
         )
 
 
-def check_count_or_auto(key: str, value: Any, example: int) -> None:
-    """Raise ConfigError unless `value` is a positive whole number or the word auto."""
-    if value == workload.AUTO:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(key, value, f"expected int or auto, for example {example}")
-    check_at_least(key, value, 1)
-
-
 def check_vit(key: str, vit: ViTConfig, test: TestConfig) -> None:
     """Raise ConfigError if the model cannot be built or its test settings are invalid."""
     check_test(key, test)
@@ -250,51 +248,3 @@ def _check_sizes(key: str, vit: ViTConfig, test: TestConfig) -> None:
             vit.heads,
             f"does not divide dim={vit.dim}; use a divisor of dim, or set dim_head as well",
         )
-
-
-def parse_id_list(key: str, value: Any, words: tuple[str, ...] | None) -> IdList | None:
-    """Parse a list of numbers and words in any of the accepted notations.
-
-    None stays None; 1, "1", [0, 2], "0,2", "[0, 2]", "0-3" and "" (empty) are lists. `words` are
-    allowed in addition to numbers; with None, GPU UUIDs are. Raises ConfigError.
-    """
-    if value is None:
-        return None
-    items: list[int | str] = []
-    for part in _parts(key, value):
-        text = str(part).strip().strip("'\"")
-        if isinstance(part, (bool, float)):
-            raise ConfigError(key, value, f"{text} is not a whole number")
-        if re.fullmatch(r"\d+(-\d+)?", text):
-            try:
-                items.extend(parse_cpu_list(text))
-            except ValueError:
-                raise ConfigError(
-                    key,
-                    value,
-                    f"{text} is not a valid range; ranges ascend, such as 0-3, up to 65535",
-                ) from None
-        elif text in words if words is not None else _UUID.fullmatch(text):
-            items.append(text)
-        else:
-            also = f", or {', '.join(words)}" if words else ""
-            also = " or GPU UUIDs" if words is None else also
-            raise ConfigError(key, value, f"'{text}' is not valid here; use numbers{also}")
-    return tuple(items)
-
-
-def _parts(key: str, value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, str):
-        text = value.strip()
-        # ${oc.env:NAME,[0,1]} is a string even for its default, and [local] is no JSON.
-        if text.startswith("["):
-            try:
-                return list(json.loads(text))
-            except ValueError:
-                text = text.strip("[]")
-        return [part for part in text.split(",") if part.strip()]
-    if isinstance(value, int):
-        return [value]
-    raise ConfigError(key, value, "use a number, a list such as [0,1], or null")

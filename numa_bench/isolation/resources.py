@@ -19,11 +19,11 @@ def list_locks(run: RunSpec, exclusive: str, topology: Topology) -> list[str]:
     names: set[str] = set()
     for worker in list_processes([run]):
         if worker.device.kind == "cuda":
-            names.add(_name_gpu(worker.device))
+            names.update(map(_name_gpu, worker.device.gpus))
             if exclusive == GPU:
                 continue
-            home = worker.device.gpu_numa_node
-            names.update(_name_node(node) for node in (home,) if node is not None and node >= 0)
+            homes = {gpu.gpu_numa_node for gpu in worker.device.gpus}
+            names.update(_name_node(node) for node in homes if node is not None and node >= 0)
         names.update(map(_name_node, _list_nodes(worker.placement, topology)))
     return sorted(names)
 

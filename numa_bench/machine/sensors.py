@@ -38,11 +38,15 @@ class SystemSensors:
     """CPU, memory and swap. `cpus` are the CPUs under measurement (empty: all).
 
     `cpu_foreign` is the fraction of those CPUs' time since the last reading that was used by
-    processes other than `pids`. The first reading therefore contains no rates.
+    processes other than `pids`, or beyond what `own_cpu_s` returns. The first reading therefore
+    contains no rates.
     """
 
-    def __init__(self, cpus: Sequence[int], *pids: int) -> None:
+    def __init__(
+        self, cpus: Sequence[int], *pids: int, own_cpu_s: Callable[[], float] | None = None
+    ) -> None:
         self._cpus = tuple(cpus)
+        self._own_cpu_s = own_cpu_s or self._sum_own
         self._workers: list[psutil.Process] = []
         for pid in pids:
             with contextlib.suppress(psutil.Error):
@@ -78,13 +82,17 @@ class SystemSensors:
             if frequency and frequency.current:
                 reading["cpu_mhz"] = frequency.current
 
+    def _sum_own(self) -> float:
+        """CPU time of `pids`."""
+        # User and system; psutil's other fields are of ended children, and iowait.
+        return sum(sum(worker.cpu_times()[:2]) for worker in self._workers)
+
     def _add_rates(self, reading: Reading, swapped: float) -> None:
         """Rates since the last reading; `swapped` are the bytes swapped since boot."""
         try:
             each = psutil.cpu_times(percpu=True)
             times = [each[cpu] for cpu in self._cpus if cpu < len(each)] or each
-            # User and system; psutil's other fields are of ended children, and iowait.
-            own = sum(sum(worker.cpu_times()[:2]) for worker in self._workers)
+            own = self._own_cpu_s()
         except (psutil.Error, OSError, RuntimeError):
             return
         # A CPU in iowait runs nothing, so it is free.

@@ -61,9 +61,11 @@ def _fit(cell: RunSpec, allocation: Allocation, visible: Sequence[Gpu]) -> RunSp
 def _find_refusal(cell: RunSpec, allocation: Allocation, visible: Sequence[Gpu]) -> str | None:
     """Why a cell cannot run in this allocation, or None."""
     device, placement = cell.device, cell.placement
-    if device.kind == "cuda" and all(gpu.index != device.gpu_id for gpu in visible):
+    granted_gpus = {gpu.index for gpu in visible}
+    missing_gpus = [gpu for gpu in device.gpu_ids if gpu not in granted_gpus]
+    if missing_gpus:
         limits = " and ".join(allocation.gpu_limits) or allocation.source
-        return f"GPU {device.gpu_id} ({limits})"
+        return f"GPU {', '.join(map(str, missing_gpus))} ({limits})"
     nodes = set(placement.memory_nodes)
     if allocation.memory_nodes is not None and nodes:
         # `local` lists every node that the kernel may choose; under the others each is needed.

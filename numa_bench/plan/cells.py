@@ -7,12 +7,14 @@ from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.bandwidth import make_bandwidth_specs
+from numa_bench.plan.commands import make_command_cells
 from numa_bench.plan.devices import make_device_spec, resolve_devices
 from numa_bench.plan.placements import NODES_KEY, list_placement_warnings, resolve_placements
 from numa_bench.plan.resolve import resolve_model
 from numa_bench.plan.sets.contention import make_set_prefix, make_sets
 from numa_bench.records import (
     BANDWIDTH,
+    COMMAND,
     CONTENTION,
     NO_HOST_WORK,
     REGISTERED,
@@ -35,6 +37,8 @@ def make_cells(
         specs, warnings = make_bandwidth_specs(experiment, topology, visible)
     elif experiment.workload == CONTENTION:
         specs, warnings = make_sets(experiment, topology, visible)
+    elif experiment.workload == COMMAND:
+        specs, warnings = make_command_cells(experiment, topology, visible)
     else:
         specs, warnings = _pipeline_specs(experiment, topology, visible, profile)
     cells: dict[str, RunSpec] = {}
@@ -95,8 +99,9 @@ def make_run_id_prefix(spec: RunSpec) -> str:
     placement = spec.placement
     node = placement.numa_node
     parts = [
-        f"gpu{spec.device.gpu_id}" if spec.device.kind == "cuda" else "cpu",
-        f"numa{node}" if node is not None else "unbound",
+        f"gpu{'+'.join(map(str, spec.device.gpu_ids))}" if spec.device.kind == "cuda" else "cpu",
+        # What has no binding is unbound, or is waived because it could not have the one it names.
+        f"numa{node}" if node is not None else "unbound" if placement.bound else placement.label,
     ]
     if placement.policy in ("bind", "preferred") and placement.memory_nodes not in ((node,), ()):
         parts.append("mem" + "-".join(map(str, placement.memory_nodes)))
@@ -104,8 +109,8 @@ def make_run_id_prefix(spec: RunSpec) -> str:
         parts.append(placement.policy)
     if placement.affinity != WHOLE_NODE:
         parts.append(placement.affinity)
-    if spec.workload == BANDWIDTH:
-        return "_".join([*parts, BANDWIDTH])
+    if spec.workload in (BANDWIDTH, COMMAND):
+        return "_".join([*parts, spec.vit.name])
     vit = spec.vit
     if vit.is_custom:
         parts.append(vit.name)

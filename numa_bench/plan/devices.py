@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from numa_bench.config.id_lists import parse_gpu_groups
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig
-from numa_bench.config.validation import parse_id_list
 from numa_bench.errors import ConfigError, MachineError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.records import DeviceSpec
@@ -11,38 +13,90 @@ from numa_bench.records import DeviceSpec
 GPU_KEY = "experiment.hardware.gpu_ids"
 
 
+#: The GPUs that one run sees, in this order; empty on the CPU.
+GpuGroup = tuple[Gpu, ...]
+
+
 def resolve_devices(
     experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
 ) -> list[Gpu | None]:
     """The GPUs to measure, or [None] for the CPU. Those that are named may be invisible.
 
+    Raises ConfigError for a GPU that is missing or partitioned by MIG, and for a run of several.
+    """
+    groups = resolve_gpu_groups(experiment, topology, visible)
+    if any(len(group) > 1 for group in groups):
+        raise ConfigError(
+            GPU_KEY,
+            experiment.hardware.gpu_ids,
+            f"a run of a {experiment.workload} study has one GPU; use commas in place of +, or "
+            "experiment=contention_study for GPUs that are measured together",
+        )
+    return [group[0] if group else None for group in groups]
+
+
+def resolve_gpu_groups(
+    experiment: ExperimentConfig, topology: Topology, visible: tuple[Gpu, ...]
+) -> list[GpuGroup]:
+    """The GPUs of each run, or [()] for the CPU. Those that are named may be invisible.
+
     Raises ConfigError for a GPU that is missing or partitioned by MIG.
     """
     hardware = experiment.hardware
-    wanted = parse_id_list(GPU_KEY, hardware.gpu_ids, words=None)
+    wanted = parse_gpu_groups(GPU_KEY, hardware.gpu_ids)
     # gpu_ids=[] asks for no GPU, null for every visible one.
     if hardware.device == "cpu" or (hardware.device == "auto" and wanted == ()):
         if wanted:
             raise ConfigError(
                 GPU_KEY, hardware.gpu_ids, "contradicts device=cpu; remove one of them"
             )
-        return [None]
+        return [()]
     if wanted is None:
-        gpus = list(visible)
-        if not gpus and hardware.device == "auto":
-            return [None]
+        groups: list[GpuGroup] = [(gpu,) for gpu in visible]
+        if not groups and hardware.device == "auto":
+            return [()]
     else:
-        gpus = [_find_gpu(item, hardware.gpu_ids, topology, visible) for item in wanted]
-        if len(set(gpus)) < len(gpus):
-            raise ConfigError(
-                GPU_KEY, hardware.gpu_ids, "lists a GPU twice; for more runs use experiment.repeats"
-            )
-    if not gpus:
+        groups = [
+            tuple(_find_gpu(item, hardware.gpu_ids, topology, visible) for item in items)
+            for items in wanted
+        ]
+        _refuse_repeated(groups, hardware.gpu_ids)
+    if not groups:
         raise ConfigError(
             "experiment.hardware.device", "cuda", f"{_what_gpus(topology, visible)}; use device=cpu"
         )
-    gpus = gpus[: experiment.max_gpus]
-    for gpu in gpus:
+    groups = _limit_gpus(groups, experiment.max_gpus)
+    _refuse_mig(groups, hardware, visible)
+    return groups
+
+
+def _refuse_repeated(groups: list[GpuGroup], given: object) -> None:
+    """Raise ConfigError for a GPU twice in one run, or two runs with the same GPUs."""
+    alone = [frozenset(gpu.index for gpu in group) for group in groups]
+    twice = any(len(set(group)) < len(group) for group in groups)
+    if twice or len(set(alone)) < len(alone):
+        raise ConfigError(GPU_KEY, given, "lists a GPU twice; for more runs use experiment.repeats")
+
+
+def _limit_gpus(groups: list[GpuGroup], most: int | None) -> list[GpuGroup]:
+    """The first groups that have `most` GPUs in all. Raises ConfigError where none is left."""
+    kept = [
+        group
+        for i, group in enumerate(groups)
+        if most is None or sum(map(len, groups[: i + 1])) <= most
+    ]
+    if not kept:
+        raise ConfigError(
+            "experiment.max_gpus",
+            most,
+            f"the first run alone sees {len(groups[0])} GPUs; use as many, or null",
+        )
+    return kept
+
+
+def _refuse_mig(groups: list[GpuGroup], hardware: HardwareConfig, visible: GpuGroup) -> None:
+    """Raise ConfigError for a visible GPU that is partitioned by MIG."""
+    for gpu in (gpu for group in groups for gpu in group):
         if gpu.mig and gpu in visible:
             raise ConfigError(
                 GPU_KEY,
@@ -51,7 +105,6 @@ def resolve_devices(
                 f"other GPUs, disable it (sudo nvidia-smi -i {gpu.index} -mig 0), or use "
                 "experiment.hardware.device=cpu",
             )
-    return list(gpus)
 
 
 def make_device_spec(gpu: Gpu | None) -> DeviceSpec:
@@ -61,12 +114,19 @@ def make_device_spec(gpu: Gpu | None) -> DeviceSpec:
     return DeviceSpec("cuda", gpu.index, gpu.name, gpu.uuid, gpu.numa_node)
 
 
+def make_group_spec(gpus: GpuGroup) -> DeviceSpec:
+    """The device of a run that sees these GPUs; without any, on the CPU."""
+    if not gpus:
+        return DeviceSpec("cpu")
+    return replace(make_device_spec(gpus[0]), others=tuple(map(make_device_spec, gpus[1:])))
+
+
 def refuse_mig_slices(hardware: HardwareConfig, cuda_visible_devices: str | None) -> None:
     """Raise MachineError where CUDA_VISIBLE_DEVICES names a MIG slice and GPUs may be measured.
 
     Without this no GPU would be visible, and the CPU would be measured instead.
     """
-    on_cpu = hardware.device == "cpu" or parse_id_list(GPU_KEY, hardware.gpu_ids, None) == ()
+    on_cpu = hardware.device == "cpu" or parse_gpu_groups(GPU_KEY, hardware.gpu_ids) == ()
     entries = [entry.strip() for entry in (cuda_visible_devices or "").split(",")]
     slices = [entry for entry in entries if entry.startswith("MIG-")]
     if slices and not on_cpu:

@@ -23,6 +23,12 @@ def find_home(topology: Topology, gpu: Gpu) -> int | None:
     return topology.nodes[0].id if len(topology.nodes) == 1 else None
 
 
+def find_common_home(topology: Topology, gpus: Iterable[Gpu]) -> int | None:
+    """The node that is home to all of these GPUs; None without one, or where one is unknown."""
+    homes = {find_home(topology, gpu) for gpu in gpus}
+    return homes.pop() if len(homes) == 1 else None
+
+
 def rank_on_node(topology: Topology, gpu: Gpu) -> tuple[int, int]:
     """The place of a GPU among those of its node, from 0, and how many these are.
 
@@ -171,8 +177,8 @@ def measure_distances(topology: Topology, device: DeviceSpec, placement: Placeme
     home = placement.numa_node
     if device.kind == "cuda":
         # A GPU may come from another reading of the machine, so it is compared by number.
-        gpu = next((gpu for gpu in topology.gpus if gpu.index == device.gpu_id), None)
-        home = find_home(topology, gpu) if gpu is not None else None
+        gpus = [gpu for gpu in topology.gpus if gpu.index in device.gpu_ids]
+        home = find_common_home(topology, gpus)
     if home is None:
         return Distances()
     # An affinity or CPUs by number may reach over several nodes.

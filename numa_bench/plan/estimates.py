@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from numa_bench.labels import duration_text
 from numa_bench.plan.bandwidth import estimate_bandwidth_s
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import REHEARSAL_S, RunSpec
@@ -20,14 +22,22 @@ WARMUP_FACTOR = 1.5
 #: On a GPU each stage is timed by itself as well: so many times, and this besides (synchronising).
 ALONE_REPEATS = 24
 ALONE_S = 0.3
+#: Stands for the duration of a command. Chosen: what is left of a study is scaled by what its first
+#: runs took, so that only the proportion of runs to one another matters.
+UNKNOWN_S = 1.0
 #: Fewest batches of a block of warm-up, of which there are two at least.
 _LEAST_BLOCK = 3
 
 
 def estimate_run_s(run: RunSpec) -> float:
-    """Expected seconds of one run. Batches take as long as predicted (`run.expected`)."""
+    """Expected seconds of one run. Batches take as long as predicted (`run.expected`).
+
+    Of a command nothing is known before it has run: each execution counts as `UNKNOWN_S`.
+    """
     if run.waived is not None:
         return 0.0
+    if run.command is not None:
+        return UNKNOWN_S * (1 + run.command.warmup)
     if run.members:
         # They run at the same time; the rehearsal is of the same length for all.
         return REHEARSAL_S + max(estimate_run_s(member.spec) for member in run.members)
@@ -43,10 +53,20 @@ def estimate_run_s(run: RunSpec) -> float:
     return min(run.test.timeout_s, expected_s)
 
 
+def expected_text(runs: Iterable[RunSpec]) -> str:
+    """How long these runs are expected to take: "about 12 min", or "an unknown time"."""
+    every = list(runs)
+    if any(run.command is not None for run in every):
+        return "an unknown time"
+    return f"about {duration_text(sum(map(estimate_run_s, every)))}"
+
+
 def bound_run_s(run: RunSpec) -> float:
     """Upper estimate of one run in seconds: warm-up and windows use up their budgets."""
     if run.waived is not None:
         return 0.0
+    if run.command is not None:
+        return run.test.timeout_s * (1 + run.command.warmup)
     if run.members:
         return REHEARSAL_S + max(bound_run_s(member.spec) for member in run.members)
     if run.bandwidth is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from numa_bench.config.id_lists import MEMORY_WORDS, NODE_WORDS, RELATIVE_WORDS, parse_id_list
 from numa_bench.config.schema import HardwareConfig
-from numa_bench.config.validation import MEMORY_WORDS, NODE_WORDS, parse_id_list
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.plan.distance import (
@@ -17,7 +17,7 @@ from numa_bench.plan.distance import (
 NODES_KEY = "experiment.hardware.numa_nodes"
 MEMORY_KEY = "experiment.hardware.memory_nodes"
 #: Words for the nodes that are not local.
-_AWAY = ("remote", "same_socket", "other_socket")
+_AWAY = tuple(word for word in RELATIVE_WORDS if word != "local")
 
 
 def find_local_memory(topology: Topology, home: int) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from numa_bench.config.id_lists import IdList, parse_id_list
 from numa_bench.config.schema import HardwareConfig
-from numa_bench.config.validation import IdList, check_hardware, parse_affinities, parse_id_list
+from numa_bench.config.validation import check_hardware, parse_affinities
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.affinity import (

@@ -25,7 +25,7 @@ from numa_bench.plan.predictions.blind_spots import find_blind_spots
 from numa_bench.plan.predictions.prediction import ModelPrediction, add_expectations, predict_models
 from numa_bench.plan.time_limit import TimeLimit, fit_blocks, read_time_limit, split_runs
 from numa_bench.profiling.launch import Profiler
-from numa_bench.records import BANDWIDTH, CONTENTION, RunSpec
+from numa_bench.records import BANDWIDTH, COMMAND, CONTENTION, RunSpec
 
 #: Sizes of a bandwidth study with debug=true that leaves them open, in bytes.
 DEBUG_SIZES = (4 << 10, 1 << 20)
@@ -37,7 +37,11 @@ _NO_TIME_TO_RECORD = (
 
 
 #: Workloads without a profiled window, and what has none.
-_NO_PROFILE = {BANDWIDTH: "a bandwidth run has", CONTENTION: "sets of workers have"}
+_NO_PROFILE = {
+    BANDWIDTH: "a bandwidth run has",
+    CONTENTION: "sets of workers have",
+    COMMAND: "a command of your own has",
+}
 
 
 @dataclass(frozen=True)

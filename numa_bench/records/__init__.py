@@ -7,6 +7,7 @@ Every file that a study leaves behind is made of these classes: `specs` has the 
 from __future__ import annotations
 
 from numa_bench.metric_registry import METRICS
+from numa_bench.records.command_spec import CommandSpec, NamedMetric
 from numa_bench.records.run_parts import (
     NO_HOST_WORK,
     REGISTERED,
@@ -20,6 +21,7 @@ from numa_bench.records.run_parts import (
     StreamSpec,
     TestSpec,
     VitSpec,
+    WorkerValues,
 )
 from numa_bench.records.run_record import (
     BAD,
@@ -29,13 +31,13 @@ from numa_bench.records.run_record import (
     Record,
     RunResult,
     Status,
-    WorkerValues,
     add_warnings,
     make_record,
 )
 from numa_bench.records.specs import (
     BACKGROUND,
     BANDWIDTH,
+    COMMAND,
     CONTENTION,
     HOST_STAGE,
     MEASURED,
@@ -62,6 +64,7 @@ __all__ = [
     "BACKGROUND",
     "BAD",
     "BANDWIDTH",
+    "COMMAND",
     "CONTENTION",
     "DONE",
     "HOST_STAGE",
@@ -83,12 +86,14 @@ __all__ = [
     "WARMUP",
     "WHOLE_NODE",
     "BandwidthSpec",
+    "CommandSpec",
     "DeviceSpec",
     "Distances",
     "Execution",
     "Expectation",
     "JsonDict",
     "Member",
+    "NamedMetric",
     "Placement",
     "PlannedValues",
     "ProfileSpec",

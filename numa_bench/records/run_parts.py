@@ -6,7 +6,7 @@ Bytes, seconds and samples inside; a field's name carries its unit; MB is 1e6 by
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 JsonDict = dict[str, Any]
 #: Values of `TestSpec.host_work` and `host_memory` with which a run is what it was before these
@@ -98,13 +98,33 @@ class TestSpec:
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """The device of one run: `kind` is cuda or cpu; the rest is null on the CPU."""
+    """The device of one run: `kind` is cuda or cpu; the rest is null on the CPU.
+
+    `others` are the further GPUs of a run that sees several, as a command may; the other fields
+    are those of the first.
+    """
 
     kind: str
     gpu_id: int | None = None
     gpu_name: str | None = None
     gpu_uuid: str | None = None
     gpu_numa_node: int | None = None
+    others: tuple[DeviceSpec, ...] = ()
+
+    @property
+    def gpus(self) -> tuple[DeviceSpec, ...]:
+        """Each GPU of the run, in the order in which it sees them; empty on the CPU."""
+        return (self, *self.others) if self.kind == "cuda" else ()
+
+    @property
+    def gpu_ids(self) -> list[int]:
+        """The numbers of its GPUs."""
+        return [gpu.gpu_id for gpu in self.gpus if gpu.gpu_id is not None]
+
+
+def read_device(data: JsonDict) -> DeviceSpec:
+    """A DeviceSpec after a trip through JSON, which has lists only."""
+    return DeviceSpec(**{**data, "others": tuple(map(read_device, data.get("others", ())))})
 
 
 @dataclass(frozen=True)
@@ -179,3 +199,25 @@ class Distances:
     farthest_class: str | None = None
     cpu: int | None = None
     memory: int | None = None
+
+
+class WorkerValues(TypedDict):
+    """One worker of a set, in the record of the set.
+
+    `throughput_samples_per_s` and `gb_per_s` (of memory streams) are those of the common window;
+    `window_s` is the worker's own, in seconds of the host's clock. `status` is that of a run, or
+    "stopped": ended by the runner because another worker ended early. What is not known is null.
+    """
+
+    name: str
+    role: str
+    gpu_id: int | None
+    numa_node: int | None
+    memory_node: int | None
+    placement: str
+    status: str
+    error: str | None
+    throughput_samples_per_s: float | None
+    gb_per_s: float | None
+    placement_fraction: float | None
+    window_s: list[float] | None

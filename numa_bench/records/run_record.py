@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from numa_bench.metric_registry import MetricValues, metric_values
+from numa_bench.metric_registry import MetricValues, list_named_metrics, metric_values
 from numa_bench.records.checks import Check, find_mismatch, make_check, make_checks
 from numa_bench.records.cpu_lists import format_cpu_list
-from numa_bench.records.run_parts import Distances, JsonDict
-from numa_bench.records.specs import SCHEMA_VERSION, RunSpec
+from numa_bench.records.run_parts import Distances, JsonDict, WorkerValues
+from numa_bench.records.specs import SCHEMA_VERSION, RunSpec, list_processes
 
 
 class Status(str, Enum):
@@ -84,28 +84,6 @@ def _result_checks() -> dict[str, Check]:
     return {**make_checks(RunResult), "samples": values, "warmup_samples": values}
 
 
-class WorkerValues(TypedDict):
-    """One worker of a set, in the record of the set.
-
-    `throughput_samples_per_s` and `gb_per_s` (of memory streams) are those of the common window;
-    `window_s` is the worker's own, in seconds of the host's clock. `status` is that of a run, or
-    "stopped": ended by the runner because another worker ended early. What is not known is null.
-    """
-
-    name: str
-    role: str
-    gpu_id: int | None
-    numa_node: int | None
-    memory_node: int | None
-    placement: str
-    status: str
-    error: str | None
-    throughput_samples_per_s: float | None
-    gb_per_s: float | None
-    placement_fraction: float | None
-    window_s: list[float] | None
-
-
 @dataclass(frozen=True)
 class Execution:
     """What was observed of one run from outside. Paths are relative to the study directory.
@@ -139,12 +117,13 @@ class Execution:
 class PlannedValues(TypedDict):
     """The part of a record that comes from the plan.
 
+    `gpu_ids` are all GPUs that the run sees, and the other keys of a GPU those of the first.
     `memory_node`: null unless there is one. `cpu_affinity` and `cpus` (a list such as "0-3,8") are
     null where CPUs are not bound. `workload_config` is what a workload without a model measures,
-    such as a `BandwidthSpec`. `predicted_bound`: link, host or compute; null where nothing was
-    predicted. Distances and their classes are those of `Distances`. `scenario` and `background` are
-    null, but in the record of a set of workers. `sweep_jobs` and `sweep_overrides` are those of
-    `RunSpec`, empty but in an interleaved sweep.
+    a `BandwidthSpec` or a `CommandSpec`. `predicted_bound`: link, host or compute; null where
+    nothing was predicted. Distances and their classes are those of `Distances`. `scenario` and
+    `background` are null, but in the record of a set of workers. `sweep_jobs` and `sweep_overrides`
+    are those of `RunSpec`, empty but in an interleaved sweep.
     """
 
     schema_version: int
@@ -156,6 +135,7 @@ class PlannedValues(TypedDict):
     workload_config: JsonDict
     device: str
     gpu_id: int | None
+    gpu_ids: list[int]
     gpu_name: str | None
     gpu_uuid: str | None
     gpu_numa_node: int | None
@@ -221,9 +201,9 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
     """One row of results.json. Metrics that were not measured are null.
 
     The runner's verdict overrides the worker's: a worker that reported "passed" and then died
-    did not pass.
+    did not pass. Metrics that the user named are keys of their own, which begin with "metric_".
     """
-    return {
+    record: Record = {
         **_planned(spec),
         "host": host,
         "status": execution.status.value,
@@ -249,6 +229,8 @@ def make_record(spec: RunSpec, result: RunResult | None, execution: Execution, h
         "nsys_sqlite": execution.nsys_sqlite,
         "torch_trace": execution.torch_trace,
     }
+    # A TypedDict cannot have keys that are known at run time only.
+    return cast(Record, {**record, **_named_metrics(spec, result)})
 
 
 def _planned(spec: RunSpec) -> PlannedValues:
@@ -261,9 +243,10 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "spec_hash": spec.cell_hash(),
         "repeat": spec.repeat,
         "workload": spec.workload,
-        "workload_config": asdict(spec.bandwidth) if spec.bandwidth is not None else {},
+        "workload_config": _workload_config(spec),
         "device": spec.device.kind,
         "gpu_id": spec.device.gpu_id,
+        "gpu_ids": sorted({i for one in list_processes([spec]) for i in one.device.gpu_ids}),
         "gpu_name": spec.device.gpu_name,
         "gpu_uuid": spec.device.gpu_uuid,
         "gpu_numa_node": spec.device.gpu_numa_node,
@@ -293,6 +276,18 @@ def _planned(spec: RunSpec) -> PlannedValues:
         "sweep_jobs": list(spec.sweep_jobs),
         "sweep_overrides": list(spec.sweep_overrides),
     }
+
+
+def _workload_config(spec: RunSpec) -> JsonDict:
+    """What a workload without a model does."""
+    own = spec.bandwidth or spec.command
+    return asdict(own) if own is not None else {}
+
+
+def _named_metrics(spec: RunSpec, result: RunResult | None) -> dict[str, float | None]:
+    """The values of the metrics that the user named; null where they were not measured."""
+    names = list_named_metrics(_workload_config(spec))
+    return {name: result.metrics.get(name) if result is not None else None for name in names}
 
 
 def add_warnings(record: Record, *warnings: str) -> Record:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from numa_bench.records.command_spec import CommandSpec, read_command
 from numa_bench.records.run_parts import (
     VIT_SIZES,
     BandwidthSpec,
@@ -22,6 +23,7 @@ from numa_bench.records.run_parts import (
     StreamSpec,
     TestSpec,
     VitSpec,
+    read_device,
 )
 
 #: Version of spec.json, result.json, monitor.json and results.json. A change that an older reader
@@ -33,7 +35,7 @@ SCHEMA_HISTORY: dict[int, str] = {
     1: "first version; environment, monitor, profiler, profiler_capture, nsys_sqlite and "
     "torch_trace, cpu_affinity and cpus were added to its records later, then those of sets of "
     "workers, then distances and their classes, then lock_wait_s and shared_host, then sweep_jobs "
-    "and sweep_overrides",
+    "and sweep_overrides, then gpu_ids",
 }
 #: Every process of a run carries this variable, whatever session it moves to, so that none of
 #: them can outlive the run unnoticed. Its value: the starter's process number, "-", a random part.
@@ -59,6 +61,8 @@ MEASURED, BACKGROUND = "measured", "background"
 NOT_GRANTED = "not granted: "
 #: Copies, or the host's memory, by size: no model.
 BANDWIDTH = "bandwidth"
+#: Any program, unchanged; there is no worker.
+COMMAND = "command"
 
 #: `Placement.affinity` of a run that may use all CPUs of its node.
 WHOLE_NODE = "node"
@@ -107,8 +111,9 @@ class Member:
 class RunSpec:
     """Everything the worker needs to know.
 
-    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, or CONTENTION for a set
-    of workers, whose specs are in `members`. `scenario` names how a set was formed, `background`
+    `workload` is what the worker does: one of `worker.workloads.WORKLOADS`, CONTENTION for a set
+    of workers, whose specs are in `members`, or COMMAND for a program of the user's, which is in
+    `command`. `scenario` names how a set was formed, `background`
     the load beside it ("none", "memory", "socket_link"); both are null without a set. `expected` is
     for the record and for estimates, `distances` for the record; the worker uses neither, and they
     are not part of `cell`. Nor is `waived`: why the run is recorded as waived without being tried,
@@ -130,6 +135,7 @@ class RunSpec:
     background: str | None = None
     members: tuple[Member, ...] = ()
     bandwidth: BandwidthSpec | None = None
+    command: CommandSpec | None = None
     expected: Expectation | None = None
     distances: Distances | None = None
     waived: str | None = None
@@ -164,6 +170,10 @@ class RunSpec:
             if cell["test"][name] == TestSpec.__dataclass_fields__[name].default:
                 del cell["test"][name]
         # Left out as below where it says nothing: cells of older studies keep their hash.
+        if self.device.others:
+            cell["device"] = asdict(self.device)
+        else:
+            del cell["device"]["others"]
         if self.placement.affinity == WHOLE_NODE:
             del cell["placement"]["affinity"]
         if self.workload != PIPELINE:
@@ -178,6 +188,8 @@ class RunSpec:
             }
         if self.bandwidth is not None:
             cell["bandwidth"] = _shallow_dict(self.bandwidth)
+        if self.command is not None:
+            cell["command"] = asdict(self.command)
         return cell
 
     def cell_hash(self) -> str:
@@ -208,7 +220,7 @@ class RunSpec:
         parts = {
             "vit": VitSpec(**vit),
             "test": TestSpec(**data["test"]),
-            "device": DeviceSpec(**data["device"]),
+            "device": read_device(data["device"]),
             "placement": Placement(**placement),
             "profile": ProfileSpec(**data.get("profile", {})),
             "stream": StreamSpec(**data["stream"]) if data.get("stream") else None,
@@ -217,6 +229,7 @@ class RunSpec:
                 for m in data.get("members", ())
             ),
             "bandwidth": _read_bandwidth(data.get("bandwidth")),
+            "command": read_command(data["command"]) if data.get("command") else None,
             "expected": Expectation(**data["expected"]) if data.get("expected") else None,
             "distances": Distances(**data["distances"]) if data.get("distances") else None,
             "sweep_jobs": tuple(data.get("sweep_jobs", ())),

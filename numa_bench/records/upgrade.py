@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from numa_bench.metric_registry import METRICS
+from numa_bench.metric_registry import METRICS, NAMED
 from numa_bench.records.checks import (
     MOST_NUMBER,
     Check,
@@ -74,7 +74,7 @@ def upgrade_record(raw: object) -> Record:
         raise ValueError("not an object")
     record = _migrate(raw)
     _check_required(record)
-    for name in METRICS:
+    for name in (*METRICS, *(key for key in record if key.startswith(NAMED))):
         record[name] = _finite_number(name, record.get(name))
     filled = _fill_missing(record)
     _check_types(filled)
@@ -195,12 +195,13 @@ def _finite_number(name: str, value: Any) -> float | None:
 
 def _fill_missing(record: JsonDict) -> JsonDict:
     """A complete record. Missing values that follow from others are derived, not left empty."""
-    node = record.get("memory_node")
+    node, gpu = record.get("memory_node"), record.get("gpu_id")
     defaults: JsonDict = {
         **dict.fromkeys(_NULLS),
         **{name: {} for name in _EMPTY_OBJECTS},
         "cpu_affinity": None if record.get("numa_node") is None else WHOLE_NODE,
         "memory_nodes": [] if node is None else [node],
+        "gpu_ids": [gpu] if is_integer(gpu) else [],
         "compile_model": bool(record["test_config"].get("compile_model")),
         "profiler": "none",
         "workload": PIPELINE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from numa_bench.isolation.host_locks import HostLocks, Turn
@@ -50,11 +50,16 @@ logger = logging.getLogger("numa_bench")
 
 @dataclass(frozen=True)
 class Host:
-    """Where all runs of a study take place: host name, id of its environment, and its locks."""
+    """Where all runs of a study take place: host name, id of its environment, and its locks.
+
+    `unmet` are the reasons why commands that runs require fail here (None: they succeed), by their
+    arguments and GPUs; each is tried once.
+    """
 
     name: str
     environment: str
     locks: HostLocks
+    unmet: dict[tuple[str, ...], str | None] = field(default_factory=dict)
 
 
 def attempt_run(

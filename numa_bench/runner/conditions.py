@@ -46,7 +46,8 @@ def check_conditions(
     else:
         found += [*_swap(), *_load()]
     devices = [run.device for run in list_processes(runs)]
-    uuids = dict.fromkeys(device.gpu_uuid for device in devices if device.gpu_uuid)
+    gpus = [gpu for device in devices for gpu in device.gpus]
+    uuids = dict.fromkeys(gpu.gpu_uuid for gpu in gpus if gpu.gpu_uuid)
     if uuids:
         found += _gpus([uuid for uuid in uuids if uuid], nvml)
     return found

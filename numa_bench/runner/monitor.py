@@ -40,6 +40,7 @@ class Monitor:
 
     `interval_s` 0 switches it off. `nvml` lets tests pass a fake module. `pid_file`: the file to
     which the worker writes its process number when another process was started, namely nsys.
+    `own_cpu_s`: the CPU time of what is measured, where that is more than one process.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Monitor:
         interval_s: float,
         nvml: Any | None = None,
         pid_file: Path | None = None,
+        own_cpu_s: Callable[[], float] | None = None,
     ) -> None:
         self._spec = spec
         self._path = path
         self._interval_s = interval_s
         self._nvml = nvml
         self._pid_file = pid_file
+        self._own_cpu_s = own_cpu_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._cpu_s = 0.0
@@ -128,7 +131,7 @@ class Monitor:
         return [reading for moment, reading in pairs if window[0] <= moment <= window[1]]
 
     def _loop(self, pid: int) -> None:
-        _move_away(self._spec.placement.cpus)
+        move_away(self._spec.placement.cpus)
         # Only after pinning: what follows reads files and starts NVML.
         pid = self._worker_pid(pid)
         begin = time.thread_time()
@@ -151,9 +154,17 @@ class Monitor:
         sources: list[Source] = []
         # A simulated machine has no CPUs or memory to watch; those here only simulate it.
         if current_backend().simulated is None:
-            sources.append(SystemSensors(self._spec.placement.cpus, pid).read)
-        gpu = stack.enter_context(open_gpu_sensors(self._spec.device, self._nvml, pid))
-        return sources if gpu is None else [*sources, gpu.read]
+            sources.append(self._open_system(pid).read)
+        several = len(self._spec.device.gpus) > 1
+        for device in self._spec.device.gpus:
+            gpu = stack.enter_context(open_gpu_sensors(device, self._nvml, pid))
+            if gpu is not None:
+                name = f"gpu{device.gpu_id}"
+                sources.append(prefix_readings(name, gpu) if several else gpu.read)
+        return sources
+
+    def _open_system(self, pid: int) -> SystemSensors:
+        return SystemSensors(self._spec.placement.cpus, pid, own_cpu_s=self._own_cpu_s)
 
     def _worker_pid(self, pid: int) -> int:
         """The worker's process number; waits for `pid_file` if there is one."""
@@ -162,6 +173,15 @@ class Monitor:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return int(read_json(self._pid_file)["pid"])
         return pid
+
+
+def prefix_readings(name: str, gpu: GpuSensors) -> Source:
+    """Readings of one of several GPUs, each with a name before its own: "gpu3.sm_mhz"."""
+
+    def read() -> Reading:
+        return {f"{name}.{key}": value for key, value in gpu.read().items()}
+
+    return read
 
 
 def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float]]:
@@ -183,7 +203,7 @@ def summarise_readings(readings: Sequence[Reading]) -> dict[str, dict[str, float
     return found
 
 
-def _move_away(measured: Sequence[int]) -> None:
+def move_away(measured: Sequence[int]) -> None:
     """Pin the calling thread to CPUs that are not measured, if this process may use any."""
     free = os.sched_getaffinity(0) - set(measured)
     if measured and free:

@@ -61,6 +61,22 @@ def _headline(
     result_problem: str | None,
     topology: Topology,
 ) -> tuple[Status, str | None]:
+    early = find_early_end(spec, ended, topology)
+    if early is not None:
+        return early
+    code = ended.returncode
+    if result is None:
+        return Status.FAILED, f"exit code {code}, {result_problem}"
+    if (result.run_id, result.spec_hash) != (spec.run_id, spec.cell_hash()):
+        return Status.FAILED, f"the result is of another run: {result.run_id}"
+    failed = result.status == Status.FAILED.value
+    if failed != (code != 0):
+        return Status.FAILED, f"exit code {code} contradicts the result, which says {result.status}"
+    return Status(result.status), result.error
+
+
+def find_early_end(spec: RunSpec, ended: Ended, topology: Topology) -> tuple[Status, str] | None:
+    """Status and error of a process that did not end by itself; None if it did."""
     if ended.start_error is not None and ended.reason == "interrupted":
         return Status.INTERRUPTED, f"interrupted by the user {ended.start_error}"
     if ended.start_error is not None:
@@ -75,14 +91,7 @@ def _headline(
     # Before the result: a checkpoint may have been written before the kill.
     if code is not None and code < 0:
         return Status.FAILED, _killed(spec, -code, ended.oom_kills, topology)
-    if result is None:
-        return Status.FAILED, f"exit code {code}, {result_problem}"
-    if (result.run_id, result.spec_hash) != (spec.run_id, spec.cell_hash()):
-        return Status.FAILED, f"the result is of another run: {result.run_id}"
-    failed = result.status == Status.FAILED.value
-    if failed != (code != 0):
-        return Status.FAILED, f"exit code {code} contradicts the result, which says {result.status}"
-    return Status(result.status), result.error
+    return None
 
 
 def _killed(spec: RunSpec, number: int, oom_kills: int, topology: Topology) -> str:

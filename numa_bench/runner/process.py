@@ -55,8 +55,9 @@ class Ended:
     """How a process ended.
 
     `returncode` is negative for a signal, None when it could not be started or survived SIGKILL.
-    `reason` is "exited", "timeout" or "interrupted"; `leftovers` names descendants that had to be
-    killed.
+    `reason` is "exited", "timeout", "interrupted" or "stopped" (by a `StopRequest`); `leftovers`
+    names descendants that had to be killed. `window`: its start and its end in CLOCK_MONOTONIC,
+    without the time in which its descendants were looked for; None if it had to be ended.
     """
 
     returncode: int | None
@@ -65,6 +66,28 @@ class Ended:
     leftovers: tuple[str, ...] = ()
     start_error: str | None = None
     oom_kills: int = 0
+    window: tuple[float, float] | None = None
+
+
+class StopRequest:
+    """Asks for the end of a running process from another thread. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def ask(self, reason: str) -> None:
+        """Ask; only the first reason counts."""
+        if not self.reason:
+            self.reason = reason
+            os.write(self._write_fd, b"x")
+
+    def __enter__(self) -> StopRequest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+        os.close(self._write_fd)
 
 
 def run_process(
@@ -77,25 +100,32 @@ def run_process(
     interrupts: Interrupts,
     started: Callable[[int], None] | None = None,
     pass_fds: Sequence[int] = (),
+    stop: StopRequest | None = None,
+    directory: str | None = None,
 ) -> Ended:
     """Run `command` with its output in two files; no descendant survives the call.
 
-    `started` is called with the process's number as soon as there is one; `pass_fds` are those of
-    `start_process`.
+    `started` is called with the process's number as soon as there is one; `pass_fds` and
+    `directory` are those of `start_process`. `stop` may end the process early.
     """
     # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
     oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
-        process = start_process(command, stdout, stderr, pass_fds)
+        process = start_process(command, stdout, stderr, pass_fds, directory)
     except OSError as error:
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
+    window = None
     try:
         if started is not None:
             started(process.pid)
-        if not _wait(process, timeout_s, interrupts, seen=0):
+        if _wait(process, timeout_s, interrupts, seen=0, stop=stop):
+            window = (begin, time.monotonic())
+        else:
             reason = "interrupted" if interrupts.count else "timeout"
+            if stop is not None and stop.reason and not interrupts.count:
+                reason = "stopped"
             ask_to_end(process.pid, command)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
         if command.nsys and has_ended(process.pid):
@@ -111,15 +141,21 @@ def run_process(
         duration_s=time.monotonic() - begin,
         leftovers=tuple(leftovers),
         oom_kills=max(0, count_oom_kills() - oom_before),
+        window=window,
     )
 
 
 def start_process(
-    command: Command, stdout: Path, stderr: Path, pass_fds: Sequence[int] = ()
+    command: Command,
+    stdout: Path,
+    stderr: Path,
+    pass_fds: Sequence[int] = (),
+    directory: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output in two files. Raises OSError.
 
     `pass_fds` are kept open, also through the exec of numactl, which becomes the worker.
+    `directory` is where it starts; None: here.
     """
     with stdout.open("wb") as out, stderr.open("wb") as err, block_time_out_signals():
         adopt_orphans()
@@ -130,6 +166,7 @@ def start_process(
             stderr=err,
             env=command.env,
             pass_fds=pass_fds,
+            cwd=directory,
             # In a session of its own: Ctrl-C on the terminal reaches the runner alone.
             start_new_session=True,
         )
@@ -146,9 +183,13 @@ def ask_to_end(pid: int, command: Command) -> None:
 
 
 def _wait(
-    process: subprocess.Popen[bytes], timeout_s: float, interrupts: Interrupts, seen: int
+    process: subprocess.Popen[bytes],
+    timeout_s: float,
+    interrupts: Interrupts,
+    seen: int,
+    stop: StopRequest | None = None,
 ) -> bool:
-    """Whether the process ended by itself in time, with no interruption beyond `seen`.
+    """Whether the process ended by itself in time, with no interruption beyond `seen`, and no stop.
 
     Sleeps in the kernel until one of the three happens: a study must not take CPU time from what
     it measures. Does not reap the process.
@@ -160,9 +201,10 @@ def _wait(
         watched, longest = ([], POLL_S) if pidfd is None else ([pidfd], 86400.0)
         while not has_ended(process.pid):
             left = deadline - time.monotonic()
-            if left <= 0 or interrupts.count > seen:
+            if left <= 0 or interrupts.count > seen or (stop is not None and stop.reason):
                 return False
-            select.select([*watched, interrupts.fd], [], [], min(left, longest))
+            stops = [stop.fd] if stop is not None else []
+            select.select([*watched, interrupts.fd, *stops], [], [], min(left, longest))
             interrupts.drain()
         return True
 

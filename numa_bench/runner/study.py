@@ -26,6 +26,7 @@ from numa_bench.runner.display.console import Reporter, print_results
 from numa_bench.runner.display.events import make_reporter
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
+from numa_bench.runner.programs.attempt_command import attempt_command
 from numa_bench.runner.repeats_history import list_completed_repeats
 from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
@@ -155,6 +156,8 @@ def _attempt(spec: RunSpec, **context: Any) -> Record:
     """One attempt at a run, or at a set of workers."""
     if spec.waived is not None:
         return waive_run(spec, context["store"], context["host"])
+    if spec.command is not None:
+        return attempt_command(spec, **context)
     return (attempt_set if spec.members else attempt_run)(spec, **context)
 
 

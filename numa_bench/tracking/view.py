@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.jsonio import read_object
-from numa_bench.labels import add_affinity, gpu_label, mode_label, node_label
-from numa_bench.metric_registry import METRICS
-from numa_bench.records import JsonDict, Record
+from numa_bench.labels import add_affinity, format_rate, mode_label, node_label, quantity_label
+from numa_bench.metric_registry import METRICS, find_metric, headline_metric, list_named_metrics
+from numa_bench.records import COMMAND, JsonDict, Record
 from numa_bench.study_files import (
     LOG,
     MIXED,
@@ -117,7 +117,8 @@ def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> Ru
     lasting = {key: value for key, value in record.items() if key not in _VOLATILE}
     text = json.dumps(lasting, sort_keys=True)
     start_s = _seconds(record["start_time"])
-    metrics: JsonDict = {name: record.get(name) for name in METRICS}
+    names = (*METRICS, *list_named_metrics(record["workload_config"]))
+    metrics: JsonDict = {name: record.get(name) for name in names}
     metrics["duration_s"] = record["duration_s"]
     for sensor, values in (record["monitor"] or {}).items():
         metrics[f"monitor/{sensor}"] = values["median"]
@@ -183,31 +184,42 @@ def _study_metrics(records: list[Record]) -> dict[str, float]:
 
 
 def _markdown(study: str, records: list[Record], tags: Mapping[str, str]) -> str:
-    """The text that trackers show first: median throughput by model and placement."""
+    """The text that trackers show first: a table of medians for each metric that is compared."""
     counts = Counter(record["status"] for record in records)
     ended = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no run yet"
     lines = [f"**{study}** on {tags.get('host', '?')}: {ended}.", ""]
-    cells: dict[tuple[str, ...], list[float]] = {}
-    for record in records:
-        throughput = record["throughput_samples_per_s"]
-        if record["success"] and throughput is not None:
-            key = (
-                gpu_label(record["gpu_id"]),
-                record["vit_name"],
-                mode_label(record["compile_mode"]),
-                node_label(record["numa_node"]),
-                add_affinity(record["placement"], record["cpu_affinity"], record["cpus"]),
-            )
-            cells.setdefault(key, []).append(throughput)
-    if cells:
-        head = "| device | model | mode | CPU node | placement | runs | samples/s (median) |"
+    for title, cells in _group_headlines(records).items():
+        head = f"| device | model | mode | CPU node | placement | runs | {title} (median) |"
         lines += [head, "|" + "---|" * 7]
         lines += [
-            f"| {' | '.join(key)} | {len(values)} | {statistics.median(values):,.1f} |"
+            f"| {' | '.join(key)} | {len(values)} | {format_rate(statistics.median(values))} |"
             for key, values in cells.items()
         ]
-    lines += ["", f"Files: `{tags.get('directory', '')}`. Only runs that passed are counted."]
+        lines.append("")
+    lines += [f"Files: `{tags.get('directory', '')}`. Only runs that passed are counted."]
     return "\n".join(lines)
+
+
+def _group_headlines(records: list[Record]) -> dict[str, dict[tuple[str, ...], list[float]]]:
+    """The values by which placements are compared: by metric with its unit, and by cell."""
+    tables: dict[str, dict[tuple[str, ...], list[float]]] = {}
+    for record in records:
+        config = record["workload_config"]
+        name = headline_metric(record["workload"], record["device"], config)
+        value = {**record}.get(name)
+        if not record["success"] or not isinstance(value, (int, float)):
+            continue
+        key = (
+            f"GPU {'+'.join(map(str, record['gpu_ids']))}" if record["gpu_ids"] else "CPU",
+            record["vit_name"],
+            mode_label(record["compile_mode"]) if record["workload"] != COMMAND else "-",
+            node_label(record["numa_node"]),
+            add_affinity(record["placement"], record["cpu_affinity"], record["cpus"]),
+        )
+        title = f"{quantity_label(name)}, {find_metric(name, config).unit}"
+        # A bar would end the cell of a table.
+        tables.setdefault(title.replace("|", "/"), {}).setdefault(key, []).append(value)
+    return tables
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

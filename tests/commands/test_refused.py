@@ -120,7 +120,7 @@ def test_slurm_jobs_are_checked_without_this_machine(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They run elsewhere: a node that is missing here is no mistake, a wrong value is one."""
-    monkeypatch.setattr("numa_bench.commands.sweep_check._SLURM", ".BasicLauncher")
+    monkeypatch.setattr("numa_bench.commands.checks.sweep._SLURM", ".BasicLauncher")
     nodes = "experiment.hardware.numa_nodes=0,99"
 
     out = runner("-m", "experiment=quick_test", nodes)

@@ -231,7 +231,7 @@ REFUSED = [
     ("experiment.name=/tmp/x", "experiment.name=/tmp/x: use letters, digits,"),
     ("experiment.vit_configs[0].name=../x", "experiment.vit_configs[0].name=../x: use letters"),
     # things that are not there
-    ("experiment=nope", "experiment=nope: no such file in conf/; one of bandwidth_study, compile"),
+    ("experiment=nope", "experiment=nope: no such file in conf/; one of bandwidth_study, command"),
     ("output=nope", "output=nope: no such file in conf/; one of base"),
     (
         "experiment.vit_configs[9].depth=1",

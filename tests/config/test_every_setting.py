@@ -49,6 +49,11 @@ def in_sets(setting: str, *more: str) -> Change:
 
 SETS = ("experiment.workload=contention", "experiment.test.min_timed_s=null")
 CPU = "experiment.hardware.device=cpu"
+COMMAND = (
+    "experiment=command_study",
+    "experiment.vit_configs=[]",
+    "experiment.command.argv='sleep 0.1'",
+)
 LOADED = "experiment.contention.background=[memory]"
 
 
@@ -134,6 +139,27 @@ CHANGES: dict[str, Change] = {
     "experiment.contention.operation": in_sets("operation=write", CPU),
     "experiment.contention.buffer_mb": in_sets("buffer_mb=64", CPU),
     "experiment.contention.window_s": in_sets("window_s=1.5"),
+    **{
+        f"experiment.command.{name}": change(f"experiment.command.{name}={value}", base=COMMAND)
+        for name, value in {
+            "name": "other",
+            "shell": "true",
+            "metrics": "['rate:higher:GB/s=rate ([0-9.]+)']",
+            "variants": "{a: [], b: '0.2'}",
+            "warmup": "2",
+            "require": "'test -e x'",
+            "prepare": "sync",
+            "cleanup": "[rm, -f, x]",
+            "check": "'test -s out'",
+            "directory": "/tmp",
+            "placement_check": "warning",
+            "least_fraction": "0.5",
+            "sample_s": "2",
+            "max_output_mb": "1",
+        }.items()
+    },
+    "experiment.command.argv": change("experiment.command.argv=[sleep,1]", base=COMMAND),
+    "command": change("command='sleep 2'", base=COMMAND),
     "experiment.repeats": change("experiment.repeats=3"),
     "experiment.order": change("experiment.order=sequential"),
     "experiment.order_seed": change("experiment.order_seed=1"),

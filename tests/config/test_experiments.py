@@ -18,6 +18,8 @@ from tests.conftest import PROJECT
 from tests.machines import laptop, server
 
 EXPERIMENTS = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
+#: What an experiment leaves to its user.
+NEEDS = {"command_study": ("command='python train.py'",)}
 MACHINES = {"laptop": laptop, "server": server}
 
 Plans = Callable[..., Plan]
@@ -51,7 +53,8 @@ def test_every_experiment_composes_validates_and_plans(
     plan: Plans, name: str, machine: str
 ) -> None:
     # The launcher that slurm_sweep chooses is an optional plugin.
-    planned = plan(MACHINES[machine](), f"experiment={name}", "hydra/launcher=basic")
+    own = NEEDS.get(name, ())
+    planned = plan(MACHINES[machine](), f"experiment={name}", "hydra/launcher=basic", *own)
 
     assert planned.study == name
     assert len({run.run_id for run in planned.runs}) == len(planned.runs) > 0

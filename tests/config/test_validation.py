@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from numa_bench.config.id_lists import parse_gpu_groups, parse_id_list
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
 from numa_bench.config.schemas.output import OutputConfig
 from numa_bench.config.schemas.workload import TestConfig, ViTConfig
-from numa_bench.config.validation import check_experiment, parse_id_list, validate_config
+from numa_bench.config.validation import check_experiment, validate_config
 from numa_bench.errors import ConfigError
 from tests.specs import overridden
 
@@ -233,6 +234,28 @@ def test_uuids_and_words_are_read() -> None:
     assert parse_id_list("key", f"[{uuid}]", words=None) == (uuid,)
     assert parse_id_list("key", ["local", 2], ("local",)) == ("local", 2)
     assert parse_id_list("key", "local,remote", ("local", "remote")) == ("local", "remote")
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("0,4", ((0,), (4,))),
+        ("0+4", ((0, 4),)),
+        (["0+4", 1], ((0, 4), (1,))),
+        ("GPU-a-0+1", (("GPU-a-0", 1),)),
+        ("0-1", ((0,), (1,))),
+        (None, None),
+        ("", ()),
+    ],
+)
+def test_gpus_of_one_run_are_joined_by_a_plus(value: Any, wanted: Any) -> None:
+    assert parse_gpu_groups("key", value) == wanted
+
+
+@pytest.mark.parametrize("value", ["0+", "+", "0+0", "0-1+3", "0+x", [True]])
+def test_what_is_no_group_of_gpus_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError):
+        parse_gpu_groups("key", value)
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED_TOGETHER)

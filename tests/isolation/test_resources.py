@@ -12,6 +12,8 @@ from tests.fake_worker import TOPOLOGY
 from tests.specs import make_spec
 
 GPU = DeviceSpec("cuda", 1, "H100", "GPU-b/1", 1)
+OTHER = DeviceSpec("cuda", 0, "H100", "GPU-c", 0)
+BOTH = ("node0", "node1")
 UNBOUND = Placement(None, (), "none", "unbound")
 
 
@@ -34,6 +36,8 @@ def spec_on(
         (spec_on(0, 0, device=GPU), "gpu", ["gpu-b_1"]),
         (spec_on(0, 0, device=GPU), "node", ["gpu-b_1", "node0", "node1"]),
         (spec_on(0, 0, device=GPU), "host", ["gpu-b_1", "node0", "node1"]),
+        (spec_on(0, 0, device=replace(GPU, others=(OTHER,))), "gpu", ["gpu-b_1", "gpu-c"]),
+        (spec_on(1, 1, device=replace(GPU, others=(OTHER,))), "node", ["gpu-b_1", "gpu-c", *BOTH]),
         (
             spec_on(0, 0, device=DeviceSpec("cuda", 2, None, None, -1)),
             "node",

@@ -57,6 +57,7 @@ MACHINES = (
             "test_study_local_and_remote",
             "test_a_node_that_is_not_there",
             "test_each_worker_of_a_set",
+            "test_a_memory_benchmark",
         ),
         misplaced=True,
     ),

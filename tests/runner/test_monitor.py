@@ -291,7 +291,7 @@ def test_it_moves_to_cpus_that_are_not_measured(monkeypatch: pytest.MonkeyPatch)
     moved: list[set[int]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: moved.append(set(cpus)))
-    module._move_away((0, 1))
-    module._move_away((0, 1, 2, 3))
-    module._move_away(())
+    module.move_away((0, 1))
+    module.move_away((0, 1, 2, 3))
+    module.move_away(())
     assert moved == [{2, 3}]

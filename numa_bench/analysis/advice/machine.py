@@ -62,7 +62,7 @@ def _select_gpus(runs: pd.DataFrame, topology: Topology) -> tuple[Gpu, ...]:
     """The GPUs that were measured, those of sets of workers included; () on the CPU."""
     if runs["device"].iloc[0] != "cuda":
         return ()
-    measured = {int(gpu) for gpu in runs["gpu_id"].dropna()}
+    measured = {gpu for ids in runs["gpu_ids"] for gpu in ids}
     measured |= {
         worker["gpu_id"]
         for some in runs["workers"]

@@ -43,7 +43,8 @@ def plot_heatmap(part: Part) -> Figure | None:
     lines = max(label.count("\n") for label in labels) + 1
     height = 0.7 + 0.17 * lines + max(0.36 * len(rows), 0.5)
     n = int(cells["n"].mode().iloc[0])
-    title = part.figure_title("Throughput relative to local placement")
+    quantity = quantity_label(part.metric)
+    title = part.figure_title(f"{quantity[0].upper()}{quantity[1:]} relative to local placement")
     figure, panels = style.make_panels(len(models), title, height=height, columns=across)
     scale = max(_LEAST_SCALE, float(cells["change"].abs().fillna(0).max()))
     for axes, model in zip(panels, models, strict=True):

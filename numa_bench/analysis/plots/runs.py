@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numa_bench.analysis.plots import shape, style
 from numa_bench.analysis.plots.shape import Part
 from numa_bench.labels import quantity_label
-from numa_bench.metric_registry import METRICS
 
 RATE = "throughput_samples_per_s"
 #: The column of the metric by which a run's placements are compared.
@@ -49,7 +48,7 @@ def plot_throughput(part: Part) -> Figure | None:
             at, width = _spot(names.index(str(device)), order.index(str(place)), len(order), many)
             _dots(axes, cell, at, width, small=many)
         _device_axis(axes, names, order, runs, many)
-        set_rate_axis(axes, mine[HEADLINE], METRICS[part.metric].unit, quantity)
+        set_rate_axis(axes, mine[HEADLINE], part.unit, quantity)
     labels = style.order_placements(runs["placement"])
     handles = [style.legend_entry(label, style.get_placement_style(label)) for label in labels]
     handles.append(style.legend_entry("median", style.Look(style.INK, "_", "")))

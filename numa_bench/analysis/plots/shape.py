@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from numa_bench.analysis.plots import style
+from numa_bench.metric_registry import METRICS
 
 THROUGHPUT = "throughput_samples_per_s"
 
@@ -30,6 +31,11 @@ class Part:
     def metric(self) -> str:
         """The metric by which the placements of this group are compared."""
         return str(self.cells["metric"].iloc[0]) if len(self.cells) else THROUGHPUT
+
+    @property
+    def unit(self) -> str:
+        """Its unit."""
+        return str(self.cells["unit"].iloc[0]) if len(self.cells) else METRICS[THROUGHPUT].unit
 
     @property
     def statistics_runs(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import json
 from sys import intern
 from typing import Any
 
+from numa_bench.analysis.read.commands import describe_command
 from numa_bench.analysis.read.sets import describe_set
 from numa_bench.analysis.read.studies import Study
 from numa_bench.labels import (
@@ -19,9 +20,10 @@ from numa_bench.labels import (
     placement_label,
 )
 from numa_bench.marks import format_marks, warning_code
-from numa_bench.metric_registry import headline_metric
+from numa_bench.metric_registry import find_metric, headline_metric
 from numa_bench.pcie import format_link
 from numa_bench.records import (
+    COMMAND,
     NO_HOST_WORK,
     PIPELINE,
     REGISTERED,
@@ -100,6 +102,7 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
         "host_bound": "host_bound" in map(warning_code, warnings),
         "stages_alone": _has_stages_alone(record),
         **_describe_headline(record),
+        **describe_command(record),
         **_describe_place(record),
         **_describe_distance(record),
         **_describe_link(record, found),
@@ -109,13 +112,23 @@ def make_row(record: Record, study: Study, keys: KeyMaker) -> JsonDict:
 
 def _describe_headline(record: Record) -> JsonDict:
     """The metric by which the run's placements are compared, and whether it counts."""
-    headline = headline_metric(record.get("workload"), record["device"])
+    config = record["workload_config"]
+    headline = headline_metric(record.get("workload"), record["device"], config)
     rate: Any = record.get(headline)
+    metric = find_metric(headline, config)
     return {
         "headline": headline,
         "headline_value": rate,
+        "headline_unit": intern(metric.unit),
+        "lower_is_better": metric.higher_is_better is False,
         "in_statistics": record["status"] == "passed" and rate is not None and rate > 0,
     }
+
+
+def _identify_headline(record: Record) -> list[object]:
+    """What makes the headline metrics of two commands the same quantity."""
+    headline = _describe_headline(record)
+    return [headline[name] for name in ("headline", "headline_unit", "lower_is_better")]
 
 
 def _describe_place(record: Record) -> JsonDict:
@@ -123,7 +136,9 @@ def _describe_place(record: Record) -> JsonDict:
     together = describe_set(record)
     memory = (record["memory_nodes"], record["memory_policy"])
     affinity = (record["cpu_affinity"], record["cpus"])
-    device = device_label(record["device"], record["gpu_id"], record["gpu_numa_node"])
+    device = device_label(
+        record["device"], record["gpu_id"], record["gpu_numa_node"], record["gpu_ids"]
+    )
     place = placement_label(record["numa_node"], *memory, *affinity)
     return {
         "device_text": together.device_text or device,
@@ -189,10 +204,14 @@ def _make_keys(
         *(["shared_host"] if record["shared_host"] else []),
         # A pipeline is not named: records from before there were other workloads do not name it.
         *([] if workload == PIPELINE else [workload]),
+        # Commands name metrics of their own, and a group is compared by one.
+        *(_identify_headline(record) if workload == COMMAND else []),
     )
     together = describe_set(record)
     device = [record.get(k) for k in ("device", "gpu_id", "gpu_uuid", "gpu_numa_node")]
     more = [*([config] if config else []), *together.setting]
+    if workload == COMMAND and len(record["gpu_ids"]) > 1:
+        more.append(record["gpu_ids"])
     setting = keys.of(group, device, model, test, *more)
     place = [record.get(k) for k in ("numa_node", "memory_nodes", "memory_policy", "placement")]
     place += together.placement

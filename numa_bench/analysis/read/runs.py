@@ -10,8 +10,9 @@ experiment_summary.json describes it; and
 - `study_dir`: the directory, to which a record's paths are relative; `repeats_history`: the repeats
   after which that study's results may have been looked at;
 - `workload`: what the run did; `headline` names the metric by which its placements are compared
-  (throughput of pipelines, see metric_registry), `headline_value` is its value; `workload_key` is
-  equal for runs of workloads with equal settings;
+  (throughput of pipelines, see metric_registry), `headline_value` is its value, `headline_unit` its
+  unit, and `lower_is_better` its direction; `workload_key` is equal for runs of workloads with
+  equal settings; `metric_*` are those that a command's settings name;
 - `in_statistics`: the run passed and has that metric; `marks`: the letters of its warnings;
 - `host_bound`: the GPU waited for the host (the warning of that code);
 - `stages_alone`: stage times and GB/s are of stages that ran alone; else copies in both directions
@@ -50,7 +51,7 @@ from numa_bench.analysis.read.studies import (
     read_study,
 )
 from numa_bench.errors import StoreError
-from numa_bench.metric_registry import METRICS
+from numa_bench.metric_registry import METRICS, NAMED
 from numa_bench.records import (
     VIT_SIZES,
     JsonDict,
@@ -83,6 +84,7 @@ class Filters:
     def keeps_record(self, record: Record) -> bool:
         day = record["start_time"][:10]
         gpu = {str(record.get(key)) for key in ("gpu_id", "gpu_name", "gpu_uuid")}
+        gpu |= {str(number) for number in record["gpu_ids"]}
         gpu = gpu if record.get("device") == "cuda" else {"cpu"}
         return (
             (self.date_from is None or day >= self.date_from)
@@ -167,7 +169,8 @@ def _check_days(filters: Filters) -> None:
 
 def _frame(rows: Iterable[JsonDict]) -> pd.DataFrame:
     frame = pd.DataFrame.from_records(list(rows))
-    for column in (*METRICS, "headline_value", *_NUMBERS):
+    named = [str(column) for column in frame if str(column).startswith(NAMED)]
+    for column in (*METRICS, "headline_value", *named, *_NUMBERS):
         # Older records lack newer metrics: the columns are there anyway, without values.
         values = frame[column] if column in frame else pd.Series(np.nan, frame.index)
         numbers = pd.to_numeric(values, errors="coerce").astype(float)

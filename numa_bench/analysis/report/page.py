@@ -24,7 +24,7 @@ from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
 from numa_bench.analysis.report.runs import runs_table
 from numa_bench.marks import KINDS
-from numa_bench.records import PIPELINE
+from numa_bench.records import COMMAND, PIPELINE
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
@@ -51,7 +51,15 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
         studies=[_study(study, links) for study in analysis.loaded.studies],
         versions=_versions(analysis),
         percent=style.format_percent,
+        commands=_count_commands(frame),
     )
+
+
+def _count_commands(frame: pd.DataFrame) -> str:
+    """How many of the runs are of commands: "none", "some" or "only"; for the section on method."""
+    if frame.empty or not (frame["workload"] == COMMAND).any():
+        return "none"
+    return "only" if (frame["workload"] == COMMAND).all() else "some"
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:

@@ -20,7 +20,6 @@ from numa_bench.analysis.report.columns import (
     without_empty,
 )
 from numa_bench.analysis.report.links import Links
-from numa_bench.metric_registry import METRICS
 from numa_bench.records import PIPELINE
 
 #: Rows on the page; the CSV has all.
@@ -52,7 +51,7 @@ def runs_table(frame: pd.DataFrame, links: Links) -> Table:
         return Cell("; ".join(texts) or ABSENT, "; ".join(texts) or None)
 
     # By what placements are compared: samples/s, or the GB/s of a bandwidth study.
-    units = " or ".join(dict.fromkeys(METRICS[name].unit for name in newest["headline"]))
+    units = " or ".join(dict.fromkeys(newest["headline_unit"].astype(str)))
     columns = (
         text_column("start_time", "started", _time),
         text_column("device_text", "device"),

@@ -17,6 +17,8 @@ from numa_bench.labels import find_base_label
 
 #: Between the names of a cell and of a study; neither has a line break.
 _OF_STUDY = "\n"
+#: The column of the metric by which a run's placements are compared.
+HEADLINE = "headline_value"
 #: What decides which cells are compared.
 _COMPARED = ("setting", "cell", "placement", "numa_node", "memory_policy", "device")
 
@@ -50,10 +52,14 @@ def remove_study_drift(
 ) -> tuple[pd.Series[float], float]:
     """Logarithms of a metric without each study's drift, by run.
 
-    `levels`: pooled studies of a group that share cells lose their different levels too (see
-    `fit_levels`). The second value is the cost in degrees of freedom per run (see `remove_drift`).
+    The metric by which placements are compared enters as its reciprocal where lower is better, as
+    in the ratios of SPEC CPU (reference time over measured time), so that a difference below 0 is
+    worse whatever is measured. `levels`: pooled studies of a group that share cells lose their
+    different levels too (see `fit_levels`). The second value is the cost in degrees of freedom per
+    run (see `remove_drift`).
     """
-    values = pd.Series(np.log(runs[metric].to_numpy(dtype=float)), index=runs.index)
+    logs = np.log(runs[metric].to_numpy(dtype=float))
+    values = pd.Series(logs * find_direction(runs, metric), index=runs.index)
     cost = 0.0
     for _, study in runs.groupby(["group", "study_dir"], sort=False):
         # One value per cell and block; several runs of one block are averaged for the fit only.
@@ -77,6 +83,18 @@ def remove_study_drift(
                 values[members.index] -= removed
                 cost += spent
     return values, cost / max(1, len(runs))
+
+
+def find_direction(runs: pd.DataFrame, metric: str) -> Array:
+    """1 for each run whose value counts as it is, -1 where its reciprocal counts.
+
+    That is where `metric` is the run's headline, and lower is better. Other metrics, such as a
+    latency beside the throughput, are shown as they are.
+    """
+    if "lower_is_better" not in runs:
+        return np.ones(len(runs))
+    compared = (runs["headline"] == metric) | (metric == HEADLINE)
+    return np.where(compared & runs["lower_is_better"].astype(bool), -1.0, 1.0)
 
 
 def _study_levels(members: pd.DataFrame, values: pd.Series[float]) -> tuple[pd.Series[float], int]:

@@ -24,7 +24,7 @@ def describe_change(row: Row) -> str:
     up = row["ratio"] > 1
     # Written as the size of a fall, an interval's ends change places.
     low, high = (row["low"] - 1, row["high"] - 1) if up else (1 - row["high"], 1 - row["low"])
-    time = "latency" in str(row.get("metric", ""))
+    time = str(row.get("metric", "")).startswith("latency_")
     word = ("longer" if up else "shorter") if time else ("faster" if up else "slower")
     size = abs(row["ratio"] - 1)
     interval = f"95 % CI {format_percent(low)} to {format_percent(high)}"

@@ -1,7 +1,8 @@
 """Tables of cells and of comparisons with local. Pure and seeded: same runs, same numbers.
 
 `cell_table` has one row per cell with n, median, a 95 % interval and spread; `effect_table` one row
-per comparison with local. Ratios are cell over local, so below 1 is slower for throughput.
+per comparison with local. Ratios are cell over local, so below 1 is slower for throughput; of a
+headline metric where lower is better they are local over cell, so that below 1 is slower too.
 docs/statistics.md explains each number and names the sources of the formulas.
 """
 
@@ -19,7 +20,12 @@ from numa_bench.analysis.stats.contrasts import (
     Contrasts,
     compare_cells,
 )
-from numa_bench.analysis.stats.families import Family, build_families, select_usable_runs
+from numa_bench.analysis.stats.families import (
+    Family,
+    build_families,
+    find_direction,
+    select_usable_runs,
+)
 from numa_bench.analysis.stats.permutation import LEAST_RUNS
 from numa_bench.analysis.stats.robust import Array, nan_median, rough_scale
 from numa_bench.metric_registry import METRICS
@@ -86,7 +92,7 @@ def cell_table(frame: pd.DataFrame, metric: str = THROUGHPUT, seed: int = 0) -> 
     values = [by_cell.get(str(cell), none) for cell in table.index]
     table = table[[*_NAMES, *_PLACE]].assign(
         metric=metric,
-        unit=METRICS[metric].unit,
+        unit=METRICS[metric].unit if metric in METRICS else frame["headline_unit"].iloc[0],
         n=[len(v) for v in values],
         median=[float(np.median(v)) if len(v) else np.nan for v in values],
         spread=_spread(values),
@@ -129,7 +135,9 @@ def effect_table(
     table["metric"] = metric
     table["median"], table["base_median"] = table["cell"].map(medians), base.map(medians)
     # Too few runs for a fit: the ratio of medians, which has no interval.
-    table["ratio"] = table["ratio"].fillna(table["median"] / table["base_median"])
+    direction = runs.assign(way=find_direction(runs, metric)).groupby("cell")["way"].first()
+    medians_ratio = (table["median"] / table["base_median"]) ** base.map(direction)
+    table["ratio"] = table["ratio"].fillna(medians_ratio)
     # Measured by the same studies, so that drift met both alike.
     table["interleaved"] = (table["cell"].map(studies) == base.map(studies)).astype(bool)
     table["marks"] = table["cell"].map(_marks(frame))

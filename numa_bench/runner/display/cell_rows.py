@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +18,7 @@ from numa_bench.labels import (
     setting_label,
 )
 from numa_bench.marks import format_marks
-from numa_bench.metric_registry import headline_metric
+from numa_bench.metric_registry import Metric, find_metric, headline_metric
 from numa_bench.records import DeviceSpec, Record, RunSpec, TestSpec, VitSpec
 from numa_bench.records.cpu_lists import format_cpu_list
 
@@ -31,8 +31,9 @@ class Row:
 
     `throughput` holds one value per passed run, of the metric by which this workload's placements
     are compared (`metric_registry.headline_metric`); `to_local` is the median's
-    difference to the local placement's of the same model and device, as a fraction; `marks` are
-    those of the runs' warnings.
+    difference to the local placement's of the same model and device, as a fraction (where lower is
+    better that of the reciprocals, so that below 0 is always worse); `marks` are those of the runs'
+    warnings.
     """
 
     device: str
@@ -84,17 +85,22 @@ def build_rows(
                 planned=len(repeats),
                 throughput=values,
                 statuses=tuple(record["status"] for record in found[key]),
-                to_local=(
-                    statistics.median(values) / statistics.median(base) - 1
-                    if compared and base
-                    else None
-                ),
+                to_local=_compare(run, values, base) if compared and base else None,
                 marks=format_marks([w for record in found[key] for w in record["warnings"]]),
             )
         )
     order = {name: i for i, name in enumerate(dict.fromkeys((r.device, r.model) for r in table))}
     devices = {name: i for i, name in enumerate(dict.fromkeys(r.device for r in table))}
     return sorted(table, key=lambda r: (devices[r.device], order[r.device, r.model]))
+
+
+def _compare(run: RunSpec, values: Sequence[float], base: Sequence[float]) -> float:
+    """The difference of two medians as a fraction; below 0 is worse than the base.
+
+    Where lower is better it is that of the reciprocals, as in the analysis.
+    """
+    ratio = statistics.median(values) / statistics.median(base)
+    return (1 / ratio if find_headline(run)[1].higher_is_better is False else ratio) - 1
 
 
 def _throughput(records: Sequence[Record]) -> tuple[float, ...]:
@@ -105,7 +111,15 @@ def _throughput(records: Sequence[Record]) -> tuple[float, ...]:
 def read_headline(record: Record) -> float | None:
     """The metric by which this run's placements are compared; None where it has none."""
     values: dict[str, Any] = {**record}
-    return values[headline_metric(record["workload"], record["device"])] or None
+    config = record["workload_config"]
+    return values.get(headline_metric(record["workload"], record["device"], config)) or None
+
+
+def find_headline(run: RunSpec) -> tuple[str, Metric]:
+    """The metric by which a run's placements are compared: its key in records, and what it is."""
+    config = asdict(run.command) if run.command is not None else {}
+    name = headline_metric(run.workload, run.device.kind, config)
+    return name, find_metric(name, config)
 
 
 def group_by_cell(cells: Sequence[RunSpec], runs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
@@ -130,7 +144,9 @@ def device_text(run: RunSpec) -> str:
     if len(run.measured) > 1:
         kind = "GPUs" if run.device.kind == "cuda" else "CPU workers"
         return f"{len(run.measured)} {kind}"
-    return device_label(run.device.kind, run.device.gpu_id, run.device.gpu_numa_node)
+    return device_label(
+        run.device.kind, run.device.gpu_id, run.device.gpu_numa_node, run.device.gpu_ids
+    )
 
 
 def memory_text(run: RunSpec) -> str:

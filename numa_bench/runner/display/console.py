@@ -24,13 +24,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from numa_bench.labels import duration_text, quantity_label
-from numa_bench.metric_registry import METRICS, headline_metric
-from numa_bench.plan.estimates import estimate_run_s
+from numa_bench.labels import duration_text, format_rate, quantity_label
+from numa_bench.metric_registry import find_metric, headline_metric
+from numa_bench.plan.estimates import estimate_run_s, expected_text
 from numa_bench.plan.plan import Plan
 from numa_bench.records import Record, RunSpec
 from numa_bench.runner.display.cell_rows import (
     Row,
+    find_headline,
     read_headline,
 )
 
@@ -118,16 +119,17 @@ class Reporter:
         done = len(plan.runs) - len(pending)
         resumed = f", {done} already done" if done else ""
         logger.info(
-            "study %s: %d runs%s, about %s; results in %s",
+            "study %s: %d runs%s, %s; results in %s",
             plan.study,
             len(pending),
             resumed,
-            duration_text(sum(map(estimate_run_s, pending))),
+            expected_text(pending),
             directory,
         )
         self._pending = list(pending)
         if self._progress is not None:
-            left = duration_text(self.left_s())
+            known = all(run.command is None for run in pending)
+            left = duration_text(self.left_s()) if known else "?"
             self._task = self._progress.add_task(plan.study, total=len(pending), left=left)
 
     def left_s(self) -> float:
@@ -135,14 +137,17 @@ class Reporter:
         pace = self._took_s / self._estimated_s if self._estimated_s else 1.0
         return pace * sum(map(estimate_run_s, self._pending))
 
+    def _left_text(self, spec: RunSpec) -> str:
+        # Of a command nothing is known until its first run has ended.
+        known = spec.command is None or self._took_s > 0
+        return duration_text(self.left_s()) if known else "?"
+
     def show_run_start(self, spec: RunSpec) -> None:
         """Show that a run starts."""
         logger.info("start %s", spec.run_id, extra={"run_id": spec.run_id})
         self.running = spec.run_id
         if self._progress is not None:
-            self._progress.update(
-                self._task, description=spec.run_id, left=duration_text(self.left_s())
-            )
+            self._progress.update(self._task, description=spec.run_id, left=self._left_text(spec))
 
     def show_wait(self, text: str) -> None:
         """Show that the study waits for its turn on the host; an empty text ends that."""
@@ -180,8 +185,9 @@ def result_line(record: Record) -> str:
     parts = [record["run_id"]]
     rate = read_headline(record)
     if rate is not None:
-        metric = headline_metric(record["workload"], record["device"])
-        parts.append(f"{rate:,.1f} {METRICS[metric].unit}")
+        config = record["workload_config"]
+        metric = headline_metric(record["workload"], record["device"], config)
+        parts.append(f"{format_rate(rate)} {find_metric(metric, config).unit}")
     parts.append(f"{record['duration_s']:.1f} s")
     if record["error"]:
         parts.append(record["error"].splitlines()[0])
@@ -193,9 +199,9 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
 
     A bandwidth study has the bandwidth in GB/s in place of the throughput.
     """
-    metrics = dict.fromkeys(headline_metric(run.workload, run.device.kind) for run in plan.runs)
+    metrics = dict(find_headline(run) for run in plan.runs)
     quantity = " or ".join(map(quantity_label, metrics))
-    units = " or ".join(dict.fromkeys(METRICS[metric].unit for metric in metrics))
+    units = " or ".join(dict.fromkeys(metric.unit for metric in metrics.values()))
     table = Table(title=f"{plan.study}: {quantity}", title_justify="left")
     for name in ("device", "model", "CPU node", "memory", "placement"):
         table.add_column(name, overflow="fold")
@@ -215,7 +221,7 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             row.memory,
             row.placement,
             _runs_text(row),
-            "-" if row.median is None else f"{row.median:,.1f}",
+            "-" if row.median is None else format_rate(row.median),
             _range_text(row),
             "-" if row.to_local is None else f"{row.to_local:+.1%}",
             row.marks,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from numa_bench.labels import duration_text
-from numa_bench.plan.estimates import bound_run_s, estimate_run_s
+from numa_bench.plan.estimates import bound_run_s, estimate_run_s, expected_text
 from numa_bench.plan.plan import Plan
 from numa_bench.records import DONE, Record, RunSpec, Status
 from numa_bench.runner.display.cell_rows import (
@@ -61,8 +61,8 @@ def find_left(plan: Plan, stored: Sequence[Record]) -> list[RunSpec]:
 def describe_plan(plan: Plan) -> str:
     """How many runs a study has, and how long it takes."""
     return (
-        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, about "
-        f"{duration_text(plan.estimated_s)}, at most {duration_text(plan.longest_s)}."
+        f"{len(plan.runs)} runs of {len(plan.cells)} cells in {plan.order} order, "
+        f"{expected_text(plan.runs)}, at most {duration_text(plan.longest_s)}."
     )
 
 
@@ -75,8 +75,7 @@ def describe_left(plan: Plan, stored: Sequence[Record], left: Sequence[RunSpec])
     if not left:
         return f"nothing left: {kept} of {len(plan.runs)} runs."
     text = (
-        f"{len(left)} of {len(plan.runs)} runs left, about "
-        f"{duration_text(sum(map(estimate_run_s, left)))}, at most "
+        f"{len(left)} of {len(plan.runs)} runs left, {expected_text(left)}, at most "
         f"{duration_text(sum(map(bound_run_s, left)))}; {kept or 'none passed'}."
     )
     return f"{text} Run again: {again}." if again else text
@@ -105,6 +104,6 @@ def _make_matrix(title: str, plan: Plan, runs: Sequence[RunSpec], *, resumed: bo
             model_text(run, varied).replace(f" compiled:{run.test.compile_mode}", ""),
             run.test.compile_mode if run.test.compile_model else "no",
             numbers if resumed else str(len(repeats)),
-            duration_text(sum(map(estimate_run_s, repeats))),
+            "?" if run.command else duration_text(sum(map(estimate_run_s, repeats))),
         )
     return table

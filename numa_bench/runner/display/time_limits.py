@@ -46,7 +46,7 @@ def _advise_change(plan: Plan, limit: TimeLimit) -> str:
     """Settings with which enough repeats for a verdict are expected to fit."""
     needed_s = LEAST_REPEATS * limit.block_s * (1 + _MARGIN)
     changes = [f"time_limit={math.ceil(needed_s / 60)}m"]
-    gpus = len({cell.device.gpu_id for cell in plan.cells if cell.device.kind == "cuda"})
+    gpus = len({gpu for cell in plan.cells for gpu in cell.device.gpu_ids})
     enough = int(gpus * limit.limit_s / needed_s)
     if enough:
         changes.append(f"experiment.max_gpus={enough}")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.machine.backend import current_backend
-from numa_bench.machine.sensors import GpuSensors, Reading, SystemSensors
+from numa_bench.machine.sensors import SystemSensors
 from numa_bench.records import RunSpec
 from numa_bench.runner.disturbance import Summary, find_monitor_warnings
-from numa_bench.runner.monitor import Monitor, Source, open_gpu_sensors
+from numa_bench.runner.monitor import Monitor, Source, open_gpu_sensors, prefix_readings
 
 
 class SetMonitor(Monitor):
@@ -40,15 +40,8 @@ class SetMonitor(Monitor):
             own = self._pids.get(member.name, pid)
             gpu = stack.enter_context(open_gpu_sensors(member.spec.device, self._nvml, own))
             if gpu is not None:
-                sources.append(_named(member.name, gpu))
+                sources.append(prefix_readings(member.name, gpu))
         return sources
-
-
-def _named(name: str, gpu: GpuSensors) -> Source:
-    def read() -> Reading:
-        return {f"{name}.{key}": value for key, value in gpu.read().items()}
-
-    return read
 
 
 def find_set_warnings(summary: Summary | None, samples: int, names: Sequence[str]) -> list[str]:

@@ -62,6 +62,7 @@ def make_run(gpu: int | None, placement: str = "local", **changes: Any) -> dict[
     return {
         "group": GROUP, "host": "gpu-server-1", "study_dir": DIRECTORY,
         "device": "cpu" if gpu is None else "cuda", "gpu_id": gpu,
+        "gpu_ids": [] if gpu is None else [gpu],
         "gpu_name": None if gpu is None else "NVIDIA H100 80GB HBM3", "placement": placement,
         "numa_node": 0, "memory_nodes": [0], "memory_policy": "bind", "cpus": "0-47",
         "cpu_affinity": "node", "scenario": None, "workers": [], **changes,

@@ -30,6 +30,7 @@ def draw(gpus: int, places: list[str]) -> Figure:
                 "model_text": f"m{model}", "device_text": f"GPU {gpu} (node {gpu})",
                 "numa_node": cpus, "memory_node": memory, "distance": PLACES[place],
                 "placement_text": f"node {cpus}, memory {memory}", "median": 100.0,
+                "metric": "throughput_samples_per_s",
             }
         )  # fmt: skip
     cells = pd.DataFrame(rows)

@@ -88,7 +88,7 @@ def _list_hardware(
 
 def _count_gpus(runs: pd.DataFrame, environment: JsonDict) -> str:
     """ "2 of 8 GPUs, NVIDIA H100"; workers of sets count too."""
-    measured = {int(gpu) for gpu in runs["gpu_id"].dropna()}
+    measured = {gpu for ids in runs["gpu_ids"] for gpu in ids}
     measured |= {
         int(worker["gpu_id"])
         for some in runs["workers"]

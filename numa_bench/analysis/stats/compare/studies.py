@@ -10,7 +10,6 @@ import pandas as pd
 
 from numa_bench.analysis.read.groups import compare_values
 from numa_bench.analysis.stats.compare.tables import (
-    HEADLINE,
     NAMES,
     CommonShift,
     Side,
@@ -18,7 +17,7 @@ from numa_bench.analysis.stats.compare.tables import (
     compare_single_days,
 )
 from numa_bench.analysis.stats.compare.text import describe_comparison, describe_days
-from numa_bench.analysis.stats.families import select_usable_runs
+from numa_bench.analysis.stats.families import HEADLINE, select_usable_runs
 from numa_bench.errors import StoreError
 
 #: What may differ between the two studies; differences are reported.

@@ -15,14 +15,18 @@ from numa_bench.analysis.stats.compare.day_tests import compute_fall_p, correct_
 from numa_bench.analysis.stats.compare.days import DayEffects, fit_days
 from numa_bench.analysis.stats.compare.text import describe_cell
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
-from numa_bench.analysis.stats.families import group_by_key, remove_study_drift, stack_cells
+from numa_bench.analysis.stats.families import (
+    HEADLINE,
+    group_by_key,
+    remove_study_drift,
+    stack_cells,
+)
 from numa_bench.analysis.stats.permutation import ALPHA, LEAST_RUNS, correct_holm
 from numa_bench.analysis.stats.robust import Array, nan_median, robust_location
 from numa_bench.analysis.stats.tables import TARGET
 from numa_bench.records import JsonDict
 
 #: The column of the metric that a run's workload is about.
-HEADLINE = "headline_value"
 NAMES = ("device_text", "gpu_id", "model_text", "vit_name", "placement", "placement_text")
 #: `ratio`, `low` and `high` are of the total change; `own_*` of the change beyond the common shift,
 #: NaN where days were not repeated. p, `claimed` and `detectable` are of the latter where it is

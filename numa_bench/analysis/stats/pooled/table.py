@@ -76,7 +76,7 @@ def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[p
             yield table.assign(
                 group=members["group"].iloc[0],
                 metric=metric,
-                distance_text=table["placement"].map(distances).fillna(""),
+                distance_text=[distances.get(str(p), "") for p in table["placement"]],
                 gpus=table["units"] if (members["device"] == "cuda").all() else 0,
             )
 

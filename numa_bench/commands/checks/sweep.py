@@ -61,7 +61,7 @@ def find_sweep_mistakes(
             raise ConfigError(KEY, True, f"the jobs of {name} are not known before they run")
         return [], [], None
     # Imported late: a single study does not need it.
-    from numa_bench.commands.job_checks import (
+    from numa_bench.commands.checks.jobs import (
         Planner,
         check_jobs,
         load_job,

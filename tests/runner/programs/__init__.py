@@ -1,0 +1,1 @@
+"""Tests of runs of programs that are not ours."""
