@@ -15,12 +15,13 @@ from filelock import FileLock, Timeout
 
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import encode_json, encode_object, join_array, write_json, write_text
-from numa_bench.records import BAD, DONE, Record, RunSpec, Status
+from numa_bench.records import BAD, Record, RunSpec, Status
 from numa_bench.records.attempt_files import prepare_files
 from numa_bench.records.journal import Journal
 from numa_bench.records.spare_files import (
     adopt_records,
     check_room,
+    describe_unwritable,
     find_spare_results,
     remove_spare_results,
     remove_torn_writes,
@@ -40,7 +41,6 @@ from numa_bench.study_files import (
 )
 
 logger = logging.getLogger(__name__)
-
 
 #: Most of a study's time that goes into rewriting results.json. While a rewrite takes less than
 #: this share of a run, results.json is rewritten after each run; later at growing intervals.
@@ -92,7 +92,7 @@ class StudyStore:
                 set_file_aside(spare)  # of a study that was here before
         except OSError as error:
             self._release()
-            raise self._refuse(error) from error
+            raise describe_unwritable(self.root, error) from error
         except BaseException:
             self._release()
             raise
@@ -208,13 +208,12 @@ class StudyStore:
     def create_results(self) -> None:
         """Write results.json of a study that has no record yet.
 
-        Raises StoreError: without that file, the next start would not know the study again, nor
-        take over what a full disk has sent to the temporary directory.
+        Raises StoreError: without it, the next start would not take over spare records.
         """
         try:
             write_text(self.root / RESULTS, self._encode_records())
         except OSError as error:
-            raise self._refuse(error) from error
+            raise describe_unwritable(self.root, error) from error
 
     def save_records(self) -> None:
         """Write results.json; a failure is logged, and `is_current` is false."""
@@ -255,10 +254,6 @@ class StudyStore:
         except OSError as error:
             logger.warning("%s could not be written: %s", name, error)
 
-    def finished_runs(self) -> set[str]:
-        """Ids of the runs that need not run again."""
-        return {r["run_id"] for r in self.records if Status(r["status"]) in DONE}
-
     def count_statuses(self) -> dict[str, int]:
         """Number of records by status; statuses without a record are 0."""
         return {s.value: sum(r["status"] == s.value for r in self.records) for s in Status}
@@ -297,12 +292,6 @@ class StudyStore:
             self._texts.clear()
             self._unsaved = changed
             self.save_records()
-
-    def _refuse(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"{self.root} cannot be written: {error.strerror or error}; free some space, get "
-            "write permission, or choose another directory"
-        )
 
     def _release(self) -> None:
         # Before the release: afterwards the file may already be the lock of another process.

@@ -17,7 +17,7 @@ from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json
 from numa_bench.records import Record, Status
 from numa_bench.records.journal import Journal, merge_records, read_journal
-from numa_bench.runner.resume import check_directory
+from numa_bench.runner.resume import check_directory, find_done
 from numa_bench.store import REWRITE_SHARE, StudyStore
 from numa_bench.study_files import parse_records, read_records
 from numa_bench.tracking.view import read_study
@@ -99,7 +99,7 @@ def test_opening_a_killed_study_brings_results_up_to_date(tmp_path: Path) -> Non
         file.write(b'{"run_id": "c", "stat')  # the write that the kill interrupted
     with StudyStore(tmp_path) as store:
         assert ids(read_json(tmp_path / "results.json")) == [("a", 1), ("b", 1)]
-        assert store.finished_runs() == {"a", "b"}
+        assert find_done(store.records) == {"a", "b"}
         store.add_record(record_of("c"))
     assert ids(read_json(tmp_path / "results.json")) == [("a", 1), ("b", 1), ("c", 1)]
     assert not (tmp_path / "results.jsonl").exists()

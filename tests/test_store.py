@@ -35,6 +35,7 @@ from numa_bench.records import (
     Status,
 )
 from numa_bench.records.journal import Journal
+from numa_bench.runner.resume import find_done
 from numa_bench.runner.study import run_study
 from numa_bench.store import StudyStore
 from numa_bench.study_files import SUMMARY
@@ -161,7 +162,7 @@ def test_results_survive_and_tell_what_is_done(tmp_path: Path) -> None:
         assert store.has_failures()
     with StudyStore(tmp_path) as store:
         assert [r["run_id"] for r in store.records] == [status.value for status in Status]
-        assert store.finished_runs() == {"passed", "waived"}
+        assert find_done(store.records) == {"passed", "waived"}
         assert store.count_statuses() == {status.value: 1 for status in Status}
 
 

@@ -114,6 +114,14 @@ def check_room(directory: Path) -> None:
         os.fsync(file.fileno())  # quotas and network file systems may object only now
 
 
+def describe_unwritable(directory: Path, error: OSError) -> StoreError:
+    """The error of a study's directory that takes no files."""
+    return StoreError(
+        f"{directory} cannot be written: {error.strerror or error}; free some space, get write "
+        "permission, or choose another directory"
+    )
+
+
 def remove_torn_writes(directory: Path, names: Iterable[str]) -> None:
     """Remove what `write_text` left of these files when its process was killed."""
     for name in names:

@@ -16,21 +16,17 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from numa_bench.isolation.marked_processes import kill_marked, wait_for_marked
 from numa_bench.isolation.orphans import add_started, adopt_orphans, forget_started, kill_orphans
-from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts, block_time_out_signals
 
 #: Longest wait for a process that got SIGKILL: one that hangs in a driver never ends, and freeing
 #: much pinned memory takes long.
 KILL_WAIT_S = 60.0
-#: The same for descendants; the run is over by then.
-LEFTOVER_WAIT_S = 5.0
 #: Return codes of a process that was ended from outside by a signal that asks for it.
 _TERMINATED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 #: Polling interval if the kernel or this Python has no pidfd_open.
@@ -129,7 +125,7 @@ def run_process(
             ask_to_end(process.pid, command)
             _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
         if command.nsys and has_ended(process.pid):
-            _wait_gone(list(_marked(command.token)))  # its daemon ends a little later
+            wait_for_marked(command.token)  # its daemon ends a little later
     finally:
         # Also after an exception: nothing may go on beside the next measurement.
         returncode, leftovers = end_process(process, command.token)
@@ -250,71 +246,6 @@ def end_process(process: subprocess.Popen[bytes], token: str) -> tuple[int | Non
 def _signal_group(pgid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pgid, number)
-
-
-def kill_marked(token: str, but: int) -> list[str]:
-    """SIGKILL every process that carries the run's token, except the process `but`.
-
-    Returns the names.
-    """
-    return _kill_all(lambda: (p for p in _marked(token) if p.pid != but))
-
-
-def kill_runs_of(starter: int) -> list[str]:
-    """SIGKILL every process of the runs that the process `starter` started; returns their names.
-
-    `starter` has ended, and its number is not yet free for another process.
-    """
-    return _kill_all(lambda: _find_marked(lambda token: token.startswith(f"{starter}-")))
-
-
-def _kill_all(find: Callable[[], Iterable[psutil.Process]]) -> list[str]:
-    """SIGKILL every process that `find` yields; returns their names.
-
-    Repeats until there is no new one, as a process may start another before it is killed, and
-    once more, as a process in the middle of exec() shows no environment.
-    """
-    names: dict[int, str] = {}
-    clean_looks = 0
-    # The second clean look comes after the pause below, in which an exec() can finish.
-    while clean_looks < (2 if names else 1):
-        found = [process for process in find() if process.pid not in names]
-        clean_looks = 0 if found else clean_looks + 1
-        for process in found:
-            names[process.pid] = str(process.pid)
-            with contextlib.suppress(psutil.Error):
-                names[process.pid] = f"{process.name()} ({process.pid})"
-                process.kill()
-        if names:
-            time.sleep(0.01)
-        _wait_gone(found)
-    return list(names.values())
-
-
-def _marked(token: str) -> Iterator[psutil.Process]:
-    return _find_marked(lambda own: own == token)
-
-
-def _find_marked(is_wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:
-    for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            # Other users' environments raise AccessDenied; their processes are not of this run.
-            if pid == os.getpid() or not is_wanted(process.environ().get(RUN_TOKEN, "")):
-                continue
-            if process.status() != psutil.STATUS_ZOMBIE:
-                yield process
-
-
-def _wait_gone(processes: list[psutil.Process]) -> None:
-    """Wait until all have ended or are zombies, which nothing may reap in a container."""
-    deadline = time.monotonic() + LEFTOVER_WAIT_S
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.01)
 
 
 def count_oom_kills() -> int:

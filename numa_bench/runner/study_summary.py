@@ -16,6 +16,7 @@ from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.repeats_history import extend_history
+from numa_bench.runner.resume import find_done
 from numa_bench.store import StudyStore
 from numa_bench.study_files import LOGS, PROFILES, RUNS
 
@@ -126,7 +127,7 @@ def closing_lines(
     seconds that the study took.
     """
     root = shown_path(store.root)
-    missing = len({run.run_id for run in plan.runs} - store.finished_runs())
+    missing = len({run.run_id for run in plan.runs} - find_done(store.records, plan.runs))
     lines = [
         *format_legend([w for record in store.records for w in record["warnings"]]),
         f"{format_counts(store) or 'no run'} of {len(plan.runs)} planned",

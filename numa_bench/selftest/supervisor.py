@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from numa_bench.isolation.marked_processes import kill_marked
 from numa_bench.jsonio import write_json
 from numa_bench.records import RUN_TOKEN, JsonDict
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.numactl import numactl_argv
-from numa_bench.runner.process import kill_marked
 from numa_bench.runner.worker_run import read_last_lines
 from numa_bench.selftest.checks import Check, Outcome, Verdict
 from numa_bench.selftest.report import outcome_from_dict

@@ -18,8 +18,9 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from numa_bench.isolation.marked_processes import kill_runs_of
 from numa_bench.runner.interrupts import block_time_out_signals
-from numa_bench.runner.process import has_ended, kill_runs_of, open_pidfd
+from numa_bench.runner.process import has_ended, open_pidfd
 from numa_bench.study_files import JOB_LOGS
 from numa_bench.sweep.state import Job, JobState, Sweep
 from numa_bench.versions import import_variables

@@ -1,0 +1,85 @@
+"""Ends the processes of a run by the token in their environment, whatever session they moved to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import psutil
+
+from numa_bench.records import RUN_TOKEN
+
+#: Longest wait for processes that got SIGKILL; the run is over by then.
+LEFTOVER_WAIT_S = 5.0
+
+
+def kill_marked(token: str, but: int) -> list[str]:
+    """SIGKILL every process that carries the run's token, except the process `but`.
+
+    Returns the names.
+    """
+    return _kill_all(lambda: (p for p in _marked(token) if p.pid != but))
+
+
+def kill_runs_of(starter: int) -> list[str]:
+    """SIGKILL every process of the runs that the process `starter` started; returns their names.
+
+    `starter` has ended, and its number is not yet free for another process.
+    """
+    return _kill_all(lambda: _find_marked(lambda token: token.startswith(f"{starter}-")))
+
+
+def _kill_all(find: Callable[[], Iterable[psutil.Process]]) -> list[str]:
+    """SIGKILL every process that `find` yields; returns their names.
+
+    Repeats until there is no new one, as a process may start another before it is killed, and
+    once more, as a process in the middle of exec() shows no environment.
+    """
+    names: dict[int, str] = {}
+    clean_looks = 0
+    # The second clean look comes after the pause below, in which an exec() can finish.
+    while clean_looks < (2 if names else 1):
+        found = [process for process in find() if process.pid not in names]
+        clean_looks = 0 if found else clean_looks + 1
+        for process in found:
+            names[process.pid] = str(process.pid)
+            with contextlib.suppress(psutil.Error):
+                names[process.pid] = f"{process.name()} ({process.pid})"
+                process.kill()
+        if names:
+            time.sleep(0.01)
+        _wait_gone(found)
+    return list(names.values())
+
+
+def _marked(token: str) -> Iterator[psutil.Process]:
+    return _find_marked(lambda own: own == token)
+
+
+def _find_marked(is_wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:
+    for pid in psutil.pids():  # process_iter() caches processes by number, which may be reused
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            # Other users' environments raise AccessDenied; their processes are not of this run.
+            if pid == os.getpid() or not is_wanted(process.environ().get(RUN_TOKEN, "")):
+                continue
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def wait_for_marked(token: str) -> None:
+    """Wait until the processes with the token end by themselves, `LEFTOVER_WAIT_S` at most."""
+    _wait_gone(list(_marked(token)))
+
+
+def _wait_gone(processes: list[psutil.Process]) -> None:
+    """Wait until all have ended or are zombies, which nothing may reap in a container."""
+    deadline = time.monotonic() + LEFTOVER_WAIT_S
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
