@@ -31,8 +31,9 @@ from numa_bench.runner.programs.process_tree import (
     read_resident,
 )
 
-#: Most CPU time per second of the run for looks, and as much for lists of processes.
+#: Most CPU time per second of the run for looks; for lists of processes, and for their sizes.
 MOST_SHARE = 0.002
+LIST_SHARE = 0.001
 #: The first look, so that short commands are seen; the time between two doubles up to `sample_s`.
 FIRST_LOOK_S = 0.02
 #: Growth of resident memory since the last look that is looked at whatever it costs. As a look's
@@ -100,7 +101,7 @@ class Watch:
     def _list_processes(self, root: int) -> list[int]:
         before = time.thread_time()
         self._pids = pids = list_tree(root)
-        self._list_due = time.monotonic() + (time.thread_time() - before) / MOST_SHARE
+        self._list_due = time.monotonic() + (time.thread_time() - before) / LIST_SHARE
         return pids
 
     @property
@@ -209,7 +210,7 @@ class Watch:
             self._list_processes(root)
         before = time.thread_time()
         grown = read_resident(self._pids) > GROWTH * self._resident
-        self._resident_due = now + (time.thread_time() - before) / MOST_SHARE
+        self._resident_due = now + (time.thread_time() - before) / LIST_SHARE
         return grown
 
     def _check_output(self, stop: StopRequest) -> None:
