@@ -102,7 +102,7 @@ def check_machine(studies: Sequence[CheckedStudy]) -> list[str]:
     """What this machine lacks for the studies that are planned for it; nothing twice."""
     checks: list[Callable[[], object]] = []
     for study in studies:
-        checks += run.list_machine_checks(study.config, study.plan)
+        checks += run.list_machine_checks(study.config, study.plan, study.topology)
     specs = [spec for study in studies for spec in study.plan.runs]
     checks.append(partial(run.check_planned_gpus, specs))
     on_gpus = (study for study in studies if any(s.device.kind == "cuda" for s in study.left))

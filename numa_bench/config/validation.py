@@ -19,6 +19,7 @@ from numa_bench.config.checks import (
     check_study_name,
 )
 from numa_bench.config.durations import parse_duration
+from numa_bench.config.magnitudes import check_magnitudes
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
@@ -38,13 +39,7 @@ MEMORY_WORDS = ("all", "local", "remote", "same", *_DISTANCE_WORDS)
 MIN_INTERVAL_S = 0.1
 IdList = tuple[int | str, ...]
 
-_AT_LEAST_ONE = (
-    "image_size",
-    "channels",
-    "memory_size_mb",
-    "cpu_threads",
-    "host_threads",
-)
+_AT_LEAST_ONE = ("image_size", "channels", "memory_size_mb", "cpu_threads", "host_threads")
 #: Counts that may be left to the device, with a value for the error text.
 _COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]+")
@@ -57,6 +52,7 @@ def validate_config(config: RunnerConfig) -> None:
     check_tracking(config.tracking)
     check_isolation(config.isolation)
     check_experiment(config.experiment)
+    check_magnitudes(config)
     if config.time_limit != cfg.EXPERIMENTS_OWN:
         parse_duration("time_limit", config.time_limit)
     if config.topology_root is not None and not config.dry_run:
