@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -38,6 +37,7 @@ from numa_bench.machine.model import Topology
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.runner.display.time_limits import describe_limit
+from numa_bench.terminal.lines import print_error, print_line
 
 T = TypeVar("T")
 
@@ -60,9 +60,9 @@ def main() -> int:
     except NumaBenchError as error:
         errors = [str(error)]
     for line in lines:
-        print(line)
+        print_line(line)
     for text in errors:
-        print(f"error: {text}", file=sys.stderr)
+        print_error(text)
     return 2 if errors else 0
 
 
