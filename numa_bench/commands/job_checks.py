@@ -25,6 +25,7 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler, find_profiler
 from numa_bench.records import RunSpec
+from numa_bench.redaction import redact_uri
 from numa_bench.runner.resume import check_directory, read_stored
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[s
 def name_jobs(jobs: Sequence[Job]) -> list[str]:
     """For each job the overrides in which it differs from others."""
     shared = Counter(word for job in jobs for word in set(job))
-    return [",".join(word for word in job if shared[word] < len(jobs)) for job in jobs]
+    return [",".join(redact_uri(word) for word in job if shared[word] < len(jobs)) for job in jobs]
 
 
 def find_mistakes(

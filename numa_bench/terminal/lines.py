@@ -1,16 +1,18 @@
-"""Lines for the terminal: texts of others in them (paths, names, errors) cannot control it."""
+"""Lines for the terminal, without credentials and what a terminal would obey."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-from numa_bench.redaction import clean_text
+from numa_bench.redaction import clean_text, redact_credentials
 
 
 def print_line(text: object, *, error: bool = False) -> None:
-    """Print a text on stdout, or on stderr, without what a terminal would obey."""
-    print(clean_text(str(text)), file=sys.stderr if error else sys.stdout, flush=error)
+    """Print a text on stdout, or on stderr; see the module."""
+    print(
+        clean_text(redact_credentials(text)), file=sys.stderr if error else sys.stdout, flush=error
+    )
 
 
 def print_error(message: object) -> None:
@@ -26,4 +28,4 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A line, and the traceback if the record has one."""
-        return clean_text(super().format(record))
+        return clean_text(redact_credentials(super().format(record)))

@@ -577,6 +577,8 @@ def test_a_package_that_is_missing_is_told_with_how_to_get_it(
     [
         ("https://user:pass@host/x", "https://host/x"),
         ("https://token@host", "https://host"),
+        ("//user:pass@host/db", "//host/db"),
+        ("key=//user:pa/ss@host", "key=//host"),
         ("https://u:p@ss@host/x", "https://host/x"),
         ("postgresql://u:a/bcd@host/db", "postgresql://host/db"),
         ("postgresql://host/db?user=u&password=pw", "postgresql://host/db?user=&password="),
