@@ -17,8 +17,13 @@ _VARIABLES = re.compile(
 )
 #: Names such as NVIDIA_API_KEY, whose values must stay on this machine.
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", re.I)
-#: User name and password in a URI.
-_CREDENTIALS = re.compile(r"(?<=://)(?!/)[^\s'\"?#]+@")
+#: User name and password in a URI, also in one without a scheme.
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?!/)[^\s'\"?#]+@"
+    r"|(?:(?<=[^:/\w]//)|(?<=^//))(?!/)[^\s'\"?#/:]*:[^\s'\"?#]+@"
+)
+#: The same in front of a host, with nothing that makes it a URI: user:password@host.
+_BARE = re.compile(r"(?:\A|(?<==)|(?<==['\"]))[^\s'\"?#/:@=]+:(?!/)[^\s'\"?#@]+@")
 #: The same as parameters of a URI.
 _PARAMETERS = re.compile(r"([?&](?:user|username|password|passwd|token|key)=)[^&\s]+", re.I)
 #: Control sequences as in ECMA-48: CSI, then strings such as a window title, then other escapes.
@@ -58,9 +63,17 @@ def redact_credentials(text: object) -> str:
     return _PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(text)))
 
 
-def has_credentials(uri: str) -> bool:
-    """Whether a URI holds a user name or a password."""
-    return bool(_CREDENTIALS.search(uri) or _PARAMETERS.search(uri))
+def has_credentials(text: str) -> bool:
+    """Whether a URI in a text holds a user name or a password."""
+    return bool(_CREDENTIALS.search(text) or _PARAMETERS.search(text))
+
+
+def redact_uri(uri: str) -> str:
+    """A setting that should be a URI, or its override, without them, even where it has no scheme.
+
+    In other texts user:password@host may be the name of a file.
+    """
+    return redact_credentials(_BARE.sub("", uri))
 
 
 def is_secret(name: str) -> bool:

@@ -134,7 +134,7 @@ def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
 
 def hash_owner(study: Path) -> str:
     """A study and its user as 12 hex digits, for names in the shared temporary directory."""
-    return hashlib.sha256(f"{os.getuid()} {study.resolve()}".encode()).hexdigest()[:12]
+    return hashlib.sha256(os.fsencode(f"{os.getuid()} {study.resolve()}")).hexdigest()[:12]
 
 
 def parse_records(path: Path) -> ParsedRecords:

@@ -48,8 +48,14 @@ ANALYSIS_FLOORS = (
         "read",
     ),
 )
-#: Modules beside the ground floor that belong to a room above, and a folder that belongs to it.
-THIN = {"cli": "cli", "__main__": "cli", "topology": "machine", "records": "ground"}
+#: Modules beside the ground floor that belong to a room above, and folders that belong to it.
+THIN = {
+    "cli": "cli",
+    "__main__": "cli",
+    "topology": "machine",
+    "records": "ground",
+    "terminal": "ground",
+}
 HEAVY = {"nvtx", "torch", "mlflow", "pandas", "vit_pytorch", "wandb", "matplotlib", "scipy"}
 #: What neither the worker nor anything that it imports may load.
 NOT_IN_WORKER = {"hydra", "omegaconf", "mlflow", "pandas", "filelock", "rich", "yaml"}

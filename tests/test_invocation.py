@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shlex
 import subprocess
 from pathlib import Path
@@ -10,9 +9,12 @@ from pathlib import Path
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from numa_bench.invocation import quote_value, resume_command
+from tests.fuzz.settings import fuzz_settings
 
 HOSTILE = [
     "outputs/numa_study/2026-01-31/14-30-15",
@@ -95,9 +97,30 @@ def test_a_sweep_over_directories_names_each_of_them(path: str) -> None:
     assert [read_back(job) for job in jobs] == paths
 
 
-def test_any_text_is_read_back() -> None:
-    letters = "aé\\\\\\${}''\"[](),:=#~ \n/1e_.-"
-    chance = random.Random(0)
-    for _ in range(300):
-        text = "".join(chance.choices(letters, k=chance.randint(1, 9)))
-        assert read_back([f"resume_from={quote_value(text)}"]) == text
+#: Paths of what means something to a shell, to Hydra's grammar or to OmegaConf, and of all else
+#: that a file can be named (\udcff is how Python names a byte that is not UTF-8).
+PATHS = st.lists(
+    st.sampled_from([*"\\\\\\'\"${}$`/[](),=:#~%!*é\U0001f600\n\t\x1b\udcff", "${", "null", "1e3"])
+    | st.characters(exclude_characters="\0"),
+    min_size=1,
+    max_size=10,
+).map("".join)
+
+
+@fuzz_settings(400)
+@given(PATHS)
+def test_every_path_is_read_back(path: str) -> None:
+    words = shlex.split(resume_command(Path(path)))
+
+    assert read_back(words) == str(Path(path))
+
+
+@fuzz_settings(100)
+@given(PATHS, PATHS)
+def test_every_two_paths_of_a_sweep_are_read_back(path: str, other: str) -> None:
+    paths = [f"{path}/0", f"{other}/1"]
+    words = f"resume_from={','.join(map(quote_value, paths))}"
+
+    (swept,) = OverridesParser.create().parse_overrides([words])
+
+    assert list(map(read_back, BasicSweeper.split_arguments([swept], None)[0])) == paths

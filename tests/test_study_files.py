@@ -18,6 +18,7 @@ from numa_bench.study_files import (
     RUNS,
     SUMMARY,
     find_studies,
+    hash_owner,
     parse_records,
     read_overrides,
     read_records,
@@ -183,3 +184,7 @@ def test_the_files_of_a_run_are_below_its_study(tmp_path: Path) -> None:
     assert paths.report == tmp_path / "nsys_reports" / "a_r0.nsys-rep"
     assert paths.trace == tmp_path / "torch_traces" / "a_r0.json.gz"
     assert not paths.spare_result.is_relative_to(tmp_path)
+
+
+def test_a_path_that_is_not_utf_8_has_an_owner() -> None:
+    assert hash_owner(Path("/a\udcff")) != hash_owner(Path("/a"))

@@ -17,6 +17,7 @@ from numa_bench.commands.streams import guard_streams
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra import guard as hydra_guard
 from numa_bench.invocation import command_words
+from numa_bench.terminal.lines import print_line
 
 
 @hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="analyze")
@@ -57,7 +58,7 @@ def write_analysis(wanted: Settings, directory: Path) -> None:
         print_analysis(analysis, directory)
     roots = {str(study.directory) for study in analysis.loaded.studies}
     if wanted.config.track and len(roots) == 1 and (note := upload_report(Path(*roots), directory)):
-        print(note, file=sys.stderr if only_block else sys.stdout)
+        print_line(note, error=only_block)
     if analysis.comparison is not None and analysis.comparison.regressed:
         from numa_bench.commands.analysis_inputs import RegressionFound
 

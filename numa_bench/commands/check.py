@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -39,6 +38,7 @@ from numa_bench.machine.model import Topology
 from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.runner.display.time_limits import describe_limit
+from numa_bench.terminal.lines import print_error, print_line
 
 T = TypeVar("T")
 
@@ -61,9 +61,9 @@ def main() -> int:
     except NumaBenchError as error:
         errors = [str(error)]
     for line in lines:
-        print(line)
+        print_line(line)
     for text in errors:
-        print(f"error: {text}", file=sys.stderr)
+        print_error(text)
     return 2 if errors else 0
 
 
@@ -110,7 +110,7 @@ def check_machine(studies: Sequence[CheckedStudy]) -> list[str]:
     """What this machine lacks for the studies that are planned for it; nothing twice."""
     checks: list[Callable[[], object]] = []
     for study in studies:
-        checks += run.list_machine_checks(study.jobs, study.plan)
+        checks += run.list_machine_checks(study.jobs, study.plan, study.topology)
     specs = [spec for study in studies for spec in study.plan.runs]
     checks.append(partial(run.check_planned_gpus, specs))
     on_gpus = (study for study in studies if any(s.device.kind == "cuda" for s in study.left))

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -40,6 +39,7 @@ from numa_bench.study_files import (
     find_studies,
     read_records,
 )
+from numa_bench.terminal.lines import print_error, print_line
 
 #: Below the target: copies that are not complete. Hidden, and never taken for a study's name.
 STAGING = ".collect"
@@ -96,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (StoreError, ConfigError) as error:
             failed = True
             done = f"; before that {tally.describe()}" if tally.copied + tally.known else ""
-            print(f"error: {text}: {error}{done}", file=sys.stderr)
+            print_error(f"{text}: {error}{done}")
         else:
-            print(f"{text}: {tally.describe()}")
+            print_line(f"{text}: {tally.describe()}")
     return 1 if failed else 0
 
 

@@ -20,6 +20,7 @@ from numa_bench.commands.streams import guard_streams
 from numa_bench.errors import NumaBenchError, ReportError
 from numa_bench.pcie import Link
 from numa_bench.profiling.nsys import export_report
+from numa_bench.terminal.lines import print_error, print_line
 
 PICTURE = ".timeline.png"
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         link = parse_link(args.pcie) if args.pcie else None
     except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     for path in args.files:
         one = _inspected(path, args, link)
@@ -92,7 +93,7 @@ def _inspected(path: Path, args: argparse.Namespace, link: Link | None) -> Inspe
         if args.plot or args.plot_to:
             _plot(inspection, args.plot_to or inspection.path.with_suffix(PICTURE))
     except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return None
     return inspection
 
@@ -104,7 +105,7 @@ def _plot(inspection: Inspection, target: Path) -> None:
         draw_timeline(inspection, target)
     except (OSError, ValueError) as error:
         raise ReportError(f"{target}: the timeline cannot be written: {error}") from error
-    print(f"timeline: {target}", file=sys.stderr)
+    print_line(f"timeline: {target}", error=True)
 
 
 def _show(inspection: Inspection, first: bool) -> None:

@@ -15,6 +15,7 @@ from numa_bench.config.hydra.overrides import to_dotted_key
 from numa_bench.errors import ConfigError, NumaBenchError
 from numa_bench.invocation import command_text, resume_arguments, resume_command
 from numa_bench.runner.resume import count_stored
+from numa_bench.terminal.lines import print_error, print_line
 
 #: What makes the runner submit its jobs to SLURM.
 SLURM = ("-m", "hydra/launcher=slurm")
@@ -31,10 +32,10 @@ def main() -> int:
         changes = split_overrides(options.new_overrides)
         state, anything_left = describe_state(directory, changes)
     except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     # Beside the command, so that a shell can run what is on stdout.
-    print(state, file=sys.stderr)
+    print_line(state, error=True)
     if not anything_left:
         return 0
     extra = [*(SLURM if options.slurm else ()), *changes]

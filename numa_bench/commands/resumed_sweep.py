@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,7 +26,7 @@ def find_resumed(arguments: Sequence[str]) -> Path | None:
         return None
     try:
         override = OverridesParser.create().parse_override(given[0])
-    except OverrideParseException:
+    except HydraException:
         return None  # Hydra reports it
     value = None if override.is_sweep_override() else override.value()
     try:

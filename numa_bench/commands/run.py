@@ -133,7 +133,7 @@ def _prepare(
     profiler = find_profiler(config.profiler, probe=not config.dry_run)
     plan = plan_study(jobs, topology, visible, profiler, allocation)
     here = config.topology_root is None
-    for check in list_machine_checks(jobs, plan) if here else ():
+    for check in list_machine_checks(jobs, plan, topology) if here else ():
         check()
     check_directory(directory, plan, overrides)
     # Imported late: --cfg job and configuration errors do not need them.
@@ -177,15 +177,21 @@ def plan_study(
     return build_joint_plan(jobs, topology, visible, profiler, allocation)
 
 
-def list_machine_checks(jobs: Sequence[StudyJob], plan: Plan) -> list[Callable[[], None]]:
+def list_machine_checks(
+    jobs: Sequence[StudyJob], plan: Plan, topology: Topology
+) -> list[Callable[[], None]]:
     """What must hold on this machine before the first run; each raises an error if it does not.
 
     All are quick. That the GPUs can be used, which takes seconds, comes after them.
     """
+    # Imported late: --cfg job and configuration errors do not need it.
+    from numa_bench.runner.conditions import refuse_excess
+
     return [
         *(partial(check_importable, job.config.experiment.vit_configs) for job in jobs),
         partial(check_programs, list_granted(plan.runs)),
         lambda: check_binding(run.placement for run in list_processes(list_granted(plan.runs))),
+        lambda: refuse_excess(list_granted(plan.cells), topology),
     ]
 
 

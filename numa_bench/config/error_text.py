@@ -56,7 +56,7 @@ def format_error(error: BaseException, schema: type) -> str:
     """
     ours = find_own_error(error)
     if isinstance(ours, UnknownKeyError):
-        return format_unknown_key(_bracketed(str(ours)), schema)
+        return format_unknown_key(name_key(str(ours)), schema)
     if ours is not None:
         return _joined(str(ours))
     if isinstance(error, OverrideParseException):
@@ -76,7 +76,7 @@ def format_error(error: BaseException, schema: type) -> str:
         options = ", ".join(o for o in group["options"].split() if o != "schema")
         return f"{group['group']}={group['name']}: no such file in conf/; one of {options}"
     if several := _AMBIGUOUS.search(text):
-        key, value = _bracketed(several[1]), several[2]
+        key, value = name_key(several[1]), several[2]
         fix = f", or write {key}=[{value}]" if "list" in (_expected(key, schema) or "") else ""
         return f"{key}={value}: several values; add -m for a sweep{fix}"
     if isinstance(error, (TypeError, ValueError)):  # raised by Hydra for, e.g., experiment=null
@@ -103,7 +103,7 @@ def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
     """The override that OmegaConf rejected, as it was typed, and what is expected there."""
     match = _OVERRIDE.search(text)
     typed, _, value = (match[1] if match else "").partition("=")
-    key, full_key = _bracketed(typed), str(root.full_key or "")
+    key, full_key = name_key(typed), str(root.full_key or "")
     if not key or full_key.startswith(key):
         place = full_key
     elif key.startswith(full_key):  # a parent key failed, or OmegaConf named no key
@@ -158,7 +158,7 @@ def _is_entry(key: str) -> bool:
     return re.fullmatch(re.escape(MODELS) + r"\[\d+\]", key) is not None
 
 
-def _bracketed(key: str) -> str:
+def name_key(key: str) -> str:
     """A key as users write it: without + or ~, and a.0.b as a[0].b."""
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key.strip().strip("'").lstrip("+~"))
 
@@ -175,9 +175,9 @@ def _interpolated(key: str) -> str:
     interpolated = [override for override in overrides["task"] if "${" in override]
     if not key:
         return " ".join(interpolated)
-    own = (override for override in interpolated if _bracketed(override.partition("=")[0]) == key)
+    own = (override for override in interpolated if name_key(override.partition("=")[0]) == key)
     typed = next(own, key)
-    return _bracketed(typed.partition("=")[0]) + "".join(typed.partition("=")[1:])
+    return name_key(typed.partition("=")[0]) + "".join(typed.partition("=")[1:])
 
 
 def _joined(text: str) -> str:

@@ -6,7 +6,9 @@ from numa_bench.config.checks import check_at_least, check_one_of, check_seconds
 from numa_bench.config.schemas import output as cfg
 from numa_bench.config.schemas.output import OutputConfig, ProfilerConfig, TrackingConfig
 from numa_bench.errors import ConfigError
-from numa_bench.redaction import has_credentials, is_secret, redact_credentials
+from numa_bench.redaction import is_secret, redact_uri
+
+URI_KEY = "tracking.mlflow.uri"
 
 
 def check_output(output: OutputConfig) -> None:
@@ -61,10 +63,10 @@ def check_tracking(tracking: TrackingConfig) -> None:
 
 def check_uri(uri: str | None) -> None:
     """Raise ConfigError if a URI contains credentials, because settings are written to files."""
-    if uri and has_credentials(uri):
+    if uri and redact_uri(uri) != uri:
         raise ConfigError(
-            "tracking.mlflow.uri",
-            redact_credentials(uri),
+            URI_KEY,
+            redact_uri(uri),
             "contains a user name or password, and settings are stored in files; use the variables "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI",
         )

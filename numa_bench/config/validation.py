@@ -26,6 +26,7 @@ from numa_bench.config.id_lists import (
     parse_id_list,
     split_list,
 )
+from numa_bench.config.magnitudes import check_magnitudes
 from numa_bench.config.model_validation import check_custom_model, is_custom
 from numa_bench.config.output_validation import check_output, check_profiler, check_tracking
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
@@ -40,13 +41,7 @@ from numa_bench.errors import ConfigError
 #: each); twice that leaves the monitor idle for half of the time.
 MIN_INTERVAL_S = 0.1
 
-_AT_LEAST_ONE = (
-    "image_size",
-    "channels",
-    "memory_size_mb",
-    "cpu_threads",
-    "host_threads",
-)
+_AT_LEAST_ONE = ("image_size", "channels", "memory_size_mb", "cpu_threads", "host_threads")
 #: Counts that may be left to the device, with a value for the error text.
 _COUNT_OR_AUTO = {"num_samples": 2000, "batch_size": 128, "pipeline_depth": 2}
 #: Workloads that run no model, and the checks of their settings.
@@ -63,6 +58,7 @@ def validate_config(config: RunnerConfig) -> None:
     check_tracking(config.tracking)
     check_isolation(config.isolation)
     check_experiment(config.experiment)
+    check_magnitudes(config)
     if config.time_limit != cfg.EXPERIMENTS_OWN:
         parse_duration("time_limit", config.time_limit)
     if config.topology_root is not None and not config.dry_run:

@@ -15,7 +15,6 @@ import fcntl
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from numa_bench.isolation.lock_files import (
 from numa_bench.isolation.resources import list_locks
 from numa_bench.machine.model import Topology
 from numa_bench.records import RunSpec
+from numa_bench.terminal.lines import print_line
 
 logger = logging.getLogger("numa_bench")
 _GATE, _HOST = "gate", "host"
@@ -281,4 +281,4 @@ def _hold(take: Callable[[], Callable[[], None]]) -> Iterator[None]:
 def print_wait(text: str, what: str = "") -> None:
     """A `show` of HostLocks for commands: who waits for whom, on stderr."""
     if text:
-        print(f"{what} {text}".strip(), file=sys.stderr)
+        print_line(f"{what} {text}".strip(), error=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from numa_bench.errors import NumaBenchError
@@ -18,6 +16,8 @@ from numa_bench.invocation import command_text
 from numa_bench.machine.model import Gpu, NumaNode, Topology
 from numa_bench.machine.sysfs import format_cpu_list
 from numa_bench.machine.topology import discover_topology, read_topology
+from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.lines import print_error
 
 
 def _kind(node: NumaNode) -> str:
@@ -61,7 +61,7 @@ def _gpu_row(gpu: Gpu) -> tuple[str, ...]:
 
 def _print_tables(topology: Topology) -> None:
     # PCI addresses and notes are text, never markup or emoji.
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = CleanConsole(markup=False, emoji=False, highlight=False)
 
     def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         topology = read_topology(options.root) if options.root is not None else discover_topology()
     except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     if options.json:
         print(json.dumps(topology.to_dict(), indent=2))

@@ -56,9 +56,12 @@ _ANYTHING = make_check(Any)
 #: The parts of an environment that readers look into; others are only shown.
 _ENVIRONMENT: dict[str, Check] = {
     **dict.fromkeys(("kernel", "cpu_model", "numa_mode", "nvidia_driver"), make_check(str)),
-    **dict.fromkeys(("python", "git_commit", "simulated", "host", "id"), make_check(str)),
+    **dict.fromkeys(
+        ("cuda_driver", "python", "git_commit", "simulated", "host", "id"), make_check(str)
+    ),
     "packages": make_check(dict[str, str | None]),
-    "gpu_links": make_check(dict[str, str]),
+    "gpu_links": make_check(dict[str, str | None]),
+    "cpus": make_check(int),
     "gpus": make_check(list[dict[str, Any]]),
 }
 _EMPTY_OBJECTS = ("workload_config", "warmup", "observed", "versions", "monitor")

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from numa_bench.errors import MachineError
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
@@ -76,6 +77,18 @@ def needed_mb(run: RunSpec) -> float:
         block = size["dim"] * (4 * size["heads"] * size["dim_head"] + 2 * size["mlp_dim"])
         weights = ELEMENT_BYTES[test.precision] * size["depth"] * block
     return float(pools + (slots + weights) / 1e6 + WORKER_MB[run.device.kind])
+
+
+def refuse_excess(runs: Sequence[RunSpec], topology: Topology) -> None:
+    """Raise MachineError if the buffers of a run need more memory than the machine has."""
+    total_mb = sum(node.memory_bytes for node in topology.nodes) / 1e6
+    for run in list_processes(runs):
+        need_mb = needed_mb(run) - WORKER_MB[run.device.kind]
+        if need_mb > total_mb > 0:
+            raise MachineError(
+                f"a run of {run.vit.name} needs at least {need_mb:.0f} MB of host memory, and this "
+                f"machine has {total_mb:.0f} MB; lower experiment.test.batch_size or memory_size_mb"
+            )
 
 
 def node_memory(runs: Sequence[RunSpec], topology: Topology) -> list[str]:

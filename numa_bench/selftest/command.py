@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rich.console import Console
-
 from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import ConfigError, NumaBenchError
 from numa_bench.invocation import command_text
@@ -36,6 +34,8 @@ from numa_bench.selftest.report import (
 )
 from numa_bench.selftest.session import plan_session
 from numa_bench.selftest.supervisor import supervise_checks
+from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.lines import print_error
 from numa_bench.versions import PROJECT
 
 #: Shells use it for a process that SIGINT ended (128 + 2).
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _run(checks, options)
     except NumaBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
@@ -108,7 +108,7 @@ def _run(checks: Sequence[Check], options: argparse.Namespace) -> int:
     if path.is_dir():
         raise ConfigError("--json", path, "is a directory; name a file")
     topology = discover_topology()
-    status_line = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    status_line = CleanConsole(stderr=True, markup=False, emoji=False, highlight=False)
     with status_line.status("looking at the machine") as status:
         session = plan_session(topology, options.gpu, full=options.full)
         # Its figures are worth nothing beside a study, nor are those of a study beside it.
@@ -129,7 +129,7 @@ def _run(checks: Sequence[Check], options: argparse.Namespace) -> int:
 
 
 def _show(outcomes: Sequence[Outcome], title: str, simulated: str | None) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = CleanConsole(markup=False, emoji=False, highlight=False)
     table = make_table(outcomes, title)
     # In a pipe rich assumes 80 columns and folds every note; long lines are easier to search.
     if not console.is_terminal:

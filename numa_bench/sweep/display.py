@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -19,6 +18,7 @@ from numa_bench.runner.display.console import STATUS_MARKS, Screen, make_progres
 from numa_bench.runner.study_summary import shown_path
 from numa_bench.study_files import JOB_LOGS, SWEEP_SUMMARY
 from numa_bench.sweep.state import FAILURES, Job, JobState, Sweep
+from numa_bench.terminal.lines import print_line
 
 
 class SweepReporter:
@@ -159,10 +159,8 @@ class SweepReporter:
         with self._console.may_go():
             if self._progress is None:
                 stamp = "" if plain else f"{time.strftime('%Y-%m-%d %H:%M:%S')} "
-                print(
-                    f"{stamp}{status} {text}".strip() if status else f"{stamp}{text}",
-                    file=sys.stderr,
-                    flush=True,
+                print_line(
+                    f"{stamp}{status} {text}".strip() if status else f"{stamp}{text}", error=True
                 )
                 return
             mark = STATUS_MARKS.get(status, f"[bold red]{status}[/]") if status else ""

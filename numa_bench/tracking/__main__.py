@@ -19,6 +19,7 @@ from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.redaction import redact_credentials
 from numa_bench.study_files import RESOLVED_CONFIG, find_studies, read_resolved_config
+from numa_bench.terminal.lines import print_error, print_line
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.sync import Syncer, known_place
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with hold_start_up(IsolationConfig(), print_wait):  # not beside a measurement
             return max(_one(directory, args) for directory in directories)
     except NumaBenchError as error:
-        print(f"error: {redact_credentials(error)}", file=sys.stderr)
+        print_error(redact_credentials(error))
         return error.exit_code
 
 
@@ -60,16 +61,16 @@ def _one(directory: Path, args: argparse.Namespace) -> int:
             if args.command == "sync":
                 logged = syncer.sync_tracker(tracker, finished=True)
                 hint = tracker.hint(directory)
-                print(f"{directory}: {logged} runs logged to {tracker.name}; {hint}")
+                print_line(f"{directory}: {logged} runs logged to {tracker.name}; {hint}")
             else:
                 syncer.attach_files(tracker, tuple(args.files), "analysis")
-                print(f"{directory}: {len(args.files)} files kept in {tracker.name}")
+                print_line(f"{directory}: {len(args.files)} files kept in {tracker.name}")
         except NumaBenchError:
             raise
         except Exception as error:  # noqa: BLE001 - trackers raise anything
             worst = 1
             reason = redact_credentials(error).strip() or type(error).__name__
-            print(f"error: {tracker.name} at {tracker.target}: {reason}", file=sys.stderr)
+            print_error(f"{tracker.name} at {tracker.target}: {reason}")
     syncer.close_trackers()
     return worst
 

@@ -173,7 +173,7 @@ class Feeder:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of an exception, without credentials."""
-    text = redact_credentials(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
-    return first[:300]
+    """The first line of an exception that says what happened, without credentials."""
+    lines = redact_credentials(error).strip().splitlines() or [type(error).__name__]
+    # SQLAlchemy begins with how it came to its statement.
+    return next((line for line in lines if not line.startswith("(raised as")), lines[0])[:300]

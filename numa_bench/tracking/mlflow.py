@@ -117,15 +117,18 @@ class MlflowTracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(self._timeout_s))))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # MLflow and alembic log every step of creating a database.
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        # MLflow and alembic log every step of creating a database, urllib3 every attempt, MLflow
+        # a traceback for each error that it raises; callers say what went wrong, once.
+        level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         try:
             from mlflow.tracking import MlflowClient
         except ImportError as error:
             raise TrackingError(
                 "mlflow is not installed; pip install mlflow -c constraints.txt, or tracking=none"
             ) from error
+        logging.getLogger("mlflow").setLevel(level.upper())  # where it was imported before
         return MlflowClient(tracking_uri=self._uri)
 
     def _find_experiment(self, name: str) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from numa_bench.errors import describe_exception
 from numa_bench.jsonio import write_json
 from numa_bench.records import JsonDict, ProfileSpec, RunResult, RunSpec, Status
+from numa_bench.terminal.lines import print_error
 from numa_bench.versions import package_versions
 from numa_bench.worker.lifeline import die_with_starter, write_started
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not with read_json, which refuses pipes: its starter made this file.
         spec = RunSpec.from_dict(json.loads(args.spec.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        print(f"error: {args.spec} is not a run spec: {error!r}", file=sys.stderr)
+        print_error(f"{args.spec} is not a run spec: {error!r}")
         return 2
     files = Files(args.result, args.spare_result, args.wait_for, args.trace, args.rendezvous)
     if args.started is not None:

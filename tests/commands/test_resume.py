@@ -137,7 +137,19 @@ def test_the_command_may_have_a_launcher_and_other_settings(command: Command, st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["it's", "back\\slash é", "${nope}", "a${b", "a,b=[1]"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's",
+        "back\\slash é",
+        "${nope}",
+        "a${b",
+        "a,b=[1]",
+        "ends\\",
+        " '\"$(x)` ",
+        "two\nlines",
+    ],
+)
 def test_the_printed_command_resumes_the_study_wherever_it_is(
     command: Command, runner: Runner, study: Path, tmp_path: Path, name: str
 ) -> None:

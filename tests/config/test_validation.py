@@ -175,6 +175,25 @@ def test_impossible_output_is_refused(name: str, value: Any) -> None:
     assert refused.value.key == f"output.{name}"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("numa_nodes", [0]),
+        ("physcpu", "0-3"),
+        ("cpu_affinity", ["node", "socket"]),
+        ("cpu_affinity", "node,socket"),
+        ("memory_policy", "interleave"),
+    ],
+)
+def test_what_a_set_of_workers_decides_itself_is_refused(name: str, value: Any) -> None:
+    hardware = HardwareConfig(**{name: value})
+
+    with pytest.raises(ConfigError) as refused:
+        check_experiment(experiment(workload="contention", hardware=hardware))
+
+    assert refused.value.key == f"experiment.hardware.{name}"
+
+
 def test_a_made_up_machine_is_for_dry_runs_only() -> None:
     with pytest.raises(ConfigError, match="dry_run=true"):
         validate_config(RunnerConfig(experiment=experiment(), topology_root="/x"))

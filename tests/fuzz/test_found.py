@@ -16,7 +16,7 @@ from numa_bench.jsonio import read_json
 from numa_bench.machine.model import Topology
 from numa_bench.plan.placements import resolve_placements
 from numa_bench.records import RunResult
-from numa_bench.records.upgrade import upgrade_record
+from numa_bench.records.upgrade import complete_environment, upgrade_record
 from numa_bench.redaction import clean_text
 from tests.fuzz.values import nest
 from tests.machines import make_node
@@ -77,3 +77,15 @@ def test_a_machine_without_known_memory_is_refused() -> None:
     with pytest.raises(MachineError, match="memory of every node is unknown"):
         resolve_placements(HardwareConfig(), topology, None)
     assert resolve_placements(HardwareConfig(memory_policy="none"), topology, None)
+
+
+def test_an_environment_of_other_types_is_not_read() -> None:
+    raw = {
+        "cuda_driver": [1, "a", None],
+        "cpus": "many",
+        "gpus": 5,
+        "gpu_links": {"0": None, "1": "4x16"},
+        "other": [1],
+    }
+
+    assert complete_environment(raw) == {"gpu_links": {"0": None, "1": "4x16"}, "other": [1]}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from numa_bench.config.schema import ExperimentConfig, HardwareConfig, RunnerConfig
 from numa_bench.config.schemas.workload import ViTConfig
+from numa_bench.config.validation import validate_config
 from numa_bench.errors import ConfigError, MachineError
 from numa_bench.machine.topology import read_topology
 from numa_bench.plan.plan import build_plan
@@ -53,6 +54,7 @@ def machines(draw: st.DrawFn) -> tuple[list[FakeNode] | None, list[FakeGpu], dic
         "cpu_affinity": draw(
             st.sampled_from(["node", "socket", "exclusive", "core-complex", ["node", "socket"]])
         ),
+        "physcpu": draw(st.sampled_from([None, None, None, "0-3", [1, 8], []])),
         "smt": draw(st.booleans()),
     }
     return (nodes if draw(st.integers(0, 9)) else None), gpus, settings
@@ -91,6 +93,7 @@ def test_every_machine_is_planned_or_refused_in_one_line(
         )
         try:
             topology = read_topology(root)
+            validate_config(config)
             plan = build_plan(config, topology, topology.gpus)
         except (ConfigError, MachineError) as error:
             assert "\n" not in str(error)  # noqa: PT017 - most cases raise nothing

@@ -9,10 +9,11 @@ from typing import Any
 import psutil
 import pytest
 
+from numa_bench.errors import MachineError
 from numa_bench.machine.model import NumaNode, Topology
 from numa_bench.records import DeviceSpec, Placement, RunSpec
 from numa_bench.runner import conditions
-from numa_bench.runner.conditions import check_conditions, needed_mb, node_memory
+from numa_bench.runner.conditions import check_conditions, needed_mb, node_memory, refuse_excess
 from tests.fake_gpu_state import UUID, FakeGpuNvml, GpuState
 from tests.fake_sysfs import write
 from tests.specs import make_spec
@@ -116,3 +117,10 @@ def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "getloadavg", lambda: (7.5, 1.0, 1.0))
     (line,) = conditions._load()
     assert "7.5" in line
+
+
+def test_what_no_memory_of_the_machine_holds_is_refused() -> None:
+    refuse_excess([bound(1), bound(1, memory_size_mb=900)], machine(0))
+
+    with pytest.raises(MachineError, match=r"a run of tiny needs at least \d+ MB.* has 2000 MB"):
+        refuse_excess([bound(1), bound(1, batch_size=2**31 - 1)], machine(0))

@@ -36,6 +36,7 @@ from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
 from numa_bench.tracking.sync import Syncer
 from numa_bench.tracking.view import read_study
+from tests.conftest import PROJECT
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan, wait_until
 
 pytestmark = pytest.mark.slow
@@ -602,6 +603,8 @@ def test_a_package_that_is_missing_is_told_with_how_to_get_it(
     [
         ("https://user:pass@host/x", "https://host/x"),
         ("https://token@host", "https://host"),
+        ("//user:pass@host/db", "//host/db"),
+        ("key=//user:pa/ss@host", "key=//host"),
         ("https://u:p@ss@host/x", "https://host/x"),
         ("postgresql://u:a/bcd@host/db", "postgresql://host/db"),
         ("postgresql://host/db?user=u&password=pw", "postgresql://host/db?user=&password="),
@@ -654,3 +657,48 @@ def test_a_view_reads_files_only(study: tuple[Path, str], tmp_path: Path) -> Non
     assert [run.fingerprint for run in view.runs] == [run.fingerprint for run in before.runs]
     assert max(len(points) for run in view.runs for points in run.series.values()) <= 5
     assert view.started_s < time.time()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9", "sqlite"], ids=["dead", "read-only"])
+def test_a_tracker_that_does_not_work_is_one_warning(tmp_path: Path, place: str) -> None:
+    """In a process of its own: MLflow logs to the stderr that it was imported with."""
+    program = f"""
+import json, logging
+from pathlib import Path
+from numa_bench.tracking.feeder import Feeder
+from numa_bench.tracking.mlflow import MlflowTracker
+from numa_bench.tracking.sync import Syncer
+from tests.conftest import PROJECT
+from tests.specs import record_of
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+study, uri = Path("study"), {place!r}
+study.mkdir()
+(study / "results.json").write_text(json.dumps([record_of("r0"), record_of("r1")]))
+if uri == "sqlite":
+    tracker = MlflowTracker("sqlite:///x.db", "e", Path("artifacts"), 2)
+    Syncer(study, [tracker], 10, 1).connect_tracker(tracker)
+    tracker.close()
+    uri = "sqlite:///file:x.db?mode=ro&uri=true"
+feeder = Feeder(Syncer(study, [MlflowTracker(uri, "e", Path("artifacts"), 2)], 10, 1),
+                study / "lock", 2)
+for _ in range(2):
+    feeder.feed_stored()
+    feeder._thread.join()
+print(*feeder.finish_feeding())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING mlflow at ")
+    assert ("readonly database" if place == "sqlite" else "API request to") in line
+    assert line.endswith("; the study goes on")
+    assert done.stdout.startswith("2 runs are not in mlflow yet; later: ")

@@ -236,9 +236,15 @@ def _gpus(export: Export) -> tuple[Gpu, ...]:
     columns = ", ".join(name if name in have else "NULL" for name in wanted)
     rows = export.base.execute(f"SELECT id, {columns} FROM TARGET_INFO_GPU ORDER BY 1").fetchall()
     return tuple(
-        Gpu(n, _text(name), _text(pci), memory or None, sms or None, _uuid(_text(uuid)))
+        Gpu(n, _text(name), _text(pci), _count(memory), _count(sms), _uuid(_text(uuid)))
         for n, name, pci, memory, sms, uuid in rows
+        if isinstance(n, int)
     )
+
+
+def _count(value: object) -> int | None:
+    """A number above 0, else None: nothing is computed from it, so that it ends no inspection."""
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _uuid(text: str | None) -> str | None:
@@ -288,6 +294,6 @@ def _source(export: Export) -> Source:
     if "utcEpochNs" in export.tables.get("TARGET_INFO_SESSION_START_TIME", ()):
         query = "SELECT utcEpochNs FROM TARGET_INFO_SESSION_START_TIME"
         row = export.base.execute(query).fetchone()
-        epoch = row[0] if row else None
+        epoch = _count(row[0]) if row else None
     # Keys are bytes, as all texts of an Export.
     return Source(export.path, "nsys", _text(meta.get(b"EXPORT_PRODUCT_VERSION")), epoch)

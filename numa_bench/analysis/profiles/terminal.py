@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from numa_bench.terminal.console import CleanConsole
+
 #: Most characters of a name.
 MANY = 48
 Row = tuple[str, ...]
@@ -63,7 +65,7 @@ def shorten_name(name: str) -> str:
 
 def make_console(width: int | None = None) -> Console:
     """The console of the view: a terminal at its width, a file or pipe at 100 columns."""
-    console = Console(highlight=False, emoji=False)
+    console = CleanConsole(highlight=False, emoji=False)
     if console.is_terminal:
         return console
-    return Console(width=width or 100, highlight=False, emoji=False)
+    return CleanConsole(width=width or 100, highlight=False, emoji=False)

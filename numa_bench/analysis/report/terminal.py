@@ -26,6 +26,7 @@ from numa_bench.analysis.report.pooled import (
 from numa_bench.analysis.stats.pooled.hosts import name_groups
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
+from numa_bench.terminal.console import CleanConsole
 
 #: Columns of the tables where stdout is no terminal.
 _PLAIN_WIDTH = 160
@@ -38,7 +39,7 @@ MOST_GROUPS = 12
 def print_analysis(analysis: Analysis, directory: Path) -> None:
     """Print verdict, effects and the paths of page, plots and tables on stdout."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console = CleanConsole(width=width, markup=False, emoji=False, highlight=False)
     for text in describe_simulations(analysis.loaded.frame):
         console.print(text, style="bold", soft_wrap=True)
     for sweep in analysis.sequential:
@@ -68,7 +69,7 @@ def print_analysis(analysis: Analysis, directory: Path) -> None:
 def print_block(analysis: Analysis, block: Path) -> None:
     """Print the block for a pull request on stdout, and on stderr what else there is to say."""
     sys.stdout.write(block.read_text(encoding="utf-8"))
-    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    console = CleanConsole(stderr=True, markup=False, emoji=False, highlight=False)
     _print_left_out(console, analysis)
     console.print(f"page      {_shorten(block.parent) / 'report.html'}", soft_wrap=True)
 

@@ -28,6 +28,7 @@ from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler, find_profiler
 from numa_bench.records import RunSpec
+from numa_bench.redaction import redact_uri
 from numa_bench.runner.resume import check_directory, read_stored
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[s
 
 def name_jobs(jobs: Sequence[Job]) -> list[str]:
     """For each job the overrides in which it differs from others, as one text."""
-    return [",".join(words) for words in list_differences(jobs)]
+    return [",".join(map(redact_uri, words)) for words in list_differences(jobs)]
 
 
 def list_differences(jobs: Sequence[Job]) -> list[tuple[str, ...]]:

@@ -34,7 +34,10 @@ class DirectoryNotes(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Called before a single job."""
-        _note(config, "hydra.run.dir")
+        for directory in _note(config, "hydra.run.dir"):
+            # In a directory of the user, too, the snapshot and the log of this start are removed.
+            own = (directory / str(config.hydra.output_subdir), directory / LOG)
+            _missing.update(path for path in own if not path.exists())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called before a sweep."""
@@ -50,11 +53,12 @@ def forget_directories() -> None:
 def remove_refused_job(directory: Path, snapshot: str | None) -> None:
     """Remove the traces of a job that did nothing; `snapshot` is hydra.output_subdir.
 
-    A directory that holds anything else keeps everything but a snapshot of a later start.
+    A directory that holds anything else keeps everything but what was written at this start.
     """
     taken = Path(snapshot) if snapshot else None
     later = taken is not None and len(taken.parts) > 1
-    if not later and not _holds_only(directory, taken):
+    known = taken is not None and (directory / taken).absolute() in _missing
+    if not (later or known) and not _holds_only(directory, taken):
         return
     with contextlib.suppress(OSError):
         if taken is not None:
@@ -62,7 +66,7 @@ def remove_refused_job(directory: Path, snapshot: str | None) -> None:
                 (directory / taken / name).unlink(missing_ok=True)
             for part in (taken, *taken.parents[:-1]):
                 _remove_empty(directory / part)
-        if _holds_only(directory, None):
+        if (directory / LOG).absolute() in _missing or _holds_only(directory, None):
             (directory / LOG).unlink(missing_ok=True)
             _remove_with_parents(directory)
 

@@ -21,6 +21,7 @@ from numa_bench.config.hydra.directories import (
 )
 from numa_bench.config.hydra.launchers import explain_lost_job
 from numa_bench.errors import NumaBenchError
+from numa_bench.terminal.lines import print_error
 
 #: Set by `run_app` together with HYDRA_FULL_ERROR, so that a process started by a launcher can know
 #: that the user did not ask for tracebacks.
@@ -69,7 +70,7 @@ def guard_job(job: Callable[[], object], schema: type, *, resumable: bool = Fals
         where = ""
         if settings.mode is RunMode.MULTIRUN:
             where = f"job {settings.job.num} ({settings.job.override_dirname or 'no override'}): "
-        print(f"error: {where}{format_error(error, schema)}", file=sys.stderr)
+        print_error(f"{where}{format_error(error, schema)}")
         # joblib and submitit run jobs in processes in which run_app was not called.
         if os.getpid() != _app_process:
             raise
@@ -99,12 +100,12 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         if isinstance(cause, Exception) and (_asked_for_traceback or not refused.errors):
             raise cause from None
         for text in refused.errors:
-            print(f"error: {text}", file=sys.stderr)
+            print_error(text)
         return 2
     except Exception as error:
         lost = None if _asked_for_traceback else explain_lost_job(error)
         if lost is not None:
-            print(f"error: {lost[0]}", file=sys.stderr)
+            print_error(lost[0])
             return lost[1]
         # Hydra creates the study's directory before the job starts.
         no_directory = isinstance(error, OSError) and not _in_a_job(error)
@@ -115,7 +116,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
             if is_for_the_user(error)
             else f"{error}; free some space, get write permission, or choose another {root_key}"
         )
-        print(f"error: {message}", file=sys.stderr)
+        print_error(message)
         _failures.append(error)
     finally:
         remove_refused_sweeps()

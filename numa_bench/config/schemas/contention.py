@@ -106,13 +106,19 @@ def _check_replaced(experiment: ExperimentConfig) -> None:
             if own not in (None, getattr(defaults, name)):
                 raise ConfigError(f"experiment.vit_configs[{index}].{name}", own, reason)
     hardware, plain = experiment.hardware, type(experiment.hardware)()
-    for name in ("numa_nodes", "memory_nodes"):
+    for name in ("numa_nodes", "memory_nodes", "physcpu"):
         if getattr(hardware, name) != getattr(plain, name):
             raise ConfigError(
                 f"experiment.hardware.{name}",
                 getattr(hardware, name),
                 f"a contention study places its workers by {KEY}.scenarios; remove this key",
             )
+    if len(str(hardware.cpu_affinity).split(",")) > 1:
+        raise ConfigError(
+            "experiment.hardware.cpu_affinity",
+            hardware.cpu_affinity,
+            "the workers of a set have the same affinity; use one, and a sweep (-m) for others",
+        )
     policies = ("bind", "preferred")
     if hardware.memory_policy not in policies:
         raise ConfigError(

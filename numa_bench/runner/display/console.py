@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import (
@@ -34,6 +33,8 @@ from numa_bench.runner.display.cell_rows import (
     find_headline,
     read_headline,
 )
+from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.lines import LineFormatter
 
 logger = logging.getLogger("numa_bench")
 
@@ -42,7 +43,7 @@ STATUS_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
 _PLAIN_WIDTH = 160
 
 
-class Screen(Console):
+class Screen(CleanConsole):
     """A console that raises when its reader has gone, where rich would end the whole sweep."""
 
     def on_broken_pipe(self) -> None:
@@ -89,7 +90,7 @@ class Reporter:
             self._handler.setLevel(max(logging.WARNING, logging.getLevelName(self._level)))
         else:
             self._handler = logging.StreamHandler(sys.stderr)
-            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+            self._handler.setFormatter(LineFormatter())
             self._handler.setLevel(self._level)
 
     def __enter__(self) -> Reporter:

@@ -1,0 +1,1 @@
+"""What is printed: texts of others in it cannot control the terminal."""
