@@ -49,6 +49,11 @@ def test_a_memory_benchmark_with_its_memory_elsewhere(machine: Machine, tmp_path
         assert record["observed"]["escaped_threads"] == 0
         assert record["metric_triad"] > 0
     assert {record["memory_node"] for record in records} == {node, other}
-    assert "NUMA" in done.stdout
+    (file,) = tmp_path.rglob("verdict.json")
+    found = json.loads(file.read_text())
+    (verdict,) = found["study_verdicts"]
+    assert verdict["comparisons"] == 1
+    assert " ".join(verdict["text"].split()) in " ".join(done.stdout.split())
+    assert [one["placement"] for one in found["verdicts"]] == ["remote"]
     (page,) = tmp_path.rglob("report.html")
     assert "triad" in page.read_text()

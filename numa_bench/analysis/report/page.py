@@ -23,6 +23,7 @@ from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
 from numa_bench.analysis.report.runs import runs_table
+from numa_bench.labels import quantity_label
 from numa_bench.marks import KINDS
 from numa_bench.records import COMMAND, PIPELINE
 
@@ -110,9 +111,23 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
         ("hosts", _listed(frame["host"])),
         ("GPUs", _listed(frame["gpu_name"].dropna()) or "none (measured on the CPU)"),
         *([("models", str(models))] if models else []),
+        *([("compared", _listed(metrics))] if len(metrics := list_command_metrics(frame)) else []),
         ("measured", " to ".join(days)),
         ("effect of interest", style.format_percent(analysis.target, sign=False)),
     ]
+
+
+def list_command_metrics(frame: pd.DataFrame) -> pd.Series[str]:
+    """What commands are compared by, each once: "rate in tok/s, higher is better"."""
+    own = frame[frame["workload"] == COMMAND]
+    own = own.drop_duplicates(["headline", "headline_unit", "lower_is_better"])
+    texts = [
+        f"{quantity_label(name)} in {unit}, {'lower' if lower else 'higher'} is better"
+        for name, unit, lower in zip(
+            own["headline"], own["headline_unit"], own["lower_is_better"], strict=True
+        )
+    ]
+    return pd.Series(texts, dtype=str)
 
 
 def _listed(values: pd.Series[str]) -> str:

@@ -40,6 +40,8 @@ FIRST_LOOK_S = 0.02
 #: cost grows with the memory, all of these together cost at most five times the last (the sum of
 #: a geometric series).
 GROWTH = 1.25
+#: Longest time without a reading of the resident memory, whatever that costs.
+LONGEST_BLIND_S = 1.0
 #: Seconds between two looks at the sizes of the outputs.
 OUTPUT_S = 0.5
 #: Most points of the course over time; every other one is dropped when there are more.
@@ -210,7 +212,8 @@ class Watch:
             self._list_processes(root)
         before = time.thread_time()
         grown = read_resident(self._pids) > GROWTH * self._resident
-        self._resident_due = now + (time.thread_time() - before) / LIST_SHARE
+        pause = (time.thread_time() - before) / LIST_SHARE
+        self._resident_due = now + min(pause, LONGEST_BLIND_S)
         return grown
 
     def _check_output(self, stop: StopRequest) -> None:

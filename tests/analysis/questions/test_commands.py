@@ -16,6 +16,7 @@ from numa_bench.analysis.questions.commands.variants import (
     tabulate_variants,
 )
 from numa_bench.analysis.read.runs import load_studies
+from numa_bench.analysis.report.page import list_command_metrics
 from numa_bench.jsonio import write_json
 from numa_bench.records import (
     COMMAND,
@@ -118,6 +119,12 @@ def test_other_metrics_are_shown_with_their_direction(frame: pd.DataFrame) -> No
     assert p99["outcome"] == "worse"
     wall = table[(table["metric"] == "wall time") & (table["placement"] == "unbound")].iloc[0]
     assert wall["outcome"] == ""  # the same
+
+
+def test_the_page_says_what_is_compared(frame: pd.DataFrame) -> None:
+    assert list(list_command_metrics(frame)) == ["rate in tok/s, higher is better"]
+    models = frame.assign(workload="pipeline")
+    assert list(list_command_metrics(models)) == []
 
 
 def test_memory_is_that_of_the_program_by_node(frame: pd.DataFrame) -> None:

@@ -168,7 +168,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(watch, "list_tree", made.list)
     monkeypatch.setattr(watch, "read_name", lambda _: "x")
     monkeypatch.setattr(watch, "move_away", lambda _: None)
-    monkeypatch.setattr(watch, "read_resident", lambda _: made.resident())
+    monkeypatch.setattr(watch, "read_resident", lambda _: made.read_resident())
     monkeypatch.setattr(watch, "read_memory", made.look)
     return made
 
@@ -180,11 +180,16 @@ class Clock:
         self.now = self.cpu = 0.0
         self.looks: list[float] = []
         self.limit_s = 30.0
+        self.reading_s = 0.0
         self.resident: Callable[[], int] = lambda: 100
 
     def list(self, root: int) -> list[int]:
         self.cpu += 0.01
         return [root]
+
+    def read_resident(self) -> int:
+        self.cpu += self.reading_s
+        return self.resident()
 
     def look(self, _: int) -> process_tree.Memory:
         self.looks.append(round(self.now, 3))
@@ -219,6 +224,16 @@ def test_what_is_allocated_during_a_look_is_looked_at_again(clock: Clock) -> Non
     assert clock.looks[0] == 0.02
     assert clock.looks[1] < 0.6
     assert clock.looks[2] > 10
+
+
+def test_growth_is_seen_within_a_second_on_a_slow_machine(clock: Clock) -> None:
+    """Under emulation the size of one process takes milliseconds to read."""
+    clock.reading_s = 0.005
+    clock.resident = lambda: 100 if clock.now < 6 else 10_000
+
+    clock.watch()
+
+    assert 6 <= clock.looks[1] < 7.6
 
 
 def test_growth_is_looked_at_at_once(clock: Clock) -> None:
