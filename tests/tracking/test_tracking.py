@@ -34,6 +34,7 @@ from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
+from numa_bench.tracking.mlflow_view import runs_address
 from numa_bench.tracking.sync import Syncer
 from numa_bench.tracking.view import read_study
 from tests.conftest import PROJECT
@@ -632,6 +633,41 @@ def test_a_view_reads_files_only(study: tuple[Path, str], tmp_path: Path) -> Non
     assert [run.fingerprint for run in view.runs] == [run.fingerprint for run in before.runs]
     assert max(len(points) for run in view.runs for points in run.series.values()) <= 5
     assert view.started_s < time.time()
+
+
+def test_the_printed_address_is_a_view_of_the_runs_of_the_study(study: tuple[Path, str]) -> None:
+    directory, uri = study
+    (parent,), children = runs_of(uri)
+    experiment = client(uri).get_experiment(parent.info.experiment_id)
+    tracker = MlflowTracker(uri, None, directory, 5)
+
+    Syncer(directory, [tracker], 10, 1).connect_tracker(tracker)
+    command, address = tracker.hint(directory).split("\n")
+
+    assert command == f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1"
+    page, _, key = address.partition("&viewStateShareKey=")
+    number = experiment.experiment_id
+    assert (
+        page == f"http://127.0.0.1:5000/#/experiments/{number}/runs?workflowType=machine_learning"
+    )
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    shown = client(uri).search_runs(
+        [number], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"]
+    )
+    assert {run.info.run_id for run in shown} == {run.info.run_id for run in children}
+    assert {"metrics.`throughput_samples_per_s`", "tags.`placement`"} <= set(
+        view["selectedColumns"]
+    )
+    assert "metrics.`read_gb_per_s`" not in view["selectedColumns"]  # no run has it
+
+
+def test_the_address_on_a_server_and_of_a_study_without_a_view(tmp_path: Path) -> None:
+    tracker = MlflowTracker("http://host:5000/", None, tmp_path, 5)
+    assert tracker.hint(tmp_path) == "MLflow: http://host:5000/"  # not connected yet
+
+    assert runs_address("http://host:5000/", "7", None) == (
+        "http://host:5000/#/experiments/7/runs?workflowType=machine_learning"
+    )
 
 
 @pytest.mark.slow
