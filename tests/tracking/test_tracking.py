@@ -36,7 +36,7 @@ from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
 from numa_bench.tracking.mlflow_view import runs_address
 from numa_bench.tracking.sync import Syncer
-from numa_bench.tracking.view import read_study
+from numa_bench.tracking.view import find_inside, read_study
 from tests.conftest import PROJECT
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan, wait_until
 
@@ -713,3 +713,30 @@ print(*feeder.finish_feeding())
     assert ("readonly database" if place == "sqlite" else "API request to") in line
     assert line.endswith("; the study goes on")
     assert done.stdout.startswith("2 runs are not in mlflow yet; later: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/hostname", "link", "x" * 5000, "a\0b"], ids=range(5)
+)
+def test_a_path_in_a_record_sends_no_other_file_to_a_tracker(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "study"
+    directory.mkdir()
+    (tmp_path / "secret").write_text("s3cret")
+    (directory / "link").symlink_to(tmp_path / "secret")
+    (directory / "own").write_text("log")
+
+    assert find_inside(directory, name) is None
+    assert find_inside(directory, "own") == directory / "own"
+
+
+@pytest.mark.parametrize("state", [{"places": [], "trackers": 5, "key": 0}, {"trackers": {"a": 1}}])
+def test_a_damaged_state_is_started_anew(study: tuple[Path, str], state: Any) -> None:
+    directory, uri = study
+    (parent,), children = runs_of(uri)
+    state = {**state, "key": read_json(directory / TRACKING)["key"]}
+    write_json(directory / TRACKING, state)
+
+    assert command(["sync", str(directory), "--uri", uri]) == 0
+    (again,), others = runs_of(uri)
+    assert again.info.run_id == parent.info.run_id
+    assert {run.info.run_id for run in others} == {run.info.run_id for run in children}
