@@ -60,7 +60,7 @@ def _one(directory: Path, args: argparse.Namespace) -> int:
         try:
             if args.command == "sync":
                 logged = syncer.sync_tracker(tracker, finished=True)
-                hint = tracker.hint(directory)
+                hint = tracker.hint(directory).replace("\n", "; ")
                 print_line(f"{directory}: {logged} runs logged to {tracker.name}; {hint}")
             else:
                 syncer.attach_files(tracker, tuple(args.files), "analysis")

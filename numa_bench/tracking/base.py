@@ -88,7 +88,7 @@ class Tracker(Protocol):
         ...
 
     def hint(self, directory: Path) -> str:
-        """The command that shows a study, for the user to type."""
+        """The command that shows a study, for the user to type; in a second line its address."""
         ...
 
     def close(self) -> None:

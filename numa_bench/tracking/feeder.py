@@ -125,7 +125,7 @@ class Feeder:
         if missing:
             command = f"{command_text('sync')} {self._syncer.directory}"
             return f"{missing} runs are not in {tracker.name} yet; later: {command}"
-        return f"tracking  {tracker.hint(self._syncer.directory)}"
+        return f"tracking  {tracker.hint(self._syncer.directory)}".replace("\n", "\n          ")
 
     def _feed(self, release: Callable[[], None]) -> None:
         timer = threading.Timer(self._timeout_s, release)

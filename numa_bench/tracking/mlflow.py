@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numa_bench.redaction import redact_credentials
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
+from numa_bench.tracking.mlflow_view import LOCAL, VIEW_TAG, make_view, runs_address, view_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -39,6 +41,8 @@ class MlflowTracker:
         self._timeout_s = timeout_s
         self._client: MlflowClient | None = None
         self._experiment_id = self._parent = ""
+        self._views: set[str] = set()
+        self._has_view = False
         self.target = redact_credentials(uri)
 
     def open(self, study: StudyView) -> None:
@@ -59,6 +63,7 @@ class MlflowTracker:
             found = made
             self._log(made.info.run_id, study.params, {}, {}, study.started_s)
         self._parent = found.info.run_id
+        self._has_view = VIEW_TAG + view_key(self._parent) in self._views
 
     def log_run(self, study: StudyView, run: RunView) -> None:
         """See `Tracker.log_run`."""
@@ -87,6 +92,8 @@ class MlflowTracker:
         """See `Tracker.log_study`."""
         self._log(self._parent, {}, study.metrics, {}, study.started_s)
         self._tag(self._parent, {**study.tags, "mlflow.note.content": study.summary})
+        self._api.set_experiment_tag(self._experiment_id, *make_view(self._parent, study.runs))
+        self._has_view = True
         below = None if study.root == study.directory else study.directory.name
         for path in study.files:
             self._api.log_artifact(self._parent, str(path), below)
@@ -99,9 +106,15 @@ class MlflowTracker:
 
     def hint(self, directory: Path) -> str:  # noqa: ARG002
         """See `Tracker.hint`. A server has its own page."""
-        if self._uri.startswith("http"):
-            return f"MLflow: {self.target}"
-        return f"mlflow ui --backend-store-uri {self.target} --host 127.0.0.1"
+        served = self._uri.startswith("http")
+        key = view_key(self._parent) if self._has_view else None
+        base = self.target if served else LOCAL
+        page = runs_address(base, self._experiment_id, key) if self._experiment_id else base
+        if served:
+            return f"MLflow: {page}"
+        # Quoted: the path may hold anything, and & has a meaning for the shell.
+        command = f"mlflow ui --backend-store-uri {shlex.quote(self.target)} --host 127.0.0.1"
+        return f"{command}\n{page}"
 
     def close(self) -> None:
         """See `Tracker.close`."""
@@ -134,6 +147,7 @@ class MlflowTracker:
     def _find_experiment(self, name: str) -> str:
         found = self._api.get_experiment_by_name(name)
         if found is not None:
+            self._views = {name for name in found.tags if name.startswith(VIEW_TAG)}
             if found.lifecycle_stage == "deleted":
                 self._api.restore_experiment(found.experiment_id)
             return str(found.experiment_id)

@@ -125,7 +125,13 @@ def _mark(study: StudyView) -> str:
 
 
 def _state(directory: Path) -> JsonDict:
-    return read_object(directory / TRACKING)
+    """What is stored, without damaged parts: trackers find what they have by tags."""
+    raw = read_object(directory / TRACKING)
+    state = {name: raw[name] for name in ("places", "trackers") if isinstance(raw.get(name), dict)}
+    for name, slot in state.get("trackers", {}).copy().items():
+        if not (isinstance(slot, dict) and isinstance(slot.get("runs"), dict)):
+            del state["trackers"][name]
+    return {**state, **({"key": raw["key"]} if isinstance(raw.get("key"), str) else {})}
 
 
 @contextlib.contextmanager

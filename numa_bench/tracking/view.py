@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -121,7 +122,7 @@ def _run(directory: Path, record: Record, points: int, max_file_mb: float) -> Ru
     metrics: JsonDict = {name: record.get(name) for name in names}
     metrics["duration_s"] = record["duration_s"]
     for sensor, values in (record["monitor"] or {}).items():
-        metrics[f"monitor/{sensor}"] = values["median"]
+        metrics[f"monitor/{sensor}"] = values.get("median")
     params: dict[str, Any] = {
         key: record.get(key)
         for key in ("device", "gpu_id", "gpu_name", "numa_node", "memory_nodes", "memory_policy")
@@ -159,16 +160,32 @@ def _files(directory: Path, record: Record, max_file_mb: float) -> list[Path]:
     names = [record["nsys_report"], record["torch_trace"]]
     if record["status"] not in ("passed", "waived"):
         names += [record["stdout_log"], record["stderr_log"]]
-    paths = [directory / name for name in names if name]
-    return [path for path in paths if path.is_file() and path.stat().st_size <= max_file_mb * 1e6]
+    paths = [path for name in names if name and (path := find_inside(directory, name))]
+    return [path for path in paths if path.stat().st_size <= max_file_mb * 1e6]
+
+
+def find_inside(directory: Path, name: str) -> Path | None:
+    """A file of a study; None if there is none, or if it is not inside the study's directory.
+
+    Records may be of somebody else: a path in them must not send other files to a tracker.
+    """
+    try:
+        path = (directory / name).resolve()
+        return path if path.is_relative_to(directory.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # such as a name that is too long
+        return None
 
 
 def _series(run: Path, points: int) -> dict[str, list[tuple[int, float]]]:
     """At most `points` batches of every stage, evenly spaced; the step is the batch's number."""
-    samples = read_object(run / RUN_RESULT).get("samples", {})
-    found = {}
+    samples = read_object(run / RUN_RESULT).get("samples")
+    found: dict[str, list[tuple[int, float]]] = {}
+    if not isinstance(samples, dict):
+        return found
     for name in _STAGES:
         values = samples.get(name, [])
+        if not (isinstance(values, list) and all(map(_is_number, values))):
+            continue
         step = max(1, -(-len(values) // points)) if points else 0
         if values and step:
             found[f"series/{name}"] = [(i, values[i]) for i in range(0, len(values), step)]
@@ -253,11 +270,13 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # neither NaN nor an integer that no float can hold
 
 
 def _seconds(text: object) -> float:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one that no clock counts
         return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,17 @@ from numa_bench.analysis.report.terminal import print_analysis
 from numa_bench.analysis.study_analysis import analyse_study
 from numa_bench.errors import StoreError
 from numa_bench.runner.resume import count_stored
-from numa_bench.study_files import RESULTS, SUMMARY, TOPOLOGY, read_records, read_summary
+from numa_bench.study_files import (
+    RESULTS,
+    SUMMARY,
+    TOPOLOGY,
+    TRACKING,
+    read_records,
+    read_summary,
+    run_paths,
+)
+from numa_bench.tracking.sync import known_place
+from numa_bench.tracking.view import read_study
 from tests.analyses import scenario
 from tests.fake_scenarios import models, one_gpu
 from tests.fake_study import write_study
@@ -79,6 +90,33 @@ def analyse(directory: Path) -> int:
 def test_a_damaged_study_is_analysed_or_refused(files: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         analyse(write_files(Path(temporary), files))
+
+
+@fuzz_settings(60)
+@given(damaged_files(), change, change)
+def test_a_damaged_study_reaches_trackers_or_is_refused(
+    files: dict[str, Any], result: Any, state: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = write_files(Path(temporary), files)
+        whole = whole_study()[RESULTS][0]
+        path = run_paths(directory, whole["run_id"]).result
+        path.parent.mkdir(parents=True)
+        samples = {"samples": {"compute_ms": [1.0, result], "h2d_ms": result}}
+        path.write_text(json.dumps(samples, default=str))
+        (directory / TRACKING).write_text(
+            json.dumps({"key": state, "trackers": state}, default=str)
+        )
+        try:
+            study = read_study(directory, points=10, max_file_mb=1)
+        except StoreError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - most cases raise nothing
+            return
+        known_place(directory, "mlflow")
+        for run in study.runs:
+            assert all(map(math.isfinite, [*run.metrics.values(), run.start_s, run.end_s]))
+            assert all(math.isfinite(v) for points in run.series.values() for _, v in points)
+            assert all(path.is_relative_to(directory.resolve()) for path in run.files)
 
 
 @fuzz_settings(60)

@@ -70,7 +70,9 @@ def test_the_ui_shows_the_study_its_runs_and_a_metric(
     directory.mkdir(parents=True)
     run_tracked(directory, mlflow_at(f"sqlite:///{tmp_path}/mlflow.db"), "m0", "m1")
     printed = capsys.readouterr().out
-    (line,) = [x for x in printed.splitlines() if x.startswith("tracking  mlflow ui ")]
+    lines = printed.splitlines()
+    (number,) = [n for n, x in enumerate(lines) if x.startswith("tracking  mlflow ui ")]
+    line, address = lines[number], lines[number + 1].strip()
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     ((parent,), children) = runs_of(uri)
     good = next(run for run in children if run.data.tags["status"] == "passed")
@@ -92,5 +94,14 @@ def test_the_ui_shows_the_study_its_runs_and_a_metric(
         page.get_by_text("compute_ms").first.wait_for(timeout=60_000)
         page.locator("svg.main-svg, .js-plotly-plot").first.wait_for(timeout=60_000)
         look("run")
+        # Exactly what is printed, but for the port. Last, as MLflow keeps the view of a page.
+        page.set_viewport_size({"width": 2400, "height": 1000})  # else columns are not drawn
+        page.goto(address.replace("http://127.0.0.1:5000", url))
+        for run in children:
+            page.get_by_text(run.info.run_name, exact=True).first.wait_for(timeout=60_000)
+        for column in ("throughput_samples_per_s", "placement", "vit.name", "status"):
+            page.locator(".ag-header").get_by_text(column, exact=True).first.wait_for()
+        assert page.get_by_text("fake 2026-01-31 14-30-15").count() == 0  # its runs alone
+        look("printed")
 
     assert len(read_json(directory / "results.json")) == 2

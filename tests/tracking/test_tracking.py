@@ -34,8 +34,9 @@ from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
+from numa_bench.tracking.mlflow_view import runs_address
 from numa_bench.tracking.sync import Syncer
-from numa_bench.tracking.view import read_study
+from numa_bench.tracking.view import find_inside, read_study
 from tests.conftest import PROJECT
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan, wait_until
 
@@ -659,6 +660,41 @@ def test_a_view_reads_files_only(study: tuple[Path, str], tmp_path: Path) -> Non
     assert view.started_s < time.time()
 
 
+def test_the_printed_address_is_a_view_of_the_runs_of_the_study(study: tuple[Path, str]) -> None:
+    directory, uri = study
+    (parent,), children = runs_of(uri)
+    experiment = client(uri).get_experiment(parent.info.experiment_id)
+    tracker = MlflowTracker(uri, None, directory, 5)
+
+    Syncer(directory, [tracker], 10, 1).connect_tracker(tracker)
+    command, address = tracker.hint(directory).split("\n")
+
+    assert command == f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1"
+    page, _, key = address.partition("&viewStateShareKey=")
+    number = experiment.experiment_id
+    assert (
+        page == f"http://127.0.0.1:5000/#/experiments/{number}/runs?workflowType=machine_learning"
+    )
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    shown = client(uri).search_runs(
+        [number], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"]
+    )
+    assert {run.info.run_id for run in shown} == {run.info.run_id for run in children}
+    assert {"metrics.`throughput_samples_per_s`", "tags.`placement`"} <= set(
+        view["selectedColumns"]
+    )
+    assert "metrics.`read_gb_per_s`" not in view["selectedColumns"]  # no run has it
+
+
+def test_the_address_on_a_server_and_of_a_study_without_a_view(tmp_path: Path) -> None:
+    tracker = MlflowTracker("http://host:5000/", None, tmp_path, 5)
+    assert tracker.hint(tmp_path) == "MLflow: http://host:5000/"  # not connected yet
+
+    assert runs_address("http://host:5000/", "7", None) == (
+        "http://host:5000/#/experiments/7/runs?workflowType=machine_learning"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["http://127.0.0.1:9", "sqlite"], ids=["dead", "read-only"])
 def test_a_tracker_that_does_not_work_is_one_warning(tmp_path: Path, place: str) -> None:
@@ -702,3 +738,30 @@ print(*feeder.finish_feeding())
     assert ("readonly database" if place == "sqlite" else "API request to") in line
     assert line.endswith("; the study goes on")
     assert done.stdout.startswith("2 runs are not in mlflow yet; later: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/hostname", "link", "x" * 5000, "a\0b"], ids=range(5)
+)
+def test_a_path_in_a_record_sends_no_other_file_to_a_tracker(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "study"
+    directory.mkdir()
+    (tmp_path / "secret").write_text("s3cret")
+    (directory / "link").symlink_to(tmp_path / "secret")
+    (directory / "own").write_text("log")
+
+    assert find_inside(directory, name) is None
+    assert find_inside(directory, "own") == directory / "own"
+
+
+@pytest.mark.parametrize("state", [{"places": [], "trackers": 5, "key": 0}, {"trackers": {"a": 1}}])
+def test_a_damaged_state_is_started_anew(study: tuple[Path, str], state: Any) -> None:
+    directory, uri = study
+    (parent,), children = runs_of(uri)
+    state = {**state, "key": read_json(directory / TRACKING)["key"]}
+    write_json(directory / TRACKING, state)
+
+    assert command(["sync", str(directory), "--uri", uri]) == 0
+    (again,), others = runs_of(uri)
+    assert again.info.run_id == parent.info.run_id
+    assert {run.info.run_id for run in others} == {run.info.run_id for run in children}

@@ -42,6 +42,7 @@ import pandas as pd
 
 from numa_bench.analysis.read.model_texts import model_texts
 from numa_bench.analysis.read.rows import KeyMaker, make_row
+from numa_bench.analysis.read.series import check_series
 from numa_bench.analysis.read.studies import (
     Problem,
     Study,
@@ -147,6 +148,7 @@ def load_studies(
             continue
         study, skipped = read_study(path, records)
         problems += skipped
+        problems += check_series(records, path.parent)
         studies.append(study)
         records.reverse()
         while records:  # a record is released once it is a row: large studies fill memory
