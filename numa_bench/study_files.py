@@ -40,6 +40,7 @@ MULTIRUN = "multirun.yaml"
 SWEEP_SUMMARY, JOB_LOGS = "sweep_summary.json", "job_logs"
 #: In place of a study's name: the folder of a sweep over several experiments.
 MIXED = "mixed"
+SWEEPS = "multirun"  # in an output root; below it <experiment>/<time>
 RESOLVED_CONFIG = Path(".hydra") / "config_resolved.yaml"
 #: Of an interleaved sweep: the overrides and the resolved experiment of each job.
 RESOLVED_JOBS = Path(".hydra") / "jobs_resolved.yaml"
@@ -293,5 +294,8 @@ def find_sweep_of_folder(folder: Path) -> Path | None:
     if is_sweep(folder):
         return folder
     folder = folder.absolute()
+    # With hydra.sweep.dir by hand all jobs are in one folder; others beside it are not related.
+    if folder.parent.parent.name != SWEEPS:
+        return None
     beside = folder.parent.parent.glob(f"*/{glob.escape(folder.name)}")
     return next((path for path in sorted(beside) if is_sweep(path)), None)

@@ -19,6 +19,8 @@ from numa_bench.errors import ConfigError
 HUGE = 10**20
 #: A size for tracker files, compared and nothing else.
 HARMLESS = {"tracking.max_file_mb"}
+#: Settings that are read by one workload only, by the section they are in.
+WORKLOADS = {"contention": "contention", "command": "command"}
 NUMERIC = re.compile(r"(int|float)\b")
 
 
@@ -48,7 +50,10 @@ NUMBERS = [
 @pytest.mark.parametrize(("key", "value"), NUMBERS, ids=[key for key, _ in NUMBERS])
 def test_a_number_that_no_run_could_use_is_refused(key: str, value: float) -> None:
     config = copy.deepcopy(base())
-    config.experiment.workload = "contention" if ".contention." in key else "pipeline"
+    config.experiment.workload = WORKLOADS.get(key.split(".")[1], "pipeline")
+    if config.experiment.workload == "command":
+        config.experiment.command.argv = ["true"]
+        config.experiment.vit_configs = []
     set_value(config, key, value)
 
     with pytest.raises(ConfigError) as refused:

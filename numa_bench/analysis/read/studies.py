@@ -18,6 +18,7 @@ from numa_bench.study_files import (
     OVERRIDES,
     RESULTS,
     SUMMARY,
+    SWEEPS,
     TOPOLOGY,
     find_studies,
     find_sweep,
@@ -28,7 +29,6 @@ from numa_bench.study_files import (
 #: Directories of the output root that are no studies, or only when named.
 _NOT_STUDIES = ("analysis",)
 _ONLY_BY_NAME = ("debug", "dry_run")
-_MULTIRUN = "multirun"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def find_results(root: Path | str, name: str = "all") -> list[Path]:
     # The given directory may be a study itself.
     if (root / RESULTS).is_file() and name == "all":
         return [root / RESULTS]
-    tops = [p for base in (root, root / _MULTIRUN) for p in _children(base)]
-    names = sorted({p.name for p in tops} - {_MULTIRUN, *_NOT_STUDIES})
+    tops = [p for base in (root, root / SWEEPS) for p in _children(base)]
+    names = sorted({p.name for p in tops} - {SWEEPS, *_NOT_STUDIES})
     wanted = [n for n in names if n == name or (name == "all" and n not in _ONLY_BY_NAME)]
     studies = [s for p in tops if p.name in wanted for s in find_studies(p)]
     found = sorted(study / RESULTS for study in studies)
