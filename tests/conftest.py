@@ -20,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
+from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.config.hydra import app as hydra_app
@@ -46,6 +47,9 @@ os.environ["OC_CAUSE"] = "0"
 # A job that a shell starts in the background ignores Ctrl-C, and so does all that the job starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Cases of hypothesis take longer on a busy machine, and no test is about that.
+settings.register_profile("numa_bench", deadline=None)
+settings.load_profile("numa_bench")
 PROJECT = Path(__file__).resolve().parent.parent
 RUNNER = PROJECT / "hydra_experiment_runner.py"
 
