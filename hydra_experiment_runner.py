@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from numa_bench.commands.run import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from numa_bench.commands.run import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
+        sys.exit(130)

@@ -13,6 +13,9 @@ if __name__ == "__main__":
     # Python puts the script's own directory on the path; the package is in the one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-    from numa_bench.commands.analyze import main
+    try:
+        from numa_bench.commands.analyze import main
 
-    sys.exit(main())
+        sys.exit(main())
+    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
+        sys.exit(130)

@@ -147,8 +147,9 @@ def _plan_here(overrides: list[str], directory: Path) -> list[RunSpec]:
     """The plan of a command line on this machine, whose settings are saved as a study's are."""
     from hydra import compose, initialize_config_dir
 
-    from numa_bench.config.hydra.app import CONFIG_DIR, register_hydra
+    from numa_bench.config.hydra.app import register_hydra
     from numa_bench.config.loading import discover_machine, load_config, save_resolved
+    from numa_bench.config.settings import CONFIG_DIR
     from numa_bench.profiling.launch import find_profiler
 
     register_hydra()

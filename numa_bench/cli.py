@@ -68,5 +68,8 @@ def main() -> int:
     # Parse only the first argument; the command parses its own options.
     name = parser.parse_args(sys.argv[1:2]).command
     del sys.argv[1]
-    code: int = importlib.import_module(COMMANDS[name].module).main()
+    try:
+        code: int = importlib.import_module(COMMANDS[name].module).main()
+    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
+        return 130
     return code

@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
 from numa_bench.commands.streams import guard_streams
-from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra import guard as hydra_guard
+from numa_bench.config.settings import CONFIG_DIR
 from numa_bench.invocation import command_words
 from numa_bench.terminal.lines import print_line
 
 
-@hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="analyze")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="analyze")
 def app(node: DictConfig) -> None:
     """Run one Hydra job; an error is reported in one line and leaves no empty directory."""
     hydra_guard.guard_job(lambda: run(node), AnalysisConfig)

@@ -39,6 +39,7 @@ from numa_bench.config.loading import (
 )
 from numa_bench.config.model_validation import check_importable
 from numa_bench.config.schema import RunnerConfig
+from numa_bench.config.settings import CONFIG_DIR
 from numa_bench.errors import describe_exception
 from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.machine.allocation import Allocation
@@ -65,7 +66,7 @@ from numa_bench.sweep.preparation import close_sweep, note_current, refresh_summ
 _SHOWING = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
-@hydra.main(version_base="1.3", config_path=str(hydra_app.CONFIG_DIR), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
 def app(node: DictConfig) -> None:
     """Run one Hydra job and report its error, if any, in one line."""
     hydra_app.guard_job(lambda: run(node))

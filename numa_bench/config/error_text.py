@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -21,7 +23,7 @@ from omegaconf.errors import (
 
 from numa_bench.config.hydra.launchers import KEY as LAUNCHER
 from numa_bench.config.hydra.launchers import explain_missing
-from numa_bench.config.settings import UNSET, list_keys, list_settings
+from numa_bench.config.settings import CONFIG_DIR, UNSET, list_keys, list_settings
 from numa_bench.errors import NumaBenchError, UnknownKeyError
 
 MODELS = "experiment.vit_configs"
@@ -80,8 +82,7 @@ def format_error(error: BaseException, schema: type) -> str:
         fix = f", or write {key}=[{value}]" if "list" in (_expected(key, schema) or "") else ""
         return f"{key}={value}: several values; add -m for a sweep{fix}"
     if isinstance(error, (TypeError, ValueError)):  # raised by Hydra for, e.g., experiment=null
-        typed = " ".join(word for word in sys.argv[1:] if not word.startswith("-"))
-        return f"{typed}: {_joined(text)}; --help lists groups and keys"
+        return _describe_composition(text)
     return _joined(text)
 
 
@@ -91,6 +92,8 @@ def format_unknown_key(key: str, schema: type) -> str:
     known = [name.rpartition(".") for name in list_keys(schema)]
     beside = {last: f"{above}.{last}".lstrip(".") for above, _, last in known if above == section}
     anywhere = {last: f"{above}.{last}".lstrip(".") for above, _, last in reversed(known)}
+    groups = [name.rpartition(".") for name in _list_groups(known)]
+    beside |= {last: f"{above}.{last}".lstrip(".") for above, _, last in groups if above == section}
     hints = [
         *(beside[name] for name in difflib.get_close_matches(word, beside, cutoff=0.7)),
         *(anywhere[name] for name in difflib.get_close_matches(word, anywhere, cutoff=0.8)),
@@ -99,11 +102,54 @@ def format_unknown_key(key: str, schema: type) -> str:
     return f"{key}: unknown key; {did_you_mean}--help lists all keys"
 
 
+def _list_groups(known: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The groups of settings above these keys, such as experiment and experiment.test."""
+    return list(
+        dict.fromkeys(
+            ".".join(parts[: end + 1])
+            for parts in (above.split(".") for above, _, _ in known if above)
+            for end in range(len(parts))
+        )
+    )
+
+
+def _describe_composition(text: str) -> str:
+    """An error of Hydra's, `text`, that names no override."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    typed = " ".join(words)
+    plain = f"{typed}: {_joined(text)}; --help lists groups and keys"
+    return _find_group_override(words) or plain
+
+
+def _find_group_override(words: Sequence[str]) -> str | None:
+    """The first word that gives Hydra no name where it wants one of a file, and what to write."""
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if equals and not key:
+            return f"{word}: has no key; write key=value"
+        if not equals or not re.fullmatch(r"\w+(/\w+)*", key) or _is_name(word):
+            continue
+        if files := sorted(path.stem for path in (CONFIG_DIR / key).glob("*.yaml")):
+            names = ", ".join(files)
+            return f"{word}: expected the name of a file in conf/{key}, one of {names}"
+    return None
+
+
+def _is_name(word: str) -> bool:
+    """Whether an override's value is a text or a list of them, as a name of a file is."""
+    try:
+        return isinstance(OverridesParser.create().parse_override(word).value(), (str, list))
+    except HydraException:
+        return True
+
+
 def _refused(text: str, root: OmegaConfBaseException, schema: type) -> str:
     """The override that OmegaConf rejected, as it was typed, and what is expected there."""
     match = _OVERRIDE.search(text)
     typed, _, value = (match[1] if match else "").partition("=")
     key, full_key = name_key(typed), str(root.full_key or "")
+    if not key and full_key.startswith("hydra.") and (shown := _find_typed(root)):
+        return f"{shown}: {_problem(root, '', '', schema)}"
     if not key or full_key.startswith(key):
         place = full_key
     elif key.startswith(full_key):  # a parent key failed, or OmegaConf named no key
@@ -178,6 +224,13 @@ def _interpolated(key: str) -> str:
     own = (override for override in interpolated if name_key(override.partition("=")[0]) == key)
     typed = next(own, key)
     return name_key(typed.partition("=")[0]) + "".join(typed.partition("=")[1:])
+
+
+def _find_typed(root: OmegaConfBaseException) -> str | None:
+    """The override with the interpolation that failed: Hydra's directories are made of settings."""
+    missing = re.search(r"[Kk]ey '([^']+)'", str(root))
+    wanted = f"${{{missing[1]}}}" if missing else "${"
+    return next((word for word in sys.argv[1:] if wanted in word), None)
 
 
 def _joined(text: str) -> str:

@@ -11,8 +11,14 @@ from omegaconf import MISSING as MANDATORY
 from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.errors import UnknownKeyError
+from numa_bench.versions import PROJECT
 
 T = TypeVar("T")
+#: The YAML files: beside the package in a checkout, inside it when installed from a wheel.
+CONFIG_DIR = next(
+    (path for path in (PROJECT / "numa_bench" / "conf", PROJECT / "conf") if path.is_dir()),
+    PROJECT / "conf",
+)
 #: Shown as the default of a setting that every experiment file must set.
 UNSET = "(set by the experiment)"
 

@@ -22,15 +22,9 @@ from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
 from numa_bench.study_files import MIXED, RESULTS, find_sweep
-from numa_bench.versions import PROJECT
 
 #: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
 MAX_GPUS = 16
-#: The YAML files: beside the package in a checkout, inside it when installed from a wheel.
-CONFIG_DIR = next(
-    (path for path in (PROJECT / "numa_bench" / "conf", PROJECT / "conf") if path.is_dir()),
-    PROJECT / "conf",
-)
 
 
 def register_hydra() -> None:

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from numa_bench.config.hydra.app import CONFIG_DIR
+from numa_bench.config.settings import CONFIG_DIR
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.invocation import quote_value
 from numa_bench.study_files import MIXED, MULTIRUN, find_sweep, read_yaml
