@@ -14,7 +14,7 @@ from numa_bench.analysis.profiles.terminal import (
     format_duration,
     format_figure,
     make_table,
-    shorten_name,
+    shorten_names,
 )
 from numa_bench.analysis.profiles.view import TOP_RANGES, print_head
 from numa_bench.labels import gpu_label
@@ -85,12 +85,12 @@ def print_comparison(console: Console, a: Inspection, b: Inspection) -> None:
     if both:
         rows = [
             (
-                shorten_name(r.name),
+                name,
                 format_duration(r.p50_ms),
                 format_duration(o.p50_ms),
                 _ratio(r.p50_ms, o.p50_ms),
             )
-            for r, o in both
+            for name, (r, o) in zip(shorten_names([r.name for r, _ in both]), both, strict=True)
         ]
         console.print(make_table("Median of NVTX ranges on the host", columns, rows))
 

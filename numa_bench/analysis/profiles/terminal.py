@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +14,10 @@ from numa_bench.terminal.console import CleanConsole
 
 #: Most characters of a name.
 MANY = 48
+#: Characters of the beginning of a name that is shown from where it differs from others.
+HEAD = 16
+#: Characters before the difference.
+CONTEXT = 8
 Row = tuple[str, ...]
 
 
@@ -54,13 +59,49 @@ def make_table(title: str, columns: Iterable[str], rows: Iterable[Row], left: in
     return made
 
 
-def shorten_name(name: str) -> str:
-    """One line of a name that can be a page long: without result and argument types."""
+def shorten_names(names: Sequence[str]) -> list[str]:
+    """One line for each of distinct names that can be a page long.
+
+    Result and argument types are left out. Names that would then look alike, as those of one C++
+    template do, are shown from where they differ.
+    """
+    found = dict(zip(names, map(_remove_types, names), strict=True))
+    for overloads in _find_groups(found):  # they differ in their arguments
+        found |= {name: name for name in overloads}
+    shown = {name: _cut(bare) for name, bare in found.items()}
+    for alike in _find_groups(shown):
+        shown |= _leave_out_common({name: found[name] for name in alike})
+    return [shown[name] for name in names]
+
+
+def _find_groups(shown: Mapping[str, str]) -> list[list[str]]:
+    """Names that are shown by the same text."""
+    groups: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        groups.setdefault(text, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _leave_out_common(found: Mapping[str, str]) -> dict[str, str]:
+    """Begin each text with its head, leave out what all have in common, and show what follows."""
+    same = len(os.path.commonprefix(list(found.values())))
+    begin = max(HEAD, same - CONTEXT)
+    shown = {name: _cut(f"{text[:HEAD]}…{text[begin:]}") for name, text in found.items()}
+    for alike in _find_groups(shown):
+        shown |= _leave_out_common({name: found[name] for name in alike})
+    return shown
+
+
+def _remove_types(name: str) -> str:
     name = name.removeprefix("void ")
     # Not the first character: "(anonymous namespace)::f(int)" begins with a bracket.
     if name.endswith(")") and "(" in name[1:]:
-        name = name[: name.index("(", 1)]
-    return name if len(name) <= MANY else name[: MANY - 1] + "…"
+        return name[: name.index("(", 1)]
+    return name
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MANY else text[: MANY - 1] + "…"
 
 
 def make_console(width: int | None = None) -> Console:

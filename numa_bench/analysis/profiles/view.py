@@ -24,7 +24,7 @@ from numa_bench.analysis.profiles.terminal import (
     format_figure,
     format_fraction,
     make_table,
-    shorten_name,
+    shorten_names,
 )
 from numa_bench.analysis.profiles.windows import WHOLE
 from numa_bench.labels import gpu_label
@@ -178,15 +178,16 @@ def _overlap(device: DeviceMetrics) -> RenderableType:
 
 
 def _kernels(device: DeviceMetrics) -> RenderableType:
+    top = device.kernels[:TOP_KERNELS]
     rows = [
         (
-            shorten_name(kernel.name),
+            name,
             f"{kernel.count:,}",
             format_figure(kernel.sum_ns / 1e6, "ms"),
             format_figure(kernel.mean_us, "us"),
             format_fraction(kernel.share),
         )
-        for kernel in device.kernels[:TOP_KERNELS]
+        for name, kernel in zip(shorten_names([k.name for k in top]), top, strict=True)
     ]
     if not rows:
         return "\n  no kernels"
@@ -258,8 +259,8 @@ def _ranges(ranges: tuple[RangeMetrics, ...]) -> Table:
     shown = (stages + others)[:TOP_RANGES]
     linked = any(r.kernel_sum_ms is not None or r.copy_sum_ms is not None for r in ranges)
     rows: list[Row] = []
-    for one in shown:
-        row: Row = (shorten_name(one.name), f"{one.count:,}", format_figure(one.total_ms, "ms"))
+    for name, one in zip(shorten_names([r.name for r in shown]), shown, strict=True):
+        row: Row = (name, f"{one.count:,}", format_figure(one.total_ms, "ms"))
         row += (format_duration(one.p50_ms), format_duration(one.p95_ms))
         if linked:
             row += (format_figure(one.kernel_sum_ms, "ms"), format_figure(one.copy_sum_ms, "ms"))
