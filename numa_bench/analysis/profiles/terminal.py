@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -71,6 +71,8 @@ def shorten_names(names: Sequence[str]) -> list[str]:
     shown = {name: _cut(bare) for name, bare in found.items()}
     for alike in _find_groups(shown):
         shown |= _leave_out_common({name: found[name] for name in alike})
+    for alike in _find_groups(shown):  # what was left out of two groups may be the difference
+        shown |= {name: f"{shown[name][: MANY - 6]} ({n})" for n, name in enumerate(alike, 1)}
     return [shown[name] for name in names]
 
 
@@ -84,12 +86,18 @@ def _find_groups(shown: Mapping[str, str]) -> list[list[str]]:
 
 def _leave_out_common(found: Mapping[str, str]) -> dict[str, str]:
     """Begin each text with its head, leave out what all have in common, and show what follows."""
-    same = len(os.path.commonprefix(list(found.values())))
+    same = _count_common(found.values())
     begin = max(HEAD, same - CONTEXT)
     shown = {name: _cut(f"{text[:HEAD]}…{text[begin:]}") for name, text in found.items()}
     for alike in _find_groups(shown):
         shown |= _leave_out_common({name: found[name] for name in alike})
     return shown
+
+
+def _count_common(texts: Iterable[str]) -> int:
+    """Characters with which all of at least two different texts begin."""
+    columns = zip(*texts, strict=False)
+    return sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, columns))
 
 
 def _remove_types(name: str) -> str:
