@@ -299,6 +299,7 @@ def make_plan(
 
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
+    from numa_bench.commands.streams import guard_streams
     from numa_bench.config.hydra.app import run_app
     from numa_bench.config.schemas.isolation import IsolationConfig
     from numa_bench.records import DeviceSpec
@@ -313,6 +314,7 @@ def drive(argv: Sequence[str]) -> int:
     parser.add_argument("--wait-limit-s", type=float)
     parser.add_argument("--gpu", type=int, help="the runs are of this GPU, as far as locks go")
     args = parser.parse_args(argv)
+    guard_streams()
     # As from a user's shell, also where the tests run in the background or under nohup.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -14,10 +14,11 @@ from rich.table import Table
 from numa_bench.invocation import resume_command
 from numa_bench.labels import duration_text
 from numa_bench.records import Status
-from numa_bench.runner.display.console import STATUS_MARKS, Screen, make_progress, open_stdout
+from numa_bench.runner.display.console import STATUS_MARKS, make_progress, open_stdout
 from numa_bench.runner.study_summary import shown_path
 from numa_bench.study_files import JOB_LOGS, SWEEP_SUMMARY
 from numa_bench.sweep.state import FAILURES, Job, JobState, Sweep
+from numa_bench.terminal.console import CleanConsole
 from numa_bench.terminal.lines import print_line
 
 
@@ -31,7 +32,7 @@ class SweepReporter:
     def __init__(self, sweep: Sweep, *, bar: bool, parallel: int) -> None:
         self._sweep = sweep
         self._parallel = parallel
-        self._console = Screen(stderr=True)
+        self._console = CleanConsole(stderr=True)
         self._shown: set[str] = set()
         #: What each running job does, and the numbers of those that wait for their turn.
         self._doing: dict[int, str] = {}
@@ -57,8 +58,7 @@ class SweepReporter:
         if self._progress is not None:
             self._task = self._progress.add_task("", total=self._total, left="")
             self._update()
-            with self._console.may_go():
-                self._progress.start()
+            self._progress.start()
         return self
 
     def __exit__(
@@ -68,8 +68,7 @@ class SweepReporter:
         trace: TracebackType | None,
     ) -> None:
         if self._progress is not None:
-            with self._console.may_go():
-                self._progress.stop()
+            self._progress.stop()
 
     @property
     def _total(self) -> int:
@@ -156,19 +155,18 @@ class SweepReporter:
 
     def _print(self, text: str, status: str = "", *, plain: bool = False) -> None:
         """Print a line, above the bar if there is one; `plain`: the same on every screen."""
-        with self._console.may_go():
-            if self._progress is None:
-                stamp = "" if plain else f"{time.strftime('%Y-%m-%d %H:%M:%S')} "
-                print_line(
-                    f"{stamp}{status} {text}".strip() if status else f"{stamp}{text}", error=True
-                )
-                return
-            mark = STATUS_MARKS.get(status, f"[bold red]{status}[/]") if status else ""
-            if status == "warning":
-                mark = "[yellow]warning[/]"
-            self._console.print(
-                f"{mark} {escape(text)}".strip(), highlight=False, emoji=False, soft_wrap=True
+        if self._progress is None:
+            stamp = "" if plain else f"{time.strftime('%Y-%m-%d %H:%M:%S')} "
+            print_line(
+                f"{stamp}{status} {text}".strip() if status else f"{stamp}{text}", error=True
             )
+            return
+        mark = STATUS_MARKS.get(status, f"[bold red]{status}[/]") if status else ""
+        if status == "warning":
+            mark = "[yellow]warning[/]"
+        self._console.print(
+            f"{mark} {escape(text)}".strip(), highlight=False, emoji=False, soft_wrap=True
+        )
 
 
 def count_text(job: Job) -> str:
@@ -181,10 +179,9 @@ def count_text(job: Job) -> str:
 def print_sweep(sweep: Sweep) -> None:
     """Print the closing table on stdout, then what failed and the commands that repeat it."""
     console = open_stdout()
-    with console.may_go():
-        console.print(_make_table(sweep))
-        for line in closing_lines(sweep):
-            console.print(line, highlight=False, soft_wrap=True)
+    console.print(_make_table(sweep))
+    for line in closing_lines(sweep):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _make_table(sweep: Sweep) -> Table:

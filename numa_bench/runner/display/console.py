@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -43,24 +41,7 @@ STATUS_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
 _PLAIN_WIDTH = 160
 
 
-class Screen(CleanConsole):
-    """A console that raises when its reader has gone, where rich would end the whole sweep."""
-
-    def on_broken_pipe(self) -> None:
-        raise  # the BrokenPipeError that rich is handling
-
-    @contextlib.contextmanager
-    def may_go(self) -> Iterator[None]:
-        """Keep the study running if the terminal was closed; further output is discarded."""
-        try:
-            yield
-        except OSError as error:
-            with Path(os.devnull).open("wb") as null:
-                os.dup2(null.fileno(), self.file.fileno())
-            logger.warning("output can no longer be shown: %s", error)
-
-
-def make_progress(console: Screen, *middle: ProgressColumn) -> Progress:
+def make_progress(console: CleanConsole, *middle: ProgressColumn) -> Progress:
     """A bar with its description in front, and times after the columns in the `middle`."""
     return Progress(
         TextColumn("{task.description}"),
@@ -76,7 +57,7 @@ class Reporter:
     """Shows a study's progress. A context manager; the log file gets every line in any case."""
 
     def __init__(self, plan: Plan, *, bar: bool) -> None:
-        self._console = Screen(stderr=True)
+        self._console = CleanConsole(stderr=True)
         self._level = plan.output.log_level
         self._progress: Progress | None = None
         self._pending: list[RunSpec] = []
@@ -99,8 +80,7 @@ class Reporter:
         root.setLevel(self._level)
         root.addHandler(self._handler)
         if self._progress is not None:
-            with self._console.may_go():
-                self._progress.start()
+            self._progress.start()
         return self
 
     def __exit__(
@@ -110,8 +90,7 @@ class Reporter:
         trace: TracebackType | None,
     ) -> None:
         if self._progress is not None:
-            with self._console.may_go():
-                self._progress.stop()
+            self._progress.stop()
         logging.getLogger().removeHandler(self._handler)
         logging.getLogger().setLevel(self._level_before)
 
@@ -174,8 +153,7 @@ class Reporter:
         if self._progress is not None:
             mark = STATUS_MARKS.get(record["status"], f"[bold red]{record['status']}[/]")
             # Escaped: PyTorch's errors contain texts such as "[enforce fail at ...]".
-            with self._console.may_go():
-                self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
+            self._console.print(f"{mark} {escape(line)}", highlight=False, emoji=False)
             self._progress.update(self._task, advance=1, left=duration_text(self.left_s()))
             level = logging.INFO
         logger.log(level, "%s %s", record["status"], line, extra=fields)
@@ -228,10 +206,9 @@ def print_results(rows: Sequence[Row], plan: Plan, lines: Sequence[str]) -> None
             row.marks,
         )
     console = open_stdout()
-    with console.may_go():
-        console.print(table)
-        for line in lines:
-            console.print(line, highlight=False, soft_wrap=True)
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _runs_text(row: Row) -> str:
@@ -247,7 +224,7 @@ def _range_text(row: Row) -> str:
     return f"±{half / statistics.median(row.throughput):.1%}"
 
 
-def open_stdout() -> Screen:
+def open_stdout() -> CleanConsole:
     """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return Screen(width=width, markup=False, emoji=False)
+    return CleanConsole(width=width, markup=False, emoji=False)
