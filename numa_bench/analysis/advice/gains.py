@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from numa_bench.analysis.stats.pooled.words import list_names
 from numa_bench.analysis.stats.sentences import format_percent
 from numa_bench.labels import LOCAL, describe_placement, is_local
 from numa_bench.records import JsonDict
@@ -185,7 +186,7 @@ def _describe_models(effects: Sequence[Effect], say: _Words) -> list[str]:
 
 
 def _name_models(effect: Effect) -> str:
-    names = ", ".join(effect.models)
+    names = list_names(effect.models)
     if effect.level != "bound" or not effect.bound:
         return names
     return f"{effect.bound}-bound models ({names})"

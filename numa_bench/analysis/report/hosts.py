@@ -17,6 +17,7 @@ from numa_bench.analysis.report.columns import (
     number_column,
     text_column,
 )
+from numa_bench.analysis.report.pooled import shorten_models
 from numa_bench.analysis.stats.pooled.hosts import HostComparison
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MOST_ROWS, MOST_TEXTS = 24, 6
 
 _COLUMNS = (
-    text_column("model_text", "models"),
+    text_column("model_text", "models", shorten_models),
     text_column("bound", "bound by"),
     text_column("placement", "placement"),
     text_column("name", "host"),
@@ -64,6 +65,6 @@ def print_comparison(console: Console, hosts: HostComparison) -> None:
     for row in hosts.table.to_dict("records"):
         change = format_change(row["ratio"])
         size = change if row["claimed"] else f"{change} ({row['outcome']})"
-        names = (str(row[key]) for key in ("model_text", "bound", "placement", "name", "sample"))
-        table.add_row(*names, size)
+        names = (str(row[key]) for key in ("bound", "placement", "name", "sample"))
+        table.add_row(shorten_models(str(row["model_text"])), *names, size)
     console.print(table)

@@ -24,6 +24,7 @@ from numa_bench.analysis.report.columns import (
     text_column,
     without_empty,
 )
+from numa_bench.analysis.stats.pooled.words import list_names
 
 CSV = "tables/pooled.csv"
 
@@ -45,6 +46,11 @@ def select_levels(pooled: pd.DataFrame, *levels: str) -> pd.DataFrame:
         index=rows.index,
     )
     return rows.loc[keys.sort_values(list(map(str, keys)), kind="stable").index]
+
+
+def shorten_models(text: str) -> str:
+    """The first of a list of models and how many more; the CSV has all."""
+    return list_names(text.split(", "))
 
 
 def describe_outcome(row: Record, target: float) -> str:
@@ -98,7 +104,7 @@ def pooled_table(table: pd.DataFrame, target: float, csv: str = CSV) -> Table:
     )
     columns = (
         *((text_column("unit_text", kind.removesuffix("s")),) if single else ()),
-        text_column("model_text", "models"),
+        text_column("model_text", "models", shorten_models),
         text_column("bound", "bound by"),
         text_column("placement", "placement"),
         text_column("distance_text", "distance", _shorten_distance),

@@ -22,6 +22,7 @@ from numa_bench.analysis.report.pooled import (
     describe_outcome,
     name_units,
     select_levels,
+    shorten_models,
 )
 from numa_bench.analysis.stats.pooled.hosts import name_groups
 from numa_bench.analysis.study_analysis import Analysis
@@ -132,7 +133,7 @@ def _print_pooled(console: Console, title: str, rows: pd.DataFrame, analysis: An
         same, above = (host, models) == above, (host, models)
         table.add_row(
             *((("" if same else host),) if several else ()),
-            "" if same else models,
+            "" if same else shorten_models(models),
             "" if same else str(row["bound"] or "-"),
             f"{row['placement']} ({distance})" if distance else str(row["placement"]),
             count_runs(row).replace("×", "x"),

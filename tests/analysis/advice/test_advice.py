@@ -105,6 +105,14 @@ def test_many_models_of_one_outcome_are_counted() -> None:
     assert "5 models: avoids a loss of 5 to 9 %" in advise_on(*rows).text
 
 
+def test_of_a_pool_of_many_models_the_first_are_named() -> None:
+    models = tuple(f"net{i}" for i in range(300))
+
+    advice = advise_on(make_effect("remote", 0.93, models=models))
+
+    assert "(net0, net1, net2, net3, net4 and 295 more): avoids a loss of 7 %" in advice.text
+
+
 @pytest.mark.parametrize("word", ["remote", "local/remote", "remote/local", "same_socket"])
 def test_any_slower_placement_is_a_reason_to_bind(word: str) -> None:
     advice = advise_on(make_effect(word, 0.95), make_equal("unbound"))

@@ -134,6 +134,16 @@ def test_rows_are_ordered_by_what_bounds_the_models_then_from_near_to_far() -> N
 
 
 @pytest.mark.slow
+def test_a_row_names_the_first_of_many_models() -> None:
+    pooled = analysed("server8").pooled
+    names = ", ".join(f"m{i}" for i in range(300))
+    rows = select_levels(pooled, "bound").head(1).assign(model_text=names)
+
+    table = pooled_table(rows, 0.02)
+
+    assert table.rows[0][0].text == "m0, m1, m2, m3, m4 and 295 more"
+
+
 def test_the_table_has_what_a_reader_repeats() -> None:
     analysis = analysed("server8")
 
