@@ -96,10 +96,10 @@ def loop_of(depth: int, dim: int, repeats: int, seconds: float) -> dict[str, Any
 
     from numa_bench.config.schemas.workload import ViTConfig
     from numa_bench.plan.resolve import resolve_vit
+    from numa_bench.records.workload import input_shape, output_shape
     from numa_bench.worker.buffers import BatchRing, SamplePool
     from numa_bench.worker.models import build_model
     from numa_bench.worker.pipelines.pipeline import CpuPipeline, Limits
-    from numa_bench.workload import input_shape, output_shape
     from tests.specs import make_spec
 
     vit = resolve_vit(ViTConfig(depth=depth, dim=dim))

@@ -393,7 +393,7 @@ def test_pure_modules_stay_pure() -> None:
         *pure,
         "config.hydra.overrides",
         "runner.display.cell_rows",
-        "workload",
+        "records.workload",
         "marks",
     ):
         named = imported_anywhere(MODULES[f"numa_bench.{module}"])

@@ -17,16 +17,13 @@ from numa_bench.study_files import (
     RESULTS,
     RUNS,
     SUMMARY,
-    find_studies,
     hash_owner,
     parse_records,
-    read_overrides,
     read_records,
-    read_resolved_config,
     read_summary,
     run_paths,
-    sweep_root,
 )
+from numa_bench.study_search import find_studies, read_overrides, read_resolved_config, sweep_root
 from tests.conftest import PROJECT
 from tests.test_records import OLDEST
 

@@ -30,15 +30,8 @@ from numa_bench.errors import ConfigError, StoreError
 from numa_bench.jsonio import flush_directory, read_object, write_json
 from numa_bench.records import Record
 from numa_bench.records.upgrade import complete_summary
-from numa_bench.study_files import (
-    COLLECTED,
-    MULTIRUN,
-    RESULTS,
-    SUMMARY,
-    TRACKING,
-    find_studies,
-    read_records,
-)
+from numa_bench.study_files import COLLECTED, MULTIRUN, RESULTS, SUMMARY, TRACKING, read_records
+from numa_bench.study_search import find_studies
 from numa_bench.terminal.lines import print_error, print_line
 
 #: Below the target: copies that are not complete. Hidden, and never taken for a study's name.

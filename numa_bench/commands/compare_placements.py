@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.invocation import command_text, quote_value
-from numa_bench.study_files import find_studies, read_records
+from numa_bench.study_files import read_records
+from numa_bench.study_search import find_studies
 
 STUDY = "command_study"
 _CPU = ("cpu", "none")

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from numa_bench.config.hydra.composition import SweepJob, list_sweep_jobs
 from numa_bench.invocation import quote_value
 from numa_bench.runner.resume import count_stored, list_changes
-from numa_bench.study_files import RESULTS, find_sweep_of_folder, is_sweep
+from numa_bench.study_files import RESULTS
+from numa_bench.study_search import find_sweep_of_folder, is_sweep
 
 _KEY = "resume_from="
 

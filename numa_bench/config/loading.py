@@ -25,14 +25,8 @@ from numa_bench.machine.allocation import Allocation, read_allocation, select_gr
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.machine.topology import discover_topology, read_topology
 from numa_bench.records import COMMAND
-from numa_bench.study_files import (
-    OVERRIDES,
-    RESOLVED_CONFIG,
-    RESOLVED_JOBS,
-    RESULTS,
-    read_resolved_jobs,
-    read_yaml,
-)
+from numa_bench.study_files import OVERRIDES, RESOLVED_CONFIG, RESOLVED_JOBS, RESULTS
+from numa_bench.study_search import read_resolved_jobs, read_yaml
 
 #: PCI vendor of GPUs that CUDA runs on (pci-ids.ucw.cz).
 NVIDIA = "0x10de"

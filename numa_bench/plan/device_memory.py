@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from numa_bench.records import TestSpec, VitSpec
-from numa_bench.workload import ELEMENT_BYTES, token_count
+from numa_bench.records.workload import ELEMENT_BYTES, token_count
 
 #: What the CUDA context, its libraries and their workspaces take. Assumed; about 0.5 GB on
 #: current GPUs, more with a compiler's.

@@ -14,7 +14,7 @@ from numa_bench.config.validation import merge_test_settings
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.device_memory import fit_batch
 from numa_bench.records import TestSpec, VitSpec
-from numa_bench.workload import ELEMENT_BYTES
+from numa_bench.records.workload import ELEMENT_BYTES
 
 #: Floor of the sample pool, used alone where no cache size is reported. A choice: eight times the
 #: last-level cache of a desktop CPU (32 MB).

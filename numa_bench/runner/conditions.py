@@ -19,7 +19,7 @@ from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.nvml import NvmlUnavailableError, open_nvml
 from numa_bench.records import RunSpec, list_processes
-from numa_bench.workload import ELEMENT_BYTES, copy_bytes, input_shape
+from numa_bench.records.workload import ELEMENT_BYTES, copy_bytes, input_shape
 
 #: Memory of a worker beside its buffers and weights: interpreter, torch, and with CUDA its context.
 WORKER_MB = {"cpu": 500, "cuda": 1500}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.study_files import MIXED, find_sweep
+from numa_bench.study_files import MIXED
+from numa_bench.study_search import find_sweep
 from numa_bench.sweep.display import print_sweep
 from numa_bench.sweep.state import Job, JobState, Sweep, load_sweep
 

@@ -18,12 +18,7 @@ from numa_bench.records import DONE, Record, Status
 from numa_bench.runner.attempt import utc_timestamp
 from numa_bench.runner.resume import find_done
 from numa_bench.runner.study_summary import shown_path
-from numa_bench.study_files import (
-    RESULTS,
-    SWEEP_SUMMARY,
-    read_records,
-    read_summary,
-)
+from numa_bench.study_files import RESULTS, SWEEP_SUMMARY, read_records, read_summary
 
 SCHEMA_VERSION = 1
 #: The most failed runs of a job that the summary names.

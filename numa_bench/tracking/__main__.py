@@ -18,7 +18,8 @@ from numa_bench.config.schemas.isolation import IsolationConfig
 from numa_bench.errors import NumaBenchError, StoreError
 from numa_bench.isolation.host_locks import hold_start_up, print_wait
 from numa_bench.redaction import redact_credentials
-from numa_bench.study_files import RESOLVED_CONFIG, find_studies, read_resolved_config
+from numa_bench.study_files import RESOLVED_CONFIG
+from numa_bench.study_search import find_studies, read_resolved_config
 from numa_bench.terminal.lines import print_error, print_line
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.sync import Syncer, known_place

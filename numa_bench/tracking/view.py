@@ -29,13 +29,15 @@ from numa_bench.study_files import (
     SUMMARY,
     TOPOLOGY,
     TRACKING,
+    read_records,
+    read_summary,
+)
+from numa_bench.study_search import (
     find_job_studies,
     is_sweep,
     read_overrides,
-    read_records,
     read_resolved_config,
     read_resolved_jobs,
-    read_summary,
     sweep_root,
 )
 from numa_bench.tracking.base import RunView, StudyView

@@ -12,7 +12,8 @@ import pytest
 
 from numa_bench.invocation import quote_value
 from numa_bench.records import Execution, Status, make_record
-from numa_bench.study_files import MULTIRUN, SWEEP_SUMMARY, find_sweep
+from numa_bench.study_files import MULTIRUN, SWEEP_SUMMARY
+from numa_bench.study_search import find_sweep
 from tests.conftest import Outcome
 
 Command = Callable[..., Outcome]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from numa_bench.plan.plan import Plan
 from numa_bench.records import Expectation, RunSpec
-from numa_bench.workload import copy_bytes
+from numa_bench.records.workload import copy_bytes
 from tests.conftest import PROJECT
 from tests.machines import laptop, server
 

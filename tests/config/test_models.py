@@ -17,7 +17,7 @@ from numa_bench.errors import ConfigError
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.resolve import resolve_vit
 from numa_bench.records import RunSpec
-from numa_bench.workload import input_shape
+from numa_bench.records.workload import input_shape
 from tests.conftest import Outcome
 from tests.machines import laptop
 from tests.specs import overridden

@@ -26,6 +26,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from numa_bench.records import DeviceSpec, RunSpec
+from numa_bench.records.workload import input_shape
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.gpu_check import Probe
 from numa_bench.runner.process import Command, Ended
@@ -36,7 +37,6 @@ from numa_bench.worker import measurement, models
 from numa_bench.worker.memory_kernels.team import ThreadTeam
 from numa_bench.worker.probe import probe_gpu
 from numa_bench.worker.sets.rendezvous import Clock
-from numa_bench.workload import input_shape
 from tests.conftest import PROJECT
 from tests.simulation import model_cost, numactl_shim
 

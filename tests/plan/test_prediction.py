@@ -16,8 +16,8 @@ from numa_bench.plan.predictions.device_limits import find_cpu_limits, find_gpu_
 from numa_bench.plan.predictions.prediction import count_operations, predict_run
 from numa_bench.records import Expectation, RunSpec, VitSpec
 from numa_bench.records.run_record import Execution, Status, make_record
+from numa_bench.records.workload import input_shape
 from numa_bench.worker.models import build_model
-from numa_bench.workload import input_shape
 from tests.machines import laptop, make_gpu, server
 from tests.simulation.model_cost import measure_cost
 from tests.specs import NO_OP, make_spec, overridden

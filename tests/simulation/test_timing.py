@@ -7,10 +7,10 @@ import torch
 
 from numa_bench.errors import MachineError
 from numa_bench.records import VitSpec
+from numa_bench.records.workload import output_shape, vit_flop
 from numa_bench.worker.models import build_model
 from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
 from numa_bench.worker.pipelines.pipeline import Limits, Model, Window
-from numa_bench.workload import output_shape, vit_flop
 from tests.simulation.links import Links
 from tests.simulation.model_cost import measure_cost
 from tests.simulation.pipelines import RecordingPool, make_pipeline

@@ -28,7 +28,8 @@ from numa_bench.errors import MachineError
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.redaction import has_credentials, redact_credentials
 from numa_bench.runner.study import run_study
-from numa_bench.study_files import TRACKING, find_studies
+from numa_bench.study_files import TRACKING
+from numa_bench.study_search import find_studies
 from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
 from numa_bench.tracking.factory import make_trackers

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from numa_bench.records import RunResult, VitSpec
+from numa_bench.records.workload import input_shape
 from numa_bench.worker import __main__ as worker
 from numa_bench.worker.models import build_model, find_output
-from numa_bench.workload import input_shape
 from tests.specs import make_spec
 
 CPU = torch.device("cpu")

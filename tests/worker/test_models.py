@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from numa_bench.records import VitSpec
+from numa_bench.records.workload import input_shape, output_shape
 from numa_bench.worker.models import build_model
-from numa_bench.workload import input_shape, output_shape
 from tests.specs import NO_OP, VIT, make_spec
 
 CPU = torch.device("cpu")

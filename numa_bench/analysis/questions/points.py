@@ -16,7 +16,7 @@ from numa_bench.analysis.stats.bounds import STAGES, find_bounds
 from numa_bench.analysis.stats.families import select_usable_runs
 from numa_bench.analysis.stats.tables import THROUGHPUT, cell_table
 from numa_bench.records import VIT_SIZES
-from numa_bench.workload import vit_flop
+from numa_bench.records.workload import vit_flop
 
 SHARED_COLUMNS = (
     "group", "cell", "device_text", "gpu_id", "placement", "placement_text", "vit_name",

@@ -14,17 +14,8 @@ from numa_bench.machine.model import Topology
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
 from numa_bench.redaction import clean_data, clean_text
-from numa_bench.study_files import (
-    OVERRIDES,
-    RESULTS,
-    SUMMARY,
-    SWEEPS,
-    TOPOLOGY,
-    find_studies,
-    find_sweep,
-    parse_records,
-    read_yaml,
-)
+from numa_bench.study_files import OVERRIDES, RESULTS, SUMMARY, SWEEPS, TOPOLOGY, parse_records
+from numa_bench.study_search import find_studies, find_sweep, read_yaml
 
 #: Directories of the output root that are no studies, or only when named.
 _NOT_STUDIES = ("analysis",)

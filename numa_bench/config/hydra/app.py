@@ -21,7 +21,8 @@ from numa_bench.config.output_validation import check_root, check_uri
 from numa_bench.config.schema import RunnerConfig, register_configs
 from numa_bench.config.settings import format_help
 from numa_bench.errors import ConfigError
-from numa_bench.study_files import MIXED, RESULTS, find_sweep
+from numa_bench.study_files import MIXED, RESULTS
+from numa_bench.study_search import find_sweep
 
 #: `if_gpu_count_gt_N` is defined for N below this; no common server has more (DGX-2: 16).
 MAX_GPUS = 16

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from numa_bench.config.settings import CONFIG_DIR
 from numa_bench.errors import ConfigError, StoreError
 from numa_bench.invocation import quote_value
-from numa_bench.study_files import MIXED, MULTIRUN, find_sweep, read_yaml
+from numa_bench.study_files import MIXED, MULTIRUN
+from numa_bench.study_search import find_sweep, read_yaml
 
 #: The primary file of the runner's configuration.
 CONFIG_NAME = "config"

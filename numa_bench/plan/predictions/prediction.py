@@ -15,7 +15,7 @@ from numa_bench.plan.predictions.device_limits import (
     find_gpu_limits,
 )
 from numa_bench.records import NO_HOST_WORK, PIPELINE, DeviceSpec, Expectation, RunSpec
-from numa_bench.workload import copy_bytes, sample_flop
+from numa_bench.records.workload import copy_bytes, sample_flop
 
 #: Operations that PyTorch submits for one forward pass of vit-pytorch's ViT, counted: so many
 #: beside the blocks, and in each block with explicit attention (41, 75, 109, 143 and 211 for depth

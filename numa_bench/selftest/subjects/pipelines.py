@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.records import JsonDict
+from numa_bench.records.workload import copy_bytes
 from numa_bench.selftest.checks import Check, Figure, Limit, Waived
 from numa_bench.selftest.context import NO_OP, Context
 from numa_bench.selftest.paired import Comparison, compare_pairs, take_pairs
@@ -19,7 +20,6 @@ from numa_bench.selftest.subjects.copies import make_copies
 from numa_bench.selftest.workbench import Bench, PlainLoop, make_bench
 from numa_bench.worker.pipelines.metrics import is_host_bound, window_metrics
 from numa_bench.worker.pipelines.pipeline import Limits
-from numa_bench.workload import copy_bytes
 
 #: Requirements on the product: what its pipeline may cost.
 NO_OP_LEAST = 0.95

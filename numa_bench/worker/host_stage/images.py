@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 
 from numa_bench.records import RunSpec
+from numa_bench.records.workload import input_shape
 from numa_bench.worker.buffers import BatchRing, HostBuffer
 from numa_bench.worker.devices import Waived
 from numa_bench.worker.host_stage.lanes import HostThreads
-from numa_bench.workload import input_shape
 
 #: Mean and standard deviation of ImageNet's channels, in units of 255 (torchvision documentation,
 #: "Models and pre-trained weights"). Other numbers of channels get the mean of the three.

@@ -8,9 +8,9 @@ import torch
 
 from numa_bench.errors import ModelError, describe_exception
 from numa_bench.records import JsonDict, RunSpec
+from numa_bench.records.workload import input_shape, output_shape, sample_flop
 from numa_bench.worker.models.build import DTYPES
 from numa_bench.worker.models.custom import describe_source
-from numa_bench.workload import input_shape, output_shape, sample_flop
 
 
 @dataclass(frozen=True)

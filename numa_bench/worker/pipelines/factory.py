@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from numa_bench.records import NO_HOST_WORK, REGISTERED, RunSpec
+from numa_bench.records.workload import input_shape
 from numa_bench.worker.buffers import BatchRing, MemoryKind, SamplePool
 from numa_bench.worker.cuda_runtime import CudaRuntime
 from numa_bench.worker.devices import Device
@@ -15,7 +16,6 @@ from numa_bench.worker.models import DTYPES, Output, has_static_output, plan_out
 from numa_bench.worker.pipelines.cuda_pipeline import CudaPipeline
 from numa_bench.worker.pipelines.graph_pipeline import GraphPipeline
 from numa_bench.worker.pipelines.pipeline import CpuPipeline, Model, Pipeline
-from numa_bench.workload import input_shape
 
 
 def make_pipeline(

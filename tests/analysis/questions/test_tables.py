@@ -25,8 +25,8 @@ from numa_bench.analysis.questions.scaling import tabulate_scaling
 from numa_bench.analysis.read.runs import load_runs
 from numa_bench.analysis.stats.tables import cell_table
 from numa_bench.records import VitSpec
+from numa_bench.records.workload import vit_flop
 from numa_bench.worker.models import build_model
-from numa_bench.workload import vit_flop
 from tests.fake_pipeline import Machine, Noise
 from tests.fake_scenarios import experiment, models, one_gpu, write_kind
 from tests.fake_study import Scenario, write_study
