@@ -84,12 +84,15 @@ class Monitor:
             # A query that hangs in the driver must not hang the study: the thread is a daemon.
             self._thread.join(STOP_WAIT_S)
 
-    def save_readings(self) -> None:
-        """Write monitor.json; a failure is logged and does not fail the run."""
+    def save_readings(self, *, flush_name: bool = True) -> None:
+        """Write monitor.json; a failure is logged and does not fail the run.
+
+        `flush_name`: False where another file of the directory is flushed next.
+        """
         if not self.times:
             return
         try:
-            write_json(self._path, self.to_dict(), indent=None)
+            write_json(self._path, self.to_dict(), indent=None, flush_name=flush_name)
         except OSError as error:
             logger.warning("%s could not be written: %s", self._path.name, error)
 

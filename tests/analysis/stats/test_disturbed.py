@@ -13,16 +13,39 @@ import pytest
 from numa_bench.analysis.report.files import write_report
 from numa_bench.analysis.stats.disturbed import Pairs, explain_effect, measure_pairs
 from numa_bench.analysis.stats.tables import effect_table
-from numa_bench.analysis.stats.verdicts import judge_studies
-from tests.analysis.stats.made_up import QUIET, judged, pooled, runs_of
+from numa_bench.analysis.stats.verdicts import judge_cells, judge_studies
+from numa_bench.machine.model import Topology
+from tests.analysis.stats.made_up import QUIET, pooled, runs_of
 from tests.analysis.stats.test_direction import analysed, make_study
-from tests.fake_scenarios import numa_study, one_gpu, server8
+from tests.fake_pipeline import Machine
+from tests.fake_scenarios import experiment, models, one_gpu, server8
+from tests.fake_study import Scenario
 
 FOREIGN = "foreign_cpu: other processes used {:.1%} of the measured CPUs"
 STEAL = "steal: the hypervisor took {:.1%} of the measured CPUs"
 #: Sensor, warning and the reading from which the runner marks a run.
 CPU, HYPERVISOR = ("cpu_foreign", FOREIGN, 0.02), ("cpu_steal", STEAL, 0.01)
 Kind = tuple[str, str, float]
+
+
+def measure_quiet(tmp_path: Path, topology: Topology) -> pd.DataFrame:
+    """Runs of a copy-bound and a compute-bound model on an undisturbed machine."""
+    study = experiment("numa_study", models((32, 0, 512), (32, 6, 512)))
+    return runs_of(tmp_path, Scenario(Machine(topology, 0.2), study, noise=QUIET))
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return measure_quiet(tmp_path_factory.mktemp("quiet"), one_gpu())
+
+
+@pytest.fixture(scope="module")
+def claims(quiet: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Single and pooled effects of the quiet runs, some of which are claimed."""
+    effects, contrasts = effect_table(quiet), pooled(quiet)
+    assert effects["claimed"].any()
+    assert contrasts["claimed"].any()
+    return effects, contrasts
 
 
 def disturb(runs: pd.DataFrame, shares: Mapping[str, float], kind: Kind = CPU) -> pd.DataFrame:
@@ -45,6 +68,7 @@ def disturb_study(directory: Path, shares: Mapping[str, list[float]]) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_local_side_beside_other_programs_is_no_effect_of_placement(tmp_path: Path) -> None:
     """Three runs each, all marked, local beside much more: "+45.7 %" was claimed of it."""
     study = make_study(tmp_path / "study", slow=1 / 1.457, repeats=3)
@@ -92,15 +116,17 @@ def test_the_same_effect_without_a_disturbance_is_claimed(tmp_path: Path) -> Non
     ],
 )
 def test_effects_that_a_disturbance_does_not_explain_are_claimed(
-    tmp_path: Path, shares: Mapping[str, float], why: str
+    quiet: pd.DataFrame,
+    claims: tuple[pd.DataFrame, pd.DataFrame],
+    shares: Mapping[str, float],
+    why: str,
 ) -> None:
-    quiet = runs_of(tmp_path, numa_study(one_gpu(), noise=QUIET))
     runs = disturb(quiet, shares)
 
-    pd.testing.assert_frame_equal(effect_table(runs).drop(columns="marks"),
-                                  effect_table(quiet).drop(columns="marks"))  # fmt: skip
-    pd.testing.assert_frame_equal(pooled(runs), pooled(quiet))
-    assert pooled(runs)["claimed"].any(), why
+    effects, contrasts = effect_table(runs), pooled(runs)
+
+    pd.testing.assert_frame_equal(effects.drop(columns="marks"), claims[0].drop(columns="marks"))
+    pd.testing.assert_frame_equal(contrasts, claims[1], obj=why)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +137,12 @@ def test_effects_that_a_disturbance_does_not_explain_are_claimed(
     ],
 )
 def test_single_and_pooled_effects_and_the_verdict_are_held_back(
-    tmp_path: Path, kind: Kind, cause: str
+    quiet: pd.DataFrame, kind: Kind, cause: str
 ) -> None:
-    quiet = runs_of(tmp_path, numa_study(one_gpu(), noise=QUIET))
     runs = disturb(quiet, {"local": 0.03, "remote": 0.3}, kind)
-    assert effect_table(quiet)["claimed"].any()
 
     effects, contrasts = effect_table(runs), pooled(runs)
-    verdicts = judged(runs)
+    verdicts = judge_cells(effects, runs)
     (study,) = judge_studies(verdicts, runs, contrasts)
 
     held = contrasts[contrasts["held_back"] != ""]
@@ -133,7 +157,7 @@ def test_single_and_pooled_effects_and_the_verdict_are_held_back(
 
 
 def test_one_disturbed_gpu_of_eight_leaves_the_pooled_effect(tmp_path: Path) -> None:
-    quiet = runs_of(tmp_path, numa_study(server8(), noise=QUIET))
+    quiet = measure_quiet(tmp_path, server8())
     alone = disturb(quiet, {"remote": 0.4})
     gpu = alone["gpu_id"] == 3
     runs = quiet.assign(
@@ -151,8 +175,7 @@ def test_one_disturbed_gpu_of_eight_leaves_the_pooled_effect(tmp_path: Path) -> 
     assert "3" in units["unit_text"].iloc[0]
 
 
-def test_a_longer_latency_of_the_disturbed_side_is_held_back(tmp_path: Path) -> None:
-    quiet = runs_of(tmp_path, numa_study(one_gpu(), noise=QUIET))
+def test_a_longer_latency_of_the_disturbed_side_is_held_back(quiet: pd.DataFrame) -> None:
     latency = effect_table(quiet, metric="latency_p95_ms")
     longer = disturb(quiet, {"local": 0.0, "remote": 0.5})
     hidden = disturb(quiet, {"local": 0.5, "remote": 0.0})
