@@ -31,7 +31,7 @@ class Disturbance:
     """One disturbance: the code of its mark, and the sensor whose median over a run sizes it.
 
     `find_left` gives what it leaves of a resource, on any scale, from readings. `text` has the
-    readings of the more and of the less disturbed placement as `more` and `less`.
+    readings of the more and of the less disturbed placement, times `scale`, as `more` and `less`.
     """
 
     code: str
@@ -39,6 +39,7 @@ class Disturbance:
     find_left: Callable[[Array], Array]
     text: str
     advice: str
+    scale: float = 1.0
 
     @property
     def column(self) -> str:
@@ -54,15 +55,17 @@ DISTURBANCES = (
         "foreign_cpu",
         "cpu_foreign",
         _find_cpu_left,
-        "{slow} ran beside {more:.0%} foreign CPU, {fast} beside {less:.0%}",
+        "{slow} ran beside {more:.0f} % foreign CPU, {fast} beside {less:.0f} %",
         "repeat the study on a quieter machine",
+        100,
     ),
     Disturbance(
         "steal",
         "cpu_steal",
         _find_cpu_left,
-        "the hypervisor took {more:.0%} of the CPU time of {slow}, {less:.0%} of that of {fast}",
+        "the hypervisor took {more:.0f} % of the CPU time of {slow}, {less:.0f} % of {fast}'s",
         "repeat the study on a dedicated host",
+        100,
     ),
     Disturbance(
         "foreign_gpu",
@@ -83,14 +86,12 @@ DISTURBANCES = (
 
 @dataclass(frozen=True)
 class Pairs:
-    """Comparisons of cells: cell and base of each, and what each disturbance makes of them.
+    """What each disturbance makes of comparisons of cells with their bases.
 
     Shape (disturbances, pairs): `change`, the logarithm of what is left in the cell over what is
     left in the base, 0 where neither has the mark or a reading; `reading` and `base_reading`.
     """
 
-    cells: list[str]
-    bases: list[str]
     change: Array
     reading: Array
     base_reading: Array
@@ -110,11 +111,12 @@ def measure_pairs(runs: pd.DataFrame, cells: Sequence[str], bases: Sequence[str]
         mean = values.groupby(runs["cell"]).mean()
         some = marked.groupby(runs["cell"]).any()
         reading[i], base_reading[i] = mean.reindex(cells), mean.reindex(bases)
-        either = some.reindex(cells).to_numpy() | some.reindex(bases).to_numpy()
+        either = some.reindex(cells, fill_value=False).to_numpy()
+        either = either | some.reindex(bases, fill_value=False).to_numpy()
         left, base_left = kind.find_left(reading[i]), kind.find_left(base_reading[i])
         known = either & np.isfinite(left) & np.isfinite(base_left)
         change[i, known] = np.log(left[known] / base_left[known])
-    return Pairs(list(cells), list(bases), change, reading, base_reading)
+    return Pairs(change, reading, base_reading)
 
 
 def explain_effect(
@@ -124,13 +126,14 @@ def explain_effect(
     names: tuple[str, str],
     *,
     lower: bool = False,
+    what: str = "placement",
 ) -> str:
     """Why an effect cannot be attributed to placement, as one sentence; "" where it can.
 
     `chosen` are the pairs whose mean difference the effect is, `ratio` is cell over base, and
     `names` are of the placements of cells and of bases. `lower`: a larger ratio is worse, as of a
-    latency. Only a disturbance of the slower side explains an effect: one of the faster side hides
-    a part of it.
+    latency; `what` is what was to be compared. Only a disturbance of the slower side explains an
+    effect: one of the faster side hides a part of it.
     """
     effect = -np.log(ratio) if lower else np.log(ratio)
     change = pairs.change[:, chosen]
@@ -141,13 +144,15 @@ def explain_effect(
         return ""
     worst = int(explained.argmax())
     kind = DISTURBANCES[worst]
-    own, base = (r[worst, chosen].mean() for r in (pairs.reading, pairs.base_reading))
+    own, base = (
+        kind.scale * np.nanmean(r[worst, chosen]) for r in (pairs.reading, pairs.base_reading)
+    )
     slow, fast, more, less = (
         (names[0], names[1], own, base) if effect < 0 else (names[1], names[0], base, own)
     )
     cause = kind.text.format(slow=slow, fast=fast, more=more, less=less)
     size = f"{100 * abs(ratio - 1):.1f}"
-    return f"{cause}: the difference of {size} % cannot be attributed to placement; {kind.advice}"
+    return f"{cause}: the difference of {size} % cannot be attributed to {what}; {kind.advice}"
 
 
 def is_seen(row: Mapping[Any, Any]) -> bool:

@@ -77,7 +77,7 @@ def test_a_local_side_beside_other_programs_is_no_effect_of_placement(tmp_path: 
     analysis = analysed(study)
 
     cause = (
-        "local ran beside 45% foreign CPU, unbound beside 9%: the difference of 45.7 % cannot be "
+        "local ran beside 45 % foreign CPU, unbound beside 9 %: the difference of 45.7 % cannot be "
         "attributed to placement; repeat the study on a quieter machine"
     )
     (study_verdict,) = analysis.study_verdicts
@@ -132,8 +132,11 @@ def test_effects_that_a_disturbance_does_not_explain_are_claimed(
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        (CPU, "remote ran beside 30% foreign CPU, local beside 3%: the difference of"),
-        (HYPERVISOR, "the hypervisor took 30% of the CPU time of remote, 3% of that of local: the"),
+        (CPU, "remote ran beside 30 % foreign CPU, local beside 3 %: the difference of"),
+        (
+            HYPERVISOR,
+            "the hypervisor took 30 % of the CPU time of remote, 3 % of local's: the difference",
+        ),
     ],
 )
 def test_single_and_pooled_effects_and_the_verdict_are_held_back(
