@@ -84,15 +84,16 @@ class Monitor:
             # A query that hangs in the driver must not hang the study: the thread is a daemon.
             self._thread.join(STOP_WAIT_S)
 
-    def save_readings(self, *, flush_name: bool = True) -> None:
+    def save_readings(self) -> None:
         """Write monitor.json; a failure is logged and does not fail the run.
 
-        `flush_name`: False where another file of the directory is flushed next.
+        Not flushed: what a verdict needs of it is in the record, and a flush takes milliseconds.
         """
         if not self.times:
             return
         try:
-            write_json(self._path, self.to_dict(), indent=None, flush_name=flush_name)
+            readings = self.to_dict()
+            write_json(self._path, readings, indent=None, flush_content=False, flush_name=False)
         except OSError as error:
             logger.warning("%s could not be written: %s", self._path.name, error)
 

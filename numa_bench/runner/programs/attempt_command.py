@@ -124,7 +124,7 @@ def _run(
     with monitor, watch:
         executed = executions.run_all()
     # Written when the process has ended: no disk access beside a measurement.
-    monitor.save_readings(flush_name=False)  # result.json follows
+    monitor.save_readings()
     readings = Readings()
     if _ended_well(executed):
         readings = _read(spec, paths, executions.out)
