@@ -7,7 +7,7 @@ whatever the number of runs. docs/statistics.md explains the rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class Pairs:
     base_reading: Array
 
 
-def measure_pairs(runs: pd.DataFrame, cells: Sequence[str], bases: Sequence[str]) -> Pairs:
+def measure_pairs(runs: pd.DataFrame, cells: list[str], bases: list[str]) -> Pairs:
     """What disturbances make of comparisons, from the runs that are in the statistics."""
     shape = (len(DISTURBANCES), len(cells))
     change = np.zeros(shape)

@@ -32,8 +32,10 @@ from numa_bench.study_files import RunPaths
 #: Exit codes by which a shell, and numactl, say that a program could not be started (POSIX).
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 #: Words by which programs say that they need a terminal.
-_TERMINAL_WORDS = ("not a terminal", "not a tty", "failed tty get", "no tty", "isatty", "ioctl")
-_TERMINAL_WORDS += ("not to a terminal", "not from a terminal")
+_TERMINAL_WORDS = (
+    *("not a terminal", "not to a terminal", "not from a terminal"),
+    *("not a tty", "failed tty get", "no tty", "isatty", "ioctl"),
+)
 #: How Python says that its standard input has ended.
 _INPUT_WORDS = "eof when reading a line"
 

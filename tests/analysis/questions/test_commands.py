@@ -98,7 +98,9 @@ def test_variants_are_compared_in_the_same_placement(frame: pd.DataFrame) -> Non
 def test_a_variant_whose_base_was_disturbed_is_not_said_to_help(frame: pd.DataFrame) -> None:
     first = frame["command_variant"] == 0
     marked = [["foreign_cpu: x"] if plain else [] for plain in first]
-    disturbed = frame.assign(monitor_cpu_foreign_median=0.2 * first, warnings=marked)
+    disturbed = frame.assign(
+        monitor_cpu_foreign_median=0.2 * first, warnings=pd.Series(marked, frame.index)
+    )
 
     table = tabulate_variants(disturbed)
 
