@@ -53,20 +53,39 @@ def join_array(items: Sequence[str]) -> str:
     return "[\n" + ",\n".join(" " + item.replace("\n", "\n ") for item in items) + "\n]"
 
 
-def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
-    """Write `data` to `path`, or leave the old file unchanged. Raises OSError (disk full)."""
-    write_text(path, encode_json(data, indent=indent))
+def write_json(
+    path: Path,
+    data: Any,
+    *,
+    indent: int | None = 1,
+    flush_content: bool = True,
+    flush_name: bool = True,
+) -> None:
+    """Write `data` to `path`, or leave the old file unchanged. Raises OSError (disk full).
+
+    `flush_content` and `flush_name` as in `write_text`.
+    """
+    text = encode_json(data, indent=indent)
+    write_text(path, text, flush_content=flush_content, flush_name=flush_name)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text and a line break to `path`, or leave the old file unchanged. Raises OSError."""
+def write_text(
+    path: Path, text: str, *, flush_content: bool = True, flush_name: bool = True
+) -> None:
+    """Write a text and a line break to `path`, or leave the old file unchanged. Raises OSError.
+
+    A flush takes milliseconds on a disk. Without one a kill still leaves the old file or the new,
+    but a power failure may leave an empty one (`flush_content`), or the old one (`flush_name`; a
+    later flush of the directory includes it).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            if flush_content:
+                os.fsync(file.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -74,7 +93,8 @@ def write_text(path: Path, text: str) -> None:
             Path(name).unlink()
         raise
     # The file is in place.
-    flush_directory(path.parent)
+    if flush_name:
+        flush_directory(path.parent)
 
 
 def flush_directory(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import encode_json, encode_object, join_array, write_json, write_text
 from numa_bench.records import BAD, Record, RunSpec, Status
-from numa_bench.records.attempt_files import prepare_files
+from numa_bench.records.attempt_files import count_prepared, prepare_files, remove_files
 from numa_bench.records.journal import Journal
 from numa_bench.records.spare_files import (
     adopt_records,
@@ -30,7 +29,6 @@ from numa_bench.records.spare_files import (
 )
 from numa_bench.study_files import (
     JOURNAL,
-    REMOVABLE,
     RESULTS,
     STUDY_LOCK,
     SUMMARY,
@@ -56,9 +54,9 @@ class StudyStore:
     Use as a context manager; raises StoreError when another process works in it, or when its
     results cannot be read.
 
-    A record is stored when it is in the journal, at a cost that does not depend on the number of
-    records. results.json is brought up to date within `REWRITE_SHARE` of the time, which `clock`
-    gives in seconds, and when the store is closed.
+    A record is stored when it is in results.json or, where rewriting that takes long, in the
+    journal. results.json is then brought up to date within `REWRITE_SHARE` of the time, which
+    `clock` gives in seconds, and when the store is closed.
     """
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -132,12 +130,7 @@ class StudyStore:
         with contextlib.suppress(OSError):
             self._journal.clear()
         self._journal.close()
-        for name in REMOVABLE:
-            path = self.root / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        remove_files(self.root)
 
     def run_paths(self, run_id: str, member: str | None = None) -> RunPaths:
         """Where the files of a run are, or those of one worker of a set."""
@@ -150,11 +143,8 @@ class StudyStore:
     def count_attempts(self, run_id: str) -> int:
         """Number of earlier attempts at this run, including one that was killed with its study."""
         record = self._records.get(run_id)
-        recorded = record["attempt"] if record is not None else 0
-        spec = self.run_paths(run_id).spec
-        names = (path.name.removeprefix("attempt") for path in spec.parent.glob("attempt*"))
-        kept = max((int(name) for name in names if name.isdigit()), default=0)
-        return max(recorded, kept + spec.is_file())
+        prepared = count_prepared(self.run_paths(run_id))
+        return max(record["attempt"], prepared) if record is not None else prepared
 
     def prepare_run(self, spec: RunSpec) -> RunPaths:
         """Write the run's spec; files of an earlier attempt are kept below runs/<run_id>/."""
@@ -191,14 +181,11 @@ class StudyStore:
         self._texts.pop(run_id, None)
         self._unsaved.pop(run_id, None)
         self._unsaved[run_id] = record
-        try:
-            lines = [encode_json(waiting, indent=None) for waiting in self._unsaved.values()]
-            self._journal.append_lines(lines)
-            self._unsaved.clear()
-        except OSError as error:
-            logger.warning("%s could not be written (%s); kept in memory", JOURNAL, error)
         since = self._clock() - self._rewritten
-        if self._unsaved or self._rewrite_s <= max(CHEAP_REWRITE_S, REWRITE_SHARE * since):
+        # One of both is enough, and each costs a run milliseconds of waiting for the disk.
+        if self._rewrite_s > max(CHEAP_REWRITE_S, REWRITE_SHARE * since):
+            self._append_unsaved()
+        if self._unsaved:
             self.save_records()
         if self._unsaved:
             # At once: a runner that is killed now must not take a measurement with it.
@@ -215,8 +202,17 @@ class StudyStore:
         except OSError as error:
             raise describe_unwritable(self.root, error) from error
 
+    def _append_unsaved(self) -> None:
+        """Write what is in memory only to the journal; a failure is logged."""
+        try:
+            lines = [encode_json(waiting, indent=None) for waiting in self._unsaved.values()]
+            self._journal.append_lines(lines)
+            self._unsaved.clear()
+        except OSError as error:
+            logger.warning("%s could not be written (%s); kept in memory", JOURNAL, error)
+
     def save_records(self) -> None:
-        """Write results.json; a failure is logged, and `is_current` is false."""
+        """Write results.json; if that fails, what is nowhere else goes into the journal."""
         start = self._clock()
         try:
             write_text(self.root / RESULTS, self._encode_records())
@@ -226,6 +222,8 @@ class StudyStore:
                 remove_spare_results(self._spare)
                 self._spare = None
         except OSError as error:
+            if self._unsaved:
+                self._append_unsaved()
             where = "memory" if self._unsaved else JOURNAL
             logger.warning("%s could not be written (%s); kept in %s", RESULTS, error, where)
         self._rewritten = self._clock()

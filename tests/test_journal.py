@@ -23,7 +23,7 @@ from numa_bench.study_files import parse_records, read_records
 from numa_bench.tracking.view import read_study
 from tests.conftest import PROJECT
 from tests.fake_worker import make_plan
-from tests.specs import record_of
+from tests.specs import record_of, spec_of
 
 
 class Clock:
@@ -70,6 +70,39 @@ def test_results_are_rewritten_within_their_share_of_the_time(tmp_path: Path) ->
             assert len(stored) == (0 if late else number + 1)
             assert ids(read_records(tmp_path / "results.json")) == ids(store.records)
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_a_cheap_rewrite_needs_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each flush is milliseconds of a short run: that of results.json and of its name suffice."""
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with StudyStore(tmp_path, clock=lambda: 0.0) as store:
+        flushed.clear()  # opening the store tries whether there is room
+        store.prepare_run(spec_of("a"))
+        store.add_record(record_of("a"))
+    assert [name.partition(".json")[0] for name in flushed] == [".results", tmp_path.name]
+
+
+def test_a_record_whose_rewrite_fails_is_in_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("cannot be renamed")
+
+    with StudyStore(tmp_path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr("numa_bench.store.write_text", fail)
+            store.add_record(record_of("a"))
+        assert not store.unsaved
+        assert [record["run_id"] for record in read_journal(tmp_path / "results.jsonl")] == ["a"]
+        assert "kept in results.jsonl" in caplog.text
+    assert ids(read_records(tmp_path / "results.json")) == [("a", 1)]
 
 
 def test_a_save_writes_as_much_after_a_thousand_records_as_after_one(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ _OPTIONS = (
         "list",
     ),
     _Option("--repeats", "experiment.repeats", "N", "runs of each placement (default: 5)", "plain"),
-    _Option("--name", "experiment.command.name", "NAME", "name of the command in tables"),
+    _Option(
+        "--name", "experiment.command.name", "NAME", "its name in tables (default: the program's)"
+    ),
     _Option(
         "--warmup",
         "experiment.command.warmup",
@@ -51,16 +53,27 @@ _OPTIONS = (
     ),
     _Option("--prepare", "experiment.command.prepare", "COMMAND", "before each execution"),
     _Option("--cleanup", "experiment.command.cleanup", "COMMAND", "after each execution"),
-    _Option("--check", "experiment.command.check", "COMMAND", "must succeed after each run"),
+    _Option(
+        "--check",
+        "experiment.command.check",
+        "COMMAND",
+        "after each measured execution; if it fails, the run is invalid",
+    ),
     _Option(
         "--placement-check",
         "experiment.command.placement_check",
         "WORD",
         "runs with memory or threads elsewhere: invalid, warning (programs that bind themselves), "
-        "off",
+        "off (default: invalid)",
         "plain",
     ),
-    _Option("--timeout", "experiment.test.timeout_s", "SECONDS", "longest execution", "plain"),
+    _Option(
+        "--timeout",
+        "experiment.test.timeout_s",
+        "SECONDS",
+        "longest execution (default: 900)",
+        "plain",
+    ),
     _Option("--time-limit", "time_limit", "DURATION", "longest study, such as 1h", "plain"),
     _Option("--output", "output.root", "DIR", "output root (default: outputs)"),
 )
@@ -117,7 +130,7 @@ def _make_parser() -> argparse.ArgumentParser:
         prog=command_text("compare-placements"),
         description="Run a command under each NUMA placement, in random order, and say whether "
         "placement matters for it.",
-        usage="%(prog)s [options] [-- COMMAND ...]",
+        usage="%(prog)s [options] -- COMMAND [ARGUMENT ...]",
         epilog="The command runs unchanged, without a shell. {gpu}, {gpus}, {gpu_uuid}, "
         "{node}, {nodes} and {out} in it are filled in. Exit codes are those of a study: 0, 1 if a "
         "run failed, 2 for a command or option that cannot be used. See docs/own-workloads.md.",
@@ -127,7 +140,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpus",
         metavar="LIST",
-        help="GPUs by number, one run each, with commas; 0+4: one run that sees both; cpu: none",
+        help="GPUs by number, one run each, with commas; 0+4: one run that sees both; cpu: none "
+        "(default: all)",
     )
     parser.add_argument(
         "--metric",

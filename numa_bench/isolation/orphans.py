@@ -40,7 +40,7 @@ def adopt_orphans() -> None:
     with _lock:
         if not _started:
             _earlier.clear()
-            _earlier.update(child.pid for child in psutil.Process().children())
+            _earlier.update(child.pid for child in _list_children())
             os.environ[RUNNER_MARK] = str(os.getpid())
             _set_subreaper(1)
 
@@ -85,7 +85,7 @@ def _list_orphans() -> list[psutil.Process]:
     found: list[psutil.Process] = []
     with _lock:
         kept = _started | _earlier
-    for child in psutil.Process().children():
+    for child in _list_children():
         with contextlib.suppress(psutil.Error, OSError):
             if child.pid in kept or os.getsid(child.pid) == own_session:
                 continue
@@ -95,6 +95,15 @@ def _list_orphans() -> list[psutil.Process]:
             elif not {RUN_TOKEN, RUNNER_MARK} & child.environ().keys():
                 found.append(child)
     return found
+
+
+def _list_children() -> list[psutil.Process]:
+    """The children of this process, zombies included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []  # the usual case, and psutil looks at every process of the machine
+    return list(psutil.Process().children())
 
 
 def _set_subreaper(value: int) -> None:

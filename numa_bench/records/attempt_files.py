@@ -1,7 +1,8 @@
-"""The files of a run before its worker starts: its spec, and what an earlier attempt left."""
+"""The files of a run before its worker starts: its spec, and what earlier ones left."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from numa_bench.jsonio import write_json
@@ -12,7 +13,7 @@ from numa_bench.records.spare_files import (
     remove_torn_writes,
     set_file_aside,
 )
-from numa_bench.study_files import RunPaths
+from numa_bench.study_files import REMOVABLE, RunPaths
 
 
 def prepare_files(spec: RunSpec, paths: RunPaths, keep: Path | None) -> None:
@@ -31,7 +32,26 @@ def prepare_files(spec: RunSpec, paths: RunPaths, keep: Path | None) -> None:
     paths.stdout.parent.mkdir(parents=True, exist_ok=True)
     if spec.profile.kind == "nsys":  # nsys does not create it
         paths.report.parent.mkdir(parents=True, exist_ok=True)
-    write_json(paths.spec, spec.to_dict())
+    # No measurement: a run that a power failure ends is measured again, from the same settings.
+    write_json(paths.spec, spec.to_dict(), flush_content=False, flush_name=False)
+
+
+def count_prepared(paths: RunPaths) -> int:
+    """Attempts at a run whose files are there: kept ones, and one that was not kept yet."""
+    spec = paths.spec
+    names = (path.name.removeprefix("attempt") for path in spec.parent.glob("attempt*"))
+    kept = max((int(name) for name in names if name.isdigit()), default=0)
+    return kept + spec.is_file()
+
+
+def remove_files(study: Path) -> None:
+    """Remove the files of an earlier study that `REMOVABLE` names. Raises OSError."""
+    for name in REMOVABLE:
+        path = study / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _keep_files(paths: RunPaths, keep: Path) -> None:

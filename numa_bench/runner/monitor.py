@@ -85,11 +85,15 @@ class Monitor:
             self._thread.join(STOP_WAIT_S)
 
     def save_readings(self) -> None:
-        """Write monitor.json; a failure is logged and does not fail the run."""
+        """Write monitor.json; a failure is logged and does not fail the run.
+
+        Not flushed: what a verdict needs of it is in the record, and a flush takes milliseconds.
+        """
         if not self.times:
             return
         try:
-            write_json(self._path, self.to_dict(), indent=None)
+            readings = self.to_dict()
+            write_json(self._path, readings, indent=None, flush_content=False, flush_name=False)
         except OSError as error:
             logger.warning("%s could not be written: %s", self._path.name, error)
 

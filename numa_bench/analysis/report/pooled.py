@@ -61,6 +61,8 @@ def describe_outcome(row: Record, target: float) -> str:
     within = style.format_percent(target, sign=False).replace(".0", "")
     if not has_value(row["p_holm"]):
         return "too few runs"
+    if row["held_back"]:
+        return f"no verdict: {row['held_back']}"
     if not row["claimed"]:
         return f"equal within {within}" if row["equal"] else "no difference found"
     word = "slower" if row["ratio"] < 1 else "faster"

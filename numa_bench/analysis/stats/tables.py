@@ -20,6 +20,12 @@ from numa_bench.analysis.stats.contrasts import (
     Contrasts,
     compare_cells,
 )
+from numa_bench.analysis.stats.disturbed import (
+    explain_effect,
+    is_seen,
+    measure_pairs,
+    withhold_claims,
+)
 from numa_bench.analysis.stats.families import (
     Family,
     build_families,
@@ -57,7 +63,7 @@ CELL_COLUMNS = (
 EFFECT_COLUMNS = (
     *_NAMES, *_PLACE, "base_cell", "metric", "n", "n_base", "median", "base_median", "ratio", "low",
     "high", "p_value", "p_holm", "claimed", "family", "family_size", "detectable", "repeats_needed",
-    "interleaved", "marks", "note",
+    "interleaved", "marks", "note", "held_back",
 )  # fmt: skip
 
 
@@ -117,7 +123,8 @@ def effect_table(
     `p_holm` corrected over the `family_size` comparisons of the group; `claimed` where both agree
     that there is an effect; `detectable` the smallest effect that is detected with a power of 80 %,
     as a fraction; `repeats_needed` the runs per cell that `target` needs. All but `ratio` are NaN
-    with fewer than 3 runs on either side.
+    with fewer than 3 runs on either side. `held_back` says why nothing is said of an effect that
+    the runs show: a disturbance explains it (see `stats.disturbed`).
     """
     effects = [
         _effects(family, _compare(family, target, seed)) for family in build_families(frame, metric)
@@ -144,7 +151,29 @@ def effect_table(
     table["note"] = np.where(
         table["interleaved"], "", "not interleaved with local: drift may look like placement"
     )
-    return table.reindex(columns=list(EFFECT_COLUMNS))
+    table["held_back"] = _explain_effects(table, runs, metric)
+    return withhold_claims(table).reindex(columns=list(EFFECT_COLUMNS))
+
+
+def _explain_effects(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> list[str]:
+    """Why each effect that is seen cannot be attributed to placement; "" for all others."""
+    lower = metric in METRICS and METRICS[metric].higher_is_better is False
+    # As a headline such a metric enters as its reciprocal.
+    lower = lower and bool((find_direction(runs, metric) > 0).all())
+    pairs = measure_pairs(runs, list(table["cell"]), list(table["base_cell"]))
+    base = dict(zip(runs["cell"], runs["placement"], strict=True))
+    return [
+        explain_effect(
+            pairs,
+            np.array([i]),
+            float(row["ratio"]),
+            (str(row["placement"]), str(base[row["base_cell"]])),
+            lower=lower,
+        )
+        if is_seen(row)
+        else ""
+        for i, row in enumerate(table.to_dict("records"))
+    ]
 
 
 def _compare(family: Family, target: float, seed: int) -> Contrasts:

@@ -112,6 +112,8 @@ def _judge(row: Row, several: bool, target: float) -> Verdict:
     if math.isnan(row["p_holm"]):
         kind, text = NO_VERDICT, describe_too_few(row, name)
         needed = FIRST_REPEATS
+    elif row["held_back"]:
+        kind, text = NO_VERDICT, f"{name}: no verdict, {row['held_back']}"
     elif row["claimed"]:
         kind, text = EFFECT, f"{name} is {describe_change(row)}"
     elif row["low"] > 1 - target and row["high"] < 1 / (1 - target):
@@ -229,6 +231,8 @@ def _judge_group(
         kind, text = EFFECT, headline.text
     elif sure:
         kind, text = EFFECT, f"{_describe_single(sure, judged)} {headline.text}"
+    elif headline.held_back:
+        kind, text = NO_VERDICT, f"No verdict: {headline.text}"
     else:
         kind, text = (NO_DIFFERENCE if headline.enough else NOT_ENOUGH), headline.text
     details = [

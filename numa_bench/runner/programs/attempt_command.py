@@ -32,7 +32,12 @@ from numa_bench.study_files import RunPaths
 #: Exit codes by which a shell, and numactl, say that a program could not be started (POSIX).
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 #: Words by which programs say that they need a terminal.
-_TERMINAL_WORDS = ("not a terminal", "not a tty", "failed tty get", "no tty", "isatty", "ioctl")
+_TERMINAL_WORDS = (
+    *("not a terminal", "not to a terminal", "not from a terminal"),
+    *("not a tty", "failed tty get", "no tty", "isatty", "ioctl"),
+)
+#: How Python says that its standard input has ended.
+_INPUT_WORDS = "eof when reading a line"
 
 
 @dataclass(frozen=True)
@@ -192,8 +197,12 @@ def explain_exit(code: int | None, tail: str) -> str:
         return f"{text}: a command is not executable; use chmod +x, or name its interpreter"
     if any(word in tail.lower() for word in _TERMINAL_WORDS):
         return f"{text}: it needs a terminal, and runs have none; use its batch mode"
+    if _INPUT_WORDS in tail.lower():
+        return (
+            f"{text}: it reads its standard input, which is empty; pass what it needs as arguments"
+        )
     last = _last_line(tail)
-    return f"{text}: {last}" if last else f"{text}, without a word"
+    return f"{text}: {last}" if last else f"{text}, without a word; run it by hand"
 
 
 def _add_tail(headline: str, context: RunContext, paths: RunPaths) -> str:

@@ -80,7 +80,9 @@ def _find_values(metric: NamedMetric, texts: dict[str, str], files: dict[str, Pa
     # The last group is the only one, or else the whole match.
     found = [match[pattern.groups] for match in pattern.finditer(texts[metric.stream])]
     if not found:
-        raise _NoValueError(f"was not found: {metric.regex!r} matches nothing in {where}")
+        raise _NoValueError(
+            f"was not found: {metric.regex!r} matches nothing in {where}; see the output"
+        )
     chosen = found if metric.take == "all" else found[-1:]
     return [_to_number(text) for text in chosen]
 
@@ -92,7 +94,7 @@ def _to_number(text: str | None) -> float:
     except ValueError:
         raise _NoValueError(f"is {(text or '')[:_SHOWN]!r}, which is no number") from None
     if not math.isfinite(value):
-        raise _NoValueError(f"is {value}, which cannot be compared")
+        raise _NoValueError(f"is {value}, which cannot be compared; find out why it is")
     return value
 
 

@@ -95,6 +95,21 @@ def test_variants_are_compared_in_the_same_placement(frame: pd.DataFrame) -> Non
     assert rows["local"]["text"] == "equal within 2 %"
 
 
+def test_a_variant_whose_base_was_disturbed_is_not_said_to_help(frame: pd.DataFrame) -> None:
+    first = frame["command_variant"] == 0
+    marked = [["foreign_cpu: x"] if plain else [] for plain in first]
+    disturbed = frame.assign(
+        monitor_cpu_foreign_median=0.2 * first, warnings=pd.Series(marked, frame.index)
+    )
+
+    table = tabulate_variants(disturbed)
+
+    assert not table["claimed"].any()
+    (text,) = table.loc[table["placement"] == "unbound", "text"]
+    assert text.startswith("plain ran beside 20 % foreign CPU, bound beside 0 %: the difference of")
+    assert "cannot be attributed to the variant" in text
+
+
 def test_variants_are_summarized_in_a_sentence(frame: pd.DataFrame) -> None:
     text = summarize_variants(tabulate_variants(frame))
 

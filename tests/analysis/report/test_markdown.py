@@ -289,6 +289,7 @@ def test_absolute_paths_keep_their_last_parts(text: str, shown: str) -> None:
         ({"claimed": True, "ratio": 1.1}, "faster"),
         ({"claimed": True, "ratio": 0.99, "equal": True}, "slower, by less than 2 %"),
         ({"equal": True}, "equal within 2 %"),
+        ({"held_back": "local ran beside others"}, "no verdict: local ran beside others"),
         ({}, "not shown; 3 % or more would have been detected"),
         ({"detectable": float("nan")}, "not shown; too few runs"),
         ({"p_holm": float("nan")}, "too few runs"),
@@ -297,7 +298,7 @@ def test_absolute_paths_keep_their_last_parts(text: str, shown: str) -> None:
 def test_a_result_is_a_few_words(change: dict[str, Any], words: str) -> None:
     row = {"claimed": False, "equal": False, "ratio": 0.995, "p_holm": 0.5, "detectable": 0.03}
 
-    assert describe_result({**row, **change}, 0.02) == words
+    assert describe_result({**row, "held_back": "", **change}, 0.02) == words
 
 
 @pytest.mark.slow

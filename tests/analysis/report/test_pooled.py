@@ -118,7 +118,7 @@ def test_the_page_has_advice_then_placement_then_the_machine(tmp_path: Path) -> 
 def test_outcomes_are_words(
     claimed: bool, equal: bool, ratio: float, p_holm: float, words: str
 ) -> None:
-    row = {"claimed": claimed, "equal": equal, "ratio": ratio, "p_holm": p_holm}
+    row = {"claimed": claimed, "equal": equal, "ratio": ratio, "p_holm": p_holm, "held_back": ""}
 
     assert describe_outcome(row, 0.02).replace("\N{NARROW NO-BREAK SPACE}", " ") == words
 

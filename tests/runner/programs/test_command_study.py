@@ -79,6 +79,8 @@ def test_metrics_of_output_and_file_are_keys_of_the_record(record: Runs) -> None
         ("true", ("experiment.command.cleanup='false'",), "cleanup command `false` failed"),
         ("exit 4", ("experiment.command.warmup=1",), "warm-up 1: exit code 4"),
         ("echo it is not a tty; exit 1", (), "it needs a terminal"),
+        ("echo Output is not to a terminal; exit 1", (), "it needs a terminal"),
+        ("python3 -c 'input()'", (), "it reads its standard input, which is empty"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(

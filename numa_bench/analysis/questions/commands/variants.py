@@ -10,6 +10,7 @@ import pandas as pd
 
 from numa_bench.analysis.questions.base import ColumnSpec, Question
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
+from numa_bench.analysis.stats.disturbed import explain_effect, is_seen, measure_pairs
 from numa_bench.analysis.stats.families import (
     HEADLINE,
     group_by_key,
@@ -25,6 +26,8 @@ VARIANT_COLUMNS = (
     "placement_text", "n", "n_base", "median", "base_median", "unit", "ratio", "low", "high",
     "p_holm", "claimed", "detectable", "text", "marks",
 )  # fmt: skip
+#: The index of a single comparison.
+_ONLY = np.array([0])
 #: What two variants must share to be compared: all but the command.
 _PLACE = ("group", "device_text", "gpu_uuid", "placement", "placement_text")
 
@@ -33,7 +36,8 @@ def tabulate_variants(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Each variant against the first one in the same placement; columns are `VARIANT_COLUMNS`.
 
     `ratio` is variant over first, below 1 where it is worse, with interval and corrected p-value as
-    in `stats`; the family is all of these comparisons in one group.
+    in `stats`; the family is all of these comparisons in one group. An effect that a disturbance
+    explains is not claimed, and `text` says so.
     """
     empty = pd.DataFrame(columns=list(VARIANT_COLUMNS))
     if frame.empty or not (frame["workload"] == COMMAND).any():
@@ -69,6 +73,7 @@ def _compare(members: pd.DataFrame, rows: list[list[str]], seed: int) -> pd.Data
                 continue
             own: dict[str, Any] = {
                 **_read_contrast(contrasts, i, j),
+                "vit_name": first.loc[cell, "vit_name"],
                 "base_name": base["vit_name"],
                 "unit": base["headline_unit"],
                 "n": int(counts[i, j]),
@@ -80,10 +85,19 @@ def _compare(members: pd.DataFrame, rows: list[list[str]], seed: int) -> pd.Data
             if not np.isfinite(own["ratio"]):  # too few runs for a fit
                 ratio = own["median"] / own["base_median"]
                 own["ratio"] = 1 / ratio if base["lower_is_better"] else ratio
-            own["text"] = describe_variant(own)
+            held = _explain(members, own, cell, row[0]) if is_seen(own) else ""
+            own["claimed"] = own["claimed"] and not held
+            own["text"] = held or describe_variant(own)
             names = [name for name in VARIANT_COLUMNS if name in first and name not in own]
             table.append({**{name: first.loc[cell, name] for name in names}, **own})
     return pd.DataFrame(table, columns=list(VARIANT_COLUMNS))
+
+
+def _explain(members: pd.DataFrame, row: Mapping[str, Any], cell: str, base: str) -> str:
+    """Why an effect cannot be attributed to the variant, "" where it can."""
+    pairs = measure_pairs(members, [cell], [base])
+    names = (str(row["vit_name"]), str(row["base_name"]))
+    return explain_effect(pairs, _ONLY, row["ratio"], names, what="the variant")
 
 
 def _read_contrast(contrasts: Contrasts, i: int, j: int) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def describe_result(row: Record, target: float) -> str:
     """A row's outcome in a few words."""
     if math.isnan(row["p_holm"]):
         return "too few runs"
+    if row["held_back"]:
+        return f"no verdict: {row['held_back']}"
     limit = f"{format_percent(target)} %"
     if row["claimed"]:
         word = "faster" if row["ratio"] > 1 else "slower"

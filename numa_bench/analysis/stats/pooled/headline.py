@@ -36,13 +36,15 @@ class Headline:
     """What pooled effects say in sentences.
 
     `effect`: there is one. `enough`: the effect of interest is ruled out where there is none;
-    otherwise `repeats` are needed, None where no number is enough.
+    otherwise `repeats` are needed, None where no number is enough. `held_back`: an effect is not
+    claimed because of a disturbance.
     """
 
     text: str
     effect: bool
     enough: bool
     repeats: int | None
+    held_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,26 @@ def write_headline(pooled: pd.DataFrame, target: float) -> Headline | None:
     rows = sorted(pooled.to_dict("records"), key=lambda row: _rank_place(str(row["placement"])))
     bounds = sorted({str(row["bound"]) for row in rows}, key=_rank_bound)
     parts = [_make_part(bound, [r for r in rows if r["bound"] == bound]) for bound in bounds]
-    silent = [r for part in parts for r in part.rows if not r["claimed"] and not r["equal"]]
+    every = [r for part in parts for r in part.rows if not r["held_back"]]
+    held = list(dict.fromkeys(str(r["held_back"]) for r in _list_held(parts)))
+    silent = [r for r in every if not r["claimed"] and not r["equal"]]
     short = [r for r in silent if r["detectable"] > target]
     needed = [int(r["repeats_needed"]) for r in short if not math.isnan(r["repeats_needed"])]
     described = [_describe_part(part, target) for part in parts]
     effect = any(found for _, found in described)
+    # Without an effect the first of them follows "No verdict:".
+    sentences = [f"{t[:1].upper() if effect or i else t[:1]}{t[1:]}." for i, t in enumerate(held)]
     if effect:
-        text = " ".join(text for text, _ in described)
-    else:
-        text = _describe_nothing([r for part in parts for r in part.rows], short, needed, target)
-    return Headline(text, effect, not short, max(needed, default=None))
+        sentences = [*(text for text, _ in described if text), *sentences]
+    elif every:
+        sentences.append(_describe_nothing(every, short, needed, target))
+    text = " ".join(sentences)
+    return Headline(text, effect, not short, max(needed, default=None), bool(held))
+
+
+def _list_held(parts: Sequence[_Part]) -> list[Row]:
+    """The pooled effects that are not claimed because of a disturbance."""
+    return [row for part in parts for row in part.rows if row["held_back"]]
 
 
 def _make_part(bound: str, rows: list[Row]) -> _Part:
@@ -109,14 +121,18 @@ def _describe_part(part: _Part, target: float) -> tuple[str, bool]:
     whole = [row for row in part.rows if str(row["placement"]) not in partial]
     claimed = [row for row in whole if row["claimed"]]
     main = claimed[0] if claimed else None
-    asides = [row for row in whole if main is not None and _is_aside(main, row)]
+    asides = [
+        row for row in whole if main is not None and _is_aside(main, row) and not row["held_back"]
+    ]
     sentences = []
     if main is not None:
         sentences.append(_describe_claim(part, main, asides, target))
     rest = [row for row in claimed[1:] if row not in asides]
     sentences += [_describe_claim(part, row, [], target) for row in rest]
     sentences += partial.values()
-    silent = [row for row in whole if not row["claimed"] and row not in asides]
+    silent = [
+        row for row in whole if not row["claimed"] and row not in asides and not row["held_back"]
+    ]
     if silent:
         sentences.append(_describe_silent(part, silent, bool(sentences), target))
     return " ".join(sentences), bool(claimed or partial)
@@ -190,7 +206,7 @@ def _describe_some(part: _Part, row: Row, target: float) -> str:
     models = part.select(MODEL, row["placement"])
     hit, others = _divide(models)
     alone = len(hit) < len(others) and all(r["equal"] for r in others)
-    if hit and (alone or not row["claimed"]):
+    if hit and others and (alone or not row["claimed"]):
         text = f"{_subject(row)} {_verb(hit[0])} "
         text += " and ".join(
             f"{r['models'][0]} {describe_size(r, describe_sample(r))}" for r in hit[:3]
@@ -201,8 +217,9 @@ def _describe_some(part: _Part, row: Row, target: float) -> str:
 
 
 def _divide(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Rows with a claim, and those without."""
-    return [r for r in rows if r["claimed"]], [r for r in rows if not r["claimed"]]
+    """Rows with a claim, and those without; none that a disturbance explains."""
+    others = [r for r in rows if not r["claimed"] and not r["held_back"]]
+    return [r for r in rows if r["claimed"]], others
 
 
 def _differ(hit: Sequence[Row], others: Sequence[Row]) -> bool:

@@ -8,8 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from numa_bench.analysis.stats.bounds import find_bounds
+from numa_bench.analysis.stats.disturbed import (
+    Pairs,
+    explain_effect,
+    is_seen,
+    measure_pairs,
+    withhold_claims,
+)
 from numa_bench.analysis.stats.families import (
     list_comparisons,
     remove_study_drift,
@@ -17,6 +25,7 @@ from numa_bench.analysis.stats.families import (
 )
 from numa_bench.analysis.stats.pooled.estimate import Grid, Pooled, Selection, pool_differences
 from numa_bench.analysis.stats.pooled.grid import Cells, make_grid
+from numa_bench.labels import find_base_label
 
 #: What a row pools: models that are limited by the same thing, one model, or such models on one
 #: GPU. The first two are corrected together, the third by itself.
@@ -24,7 +33,7 @@ BOUND, MODEL, UNIT = "bound", "model", "unit"
 POOLED_COLUMNS = (
     "group", "metric", "level", "models", "model_text", "bound", "placement", "distance_text",
     "unit_text", "units", "gpus", "repeats", "ratio", "low", "high", "p_value", "p_holm", "claimed",
-    "equal", "detectable", "repeats_needed", "family_size", "noise_ratio",
+    "equal", "detectable", "repeats_needed", "family_size", "noise_ratio", "held_back",
 )  # fmt: skip
 #: Policies of memory that a placement's name does not need.
 _PLAIN = ("bind", "none")
@@ -48,7 +57,7 @@ def pool_effects(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFram
     averaged, or without GPUs the nodes that threads ran on, and `unit_text` their names. `ratio` is
     of robust means with a 95 % interval; `equal`: the interval is within +-`target`, a fraction
     (two one-sided tests); `noise_ratio` is the noise of such runs over that of local ones;
-    `detectable` and `repeats_needed` as in `stats.tables.effect_table`.
+    `detectable`, `repeats_needed` and `held_back` as in `stats.tables.effect_table`.
     """
     runs = select_usable_runs(frame, metric)
     tables = [
@@ -67,11 +76,19 @@ def _pool_group(members: pd.DataFrame, metric: str, target: float) -> Iterator[p
         return
     cells, names = _arrange_cells(members, metric, rows)
     grid = make_grid(cells)
+    paired = _pair_cells(members, rows, cells)
     shown = [*_list_groups(grid, names), *_list_models(grid, names)]
     for selections in (shown, _list_units(grid, names)):
         if selections:
             pooled = pool_differences(grid, [s for _, s in selections], target)
             table = _make_table(selections, pooled, names, grid, target)
+            table["held_back"] = [
+                paired.explain(selection, float(row["ratio"]), str(row["placement"]))
+                if is_seen(row)
+                else ""
+                for (_, selection), row in zip(selections, table.to_dict("records"), strict=True)
+            ]
+            table = withhold_claims(table)
             distances = _describe_distances(members)
             yield table.assign(
                 group=members["group"].iloc[0],
@@ -116,6 +133,34 @@ def _arrange_cells(
     return arranged, _Names(
         names.models, names.units, names.places, tuple(bounds[m] for m in names.models)
     )
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """The comparisons of a group with what disturbed them, and where each belongs."""
+
+    pairs: Pairs
+    model: NDArray[np.intp]
+    unit: NDArray[np.intp]
+    place: NDArray[np.intp]
+    base: str
+
+    def explain(self, selection: Selection, ratio: float, placement: str) -> str:
+        """Why a contrast cannot be attributed to placement, "" where it can."""
+        chosen = (
+            np.isin(self.model, selection.models)
+            & np.isin(self.unit, selection.units)
+            & (self.place == selection.place)
+        )
+        return explain_effect(self.pairs, np.flatnonzero(chosen), ratio, (placement, self.base))
+
+
+def _pair_cells(members: pd.DataFrame, rows: list[list[str]], cells: Cells) -> _Paired:
+    at = [(i, j) for i, row in enumerate(rows) for j in range(1, len(row))]
+    i, j = np.array(at).T
+    pairs = measure_pairs(members, [rows[a][b] for a, b in at], [rows[a][0] for a, _ in at])
+    base = find_base_label(members["placement"]) or ""
+    return _Paired(pairs, cells.model[i], cells.unit[i], cells.place[i, j], base)
 
 
 def _name_place(cell: Mapping[Any, Any]) -> str:

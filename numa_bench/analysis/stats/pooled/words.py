@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from numa_bench.analysis.stats.sentences import Row, format_percent
 from numa_bench.labels import describe_placement, split_hops
 
@@ -115,7 +117,7 @@ def describe_silence(rows: Sequence[Row], target: float) -> str:
     """What comparisons without a finding say: equal, no difference, or too few runs."""
     if all(row["equal"] for row in rows):
         return f"equal within {format_percent(target)} %"
-    least = max(float(row["detectable"]) for row in rows)
+    least = np.max([row["detectable"] for row in rows])  # NaN where one is not known
     if least <= target:
         return f"no difference, {format_percent(least)} % or more would have shown"
     return f"no difference found, but one of {format_percent(target)} % could have been missed"

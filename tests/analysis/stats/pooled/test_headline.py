@@ -22,7 +22,8 @@ def row(change: float, half: float = 0.004, **keys: Any) -> dict[str, Any]:
         "distance_text": "other socket (distance 32)", "unit_text": "", "units": 8, "gpus": 8,
         "repeats": 5, "ratio": 1 + change, "low": low, "high": high,
         "claimed": not low <= 1 <= high, "equal": low > 0.98 and high < 1.02,
-        "detectable": 2 * half, "repeats_needed": 12.0, "noise_ratio": 1.0, **keys,
+        "detectable": 2 * half, "repeats_needed": 12.0, "noise_ratio": 1.0,
+        "held_back": "", **keys,
     }  # fmt: skip
 
 
