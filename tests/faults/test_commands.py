@@ -57,21 +57,25 @@ def mark() -> Iterator[str]:
             os.kill(pid, signal.SIGKILL)
 
 
-def start(script: str, *words: str, cwd: Path, mark: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(PROJECT / script), *words],
-        cwd=cwd,
-        env={
-            **os.environ,
-            **dict([mark.split("=")]),
-            "TMPDIR": str(cwd),
-            "PYTHONPATH": str(PROJECT),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+class Program(subprocess.Popen[bytes]):
+    """A program whose output goes to a file: that of many runs fills a pipe."""
+
+    def __init__(self, script: str, *words: str, cwd: Path, mark: str) -> None:
+        name, _, value = mark.partition("=")
+        env = {**os.environ, name: value, "TMPDIR": str(cwd), "PYTHONPATH": str(PROJECT)}
+        self._output = cwd / "output"
+        with self._output.open("wb") as file:
+            super().__init__(
+                [sys.executable, str(PROJECT / script), *words],
+                cwd=cwd,
+                env=env,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def check_end(self) -> None:
+        assert self.wait() == 0, self._output.read_text()[-3000:]
 
 
 def test_many_runs_and_a_kill_in_their_midst(tmp_path: Path, mark: str) -> None:
@@ -79,7 +83,7 @@ def test_many_runs_and_a_kill_in_their_midst(tmp_path: Path, mark: str) -> None:
     log = tmp_path / "log"
     command = f"echo x >> {log}; echo rate $$"
     study = tmp_path / "study"
-    begin = partial(start, "hydra_experiment_runner.py", cwd=tmp_path, mark=mark)
+    begin = partial(Program, "hydra_experiment_runner.py", cwd=tmp_path, mark=mark)
     first = begin(
         *STUDY,
         f"command='{command}'",
@@ -90,14 +94,12 @@ def test_many_runs_and_a_kill_in_their_midst(tmp_path: Path, mark: str) -> None:
     )
     wait_until(lambda: count_lines(log) >= RUNS // 2, "half of the runs", limit_s=60 + RUNS)
     first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.wait()
     wait_until(lambda: carriers(mark) == [], "the command died with the runner")
     kept = {record["run_id"]: dict(record) for record in read_records(study / "results.json")}
     assert len(kept) >= RUNS // 2 - 1
 
-    second = begin(f"resume_from={study}")
-    _, err = second.communicate()
-    assert second.returncode == 0, err
+    begin(f"resume_from={study}").check_end()
     records = {record["run_id"]: record for record in read_json(study / "results.json")}
     assert len(records) == RUNS
     assert {record["status"] for record in records.values()} == {"passed"}
@@ -107,9 +109,7 @@ def test_many_runs_and_a_kill_in_their_midst(tmp_path: Path, mark: str) -> None:
     assert [path for path in tmp_path.rglob("*") if path.suffix in (".tmp", ".lock")] == []
     assert not (study / "results.jsonl").exists()
 
-    page = start("analysis/analyze.py", f"results={study}", cwd=tmp_path, mark=mark)
-    _, err = page.communicate()
-    assert page.returncode == 0, err
+    Program("analysis/analyze.py", f"results={study}", cwd=tmp_path, mark=mark).check_end()
     assert carriers(mark) == []
 
 
