@@ -10,8 +10,8 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from numa_bench.commands.run import main
+        from numa_bench.terminal.entry import run_application
 
-        sys.exit(main())
-    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
+        sys.exit(run_application("numa_bench.commands.run"))
+    except KeyboardInterrupt:  # before run_application took over
         sys.exit(130)

@@ -14,8 +14,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
     try:
-        from numa_bench.commands.inspect import main
+        from numa_bench.terminal.entry import run_application
 
-        sys.exit(main())
-    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
+        sys.exit(run_application("numa_bench.commands.inspect"))
+    except KeyboardInterrupt:  # before run_application took over
         sys.exit(130)

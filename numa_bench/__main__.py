@@ -2,7 +2,10 @@
 
 import sys
 
-from numa_bench.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from numa_bench.terminal.entry import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # before run_application took over
+        sys.exit(130)

@@ -68,8 +68,5 @@ def main() -> int:
     # Parse only the first argument; the command parses its own options.
     name = parser.parse_args(sys.argv[1:2]).command
     del sys.argv[1]
-    try:
-        code: int = importlib.import_module(COMMANDS[name].module).main()
-    except KeyboardInterrupt:  # also while modules are loaded, which takes a moment
-        return 130
+    code: int = importlib.import_module(COMMANDS[name].module).main()
     return code

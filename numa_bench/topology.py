@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from numa_bench.machine.topology_view import main
+from numa_bench.terminal.entry import run_application
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_application("numa_bench.machine.topology_view"))

@@ -7,6 +7,7 @@ python -m tests.fake_worker drive DIRECTORY BEHAVIOUR...     a study of such wor
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import resource
 import signal
@@ -35,6 +36,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 READY, GOT_SIGTERM = "ready", "got_sigterm"
 #: What a worker waits for that is to end later.
 GO = "go"
+#: Output of a worker that talks too much.
+HUGE_LOG_BYTES = 2**36
 #: How long a test waits for something that takes milliseconds on an idle machine.
 LIMIT_S = 60.0
 #: When this process began, on the clock of all processes.
@@ -141,6 +144,22 @@ class FakeRun:
         note = self._result.parent / GOT_SIGTERM
         signal.signal(signal.SIGTERM, lambda *_: note.touch())
         self._hang()
+
+    def hangs_in_c(self) -> NoReturn:
+        """In a call that no signal handler of Python interrupts, with SIGTERM blocked."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+        (self._result.parent / READY).touch()
+        libc = ctypes.PyDLL(None)  # holds the interpreter's lock
+        while True:
+            libc.pause()
+
+    def huge_log(self) -> int:
+        """Fails after an output of gigabytes, of which the disk has nothing but the end."""
+        for descriptor in (1, 2):
+            os.lseek(descriptor, HUGE_LOG_BYTES, os.SEEK_SET)
+            os.write(descriptor, b"\nthe end\n")
+        self._end("failed", error="said so")
+        return 1
 
     def leaves_child(self) -> int:
         self._child(new_session=True)

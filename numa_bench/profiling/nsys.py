@@ -10,8 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from numa_bench.errors import NumaBenchError
 from numa_bench.versions import PROJECT
@@ -112,15 +113,31 @@ def count_kernels(sqlite: Path) -> int:
 
 def _ask(executable: str, *words: str) -> subprocess.CompletedProcess[str]:
     with _private_tmp() as tmp:
-        return subprocess.run(
+        process = subprocess.Popen(
             [executable, *words],
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             env=build_minimal_environment(os.environ, tmp),
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
+            start_new_session=True,
         )
+        with process, _ending_group(process):
+            out, err = process.communicate(timeout=PROBE_TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def _ending_group(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Kill the group of a process that has not ended in the body, whose programs may hang too."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:  # not reaped yet, so the group id is still valid
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _record_probe(
@@ -216,14 +233,10 @@ def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[i
             start_new_session=True,
         )
         try:
-            process.wait(timeout_s)
+            with _ending_group(process):
+                process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise NsysError(f"nsys {argv[1]} took longer than {timeout_s:.0f} s") from error
-        finally:
-            if process.returncode is None:  # not reaped yet, so the group id is still valid
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
         errors.seek(0)
         reason = _first_line(errors.read().decode("utf-8", errors="replace"))
     if process.returncode != 0:

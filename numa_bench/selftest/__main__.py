@@ -2,7 +2,7 @@
 
 import sys
 
-from numa_bench.selftest.command import main
+from numa_bench.terminal.entry import run_application
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_application("numa_bench.selftest.command"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,7 +104,7 @@ def _print_list(checks: Sequence[Check]) -> None:
 
 
 def _run(checks: Sequence[Check], options: argparse.Namespace) -> int:
-    begin = datetime.now(timezone.utc)
+    begin, begin_s = datetime.now(timezone.utc), time.monotonic()
     path = options.json or Path("outputs", "selftest", f"{begin:%Y-%m-%d_%H-%M-%S}.json")
     if path.is_dir():
         raise ConfigError("--json", path, "is a directory; name a file")
@@ -120,7 +121,7 @@ def _run(checks: Sequence[Check], options: argparse.Namespace) -> int:
         session,
         environment=environment,
         begin=begin,
-        seconds=(datetime.now(timezone.utc) - begin).total_seconds(),
+        seconds=time.monotonic() - begin_s,  # the wall clock may be set meanwhile
         simulated=current_backend().simulated,
     )
     _show(outcomes, f"selftest of {describe_subject(session)}", current_backend().simulated)

@@ -25,6 +25,8 @@ _OF_SWEEP = {MULTIRUN, SWEEP_SUMMARY, JOB_LOGS}
 
 #: Directories that this process found missing before Hydra made them.
 _missing: set[Path] = set()
+#: Directory and snapshot of each job that this process started.
+_jobs: list[tuple[Path, Path]] = []
 #: The directory of this process's sweep, if it runs one.
 _sweeps: list[Path] = []
 
@@ -35,6 +37,7 @@ class DirectoryNotes(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Called before a single job."""
         for directory in _note(config, "hydra.run.dir"):
+            _jobs.append((directory, Path(config.hydra.output_subdir or "")))
             # In a directory of the user, too, the snapshot and the log of this start are removed.
             own = (directory / str(config.hydra.output_subdir), directory / LOG)
             _missing.update(path for path in own if not path.exists())
@@ -47,6 +50,7 @@ class DirectoryNotes(Callback):
 def forget_directories() -> None:
     """Start anew: what an earlier application in this process found no longer counts."""
     _missing.clear()
+    _jobs.clear()
     _sweeps.clear()
 
 
@@ -69,6 +73,13 @@ def remove_refused_job(directory: Path, snapshot: str | None) -> None:
         if (directory / LOG).absolute() in _missing or _holds_only(directory, None):
             (directory / LOG).unlink(missing_ok=True)
             _remove_with_parents(directory)
+
+
+def remove_interrupted_jobs() -> None:
+    """Remove the traces of jobs that were interrupted before they did anything."""
+    for directory, snapshot in _jobs:
+        if directory in _missing and _holds_only(directory, snapshot if snapshot.parts else None):
+            remove_refused_job(directory, str(snapshot) if snapshot.parts else None)
 
 
 def remove_refused_sweeps() -> None:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from numa_bench.config.error_text import find_own_error, format_error
 from numa_bench.config.hydra.directories import (
     forget_directories,
+    remove_interrupted_jobs,
     remove_refused_job,
     remove_refused_sweeps,
 )
@@ -94,6 +95,7 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
     try:
         app()
     except KeyboardInterrupt:
+        remove_interrupted_jobs()
         return 130
     except SweepRefused as refused:
         cause = refused.__cause__

@@ -5,6 +5,7 @@ There is no worker: what a worker would write, the runner writes here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from numa_bench.isolation.host_locks import Turn
 from numa_bench.jsonio import write_json
 from numa_bench.machine.model import Topology
 from numa_bench.records import Execution, Record, RunResult, RunSpec, Status, make_record
+from numa_bench.records.spare_files import RAW_DATA
 from numa_bench.runner.attempt import Host, describe_missed_turn, utc_timestamp
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
@@ -81,7 +83,7 @@ def _attempt_in_turn(
     if status is Status.PASSED and outcome.watch is not None:
         status, error = outcome.watch.judge()
     result = _make_result(spec, outcome, status, error)
-    _save_result(result, paths)
+    _save_result(result, paths, started=ended.start_error is None)
     monitor = outcome.monitor
     execution = Execution(
         status=status,
@@ -237,11 +239,21 @@ def _make_result(spec: RunSpec, outcome: _Outcome, status: Status, error: str | 
     )
 
 
-def _save_result(result: RunResult, paths: RunPaths) -> None:
+def _save_result(result: RunResult, paths: RunPaths, started: bool) -> None:
+    """Write result.json, of a command that started to the temporary directory if need be.
+
+    What fails is a warning of the result.
+    """
     try:
         write_json(paths.result, result.to_dict(), indent=None)
     except OSError as error:
-        result.warnings.append(f"raw_data: result.json could not be written: {error}")
+        where = f"result.json could not be written: {error}"
+        if started:
+            with contextlib.suppress(OSError):
+                write_json(paths.spare_result, result.to_dict(), indent=None)
+                where = f"no space left in the study; it is in {paths.spare_result}"
+        # By the word before the colon the next start finds it (records/spare_files.py).
+        result.warnings.append(f"{RAW_DATA}: {where}")
 
 
 def _list_warnings(outcome: _Outcome, gpu_ids: Sequence[int]) -> list[str]:
