@@ -36,12 +36,14 @@ def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> No
             "or choose another directory"
         )
     given = list_changes(overrides)
+    if not given:
+        return
     try:
         recorded = {record["run_id"] for record in read_records(results)}
     except StoreError:
         return  # opening the store raises the same error, with what to do about it
     unplanned = recorded - {run.run_id for run in (*plan.runs, *plan.cut)}
-    if given and unplanned:
+    if unplanned:
         raise StoreError(
             f"{' '.join(given)} changes what {directory} has measured ({len(unplanned)} recorded "
             "runs would no longer belong to it); drop it, or start a new study"
