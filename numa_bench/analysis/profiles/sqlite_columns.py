@@ -21,6 +21,8 @@ MAGIC = b"SQLite format 3\x00"
 CHUNK = 1 << 17
 #: First rows from which a column is guessed to have one value only.
 SAMPLE = 64
+#: Numbers beyond this are written as differences from the first one.
+LONG = 10**9
 #: Most pieces that a table is fetched in, however its row numbers are spread.
 PIECES = 1 << 12
 
@@ -118,32 +120,42 @@ def _fetch(path: Path, query: _Query, first: int, end: int) -> list[Int]:
     """
     # Each piece has its own connection; on one connection queries would wait for each other.
     with closing(_connect(path)) as base:
-        alike = _alike(base, query, first, end)
+        some = _read_sample(base, query, first, end)
+        alike = {i: c[0] for i, c in enumerate(some) if len(set(c)) == 1 and isinstance(c[0], int)}
+        # Long numbers, such as thread ids, differ in few digits: SQLite writes only the difference.
+        less = {i: c[0] for i, c in enumerate(some) if isinstance(c[0], int) and abs(c[0]) > LONG}
         # IS NOT counts a NULL as different, where <> would be NULL and count nothing. One sum over
         # all of them: each is a pass of SQLite's interpreter over every row.
         differ = " OR ".join(f"({query.expressions[i]}) IS NOT {n}" for i, n in alike.items())
-        others = [e for i, e in enumerate(query.expressions) if i not in alike]
+        others = [
+            f"({e}) - {less[i]}" if i in less else e
+            for i, e in enumerate(query.expressions)
+            if i not in alike
+        ]
         chosen = [f"total({differ or 0})", *(f"group_concat({e})" for e in others)]
         rows, different, *texts = base.execute(
             query.select_rows(f"count(*), {', '.join(chosen)}"), (first, end)
         ).fetchone()
         if different:  # some are not alike after all
             whole = query.select_rows(", ".join(f"group_concat({e})" for e in query.expressions))
-            alike, texts = {}, list(base.execute(whole, (first, end)).fetchone())
+            alike, less, texts = {}, {}, list(base.execute(whole, (first, end)).fetchone())
         fetched = iter(texts)
         return [
-            np.full(rows, alike[i], np.int64) if i in alike else _parse(next(fetched), rows, query)
+            np.full(rows, alike[i], np.int64)
+            if i in alike
+            else _parse(next(fetched), rows, query) + less.get(i, 0)
             for i in range(len(query.expressions))
         ]
 
 
-def _alike(base: sqlite3.Connection, query: _Query, first: int, end: int) -> dict[int, int]:
-    """Columns whose first rows all have one integer, by position."""
-    some = base.execute(
+def _read_sample(
+    base: sqlite3.Connection, query: _Query, first: int, end: int
+) -> list[tuple[object, ...]]:
+    """The values of each column in the first rows; without rows an empty list."""
+    rows = base.execute(
         query.select_rows(", ".join(query.expressions)) + f" LIMIT {SAMPLE}", (first, end)
     ).fetchall()
-    columns = enumerate(zip(*some, strict=True))
-    return {i: c[0] for i, c in columns if len(set(c)) == 1 and isinstance(c[0], int)}
+    return list(zip(*rows, strict=True))
 
 
 def _parse(text: bytes | None, rows: int, query: _Query) -> Int:
