@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LAUNCHERS = {
     "basic": (),
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "isolation.exclusive=gpu"),
+    "ray": ("hydra/launcher=ray",),
 }
-by_launcher = pytest.mark.parametrize("launcher", LAUNCHERS)
+without_ray = pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="Ray's plugin is not installed"
+)
+by_launcher = pytest.mark.parametrize("launcher", ["basic", "joblib"])
+by_launcher_or_ray = pytest.mark.parametrize(
+    "launcher", ["basic", "joblib", pytest.param("ray", marks=without_ray)]
+)
 STUDY = (
     "experiment=quick_test",
     "experiment.vit_configs=[{depth: 0}]",
