@@ -13,8 +13,8 @@ from numa_bench.analysis.read.nvbandwidth import read_nvbandwidth
 from numa_bench.analysis.read.runs import Filters, Loaded, load_studies
 from numa_bench.analysis.read.studies import expand_paths, find_results
 from numa_bench.analysis.settings import Settings
+from numa_bench.analysis.stats.compare.nvbandwidth import compare_nvbandwidth
 from numa_bench.analysis.stats.compare.studies import Comparison, compare_studies
-from numa_bench.analysis.stats.nvbandwidth import compare_nvbandwidth
 from numa_bench.analysis.stats.pooled.partitions import (
     Fleet,
     group_by_host,

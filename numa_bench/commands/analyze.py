@@ -15,6 +15,7 @@ from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
 from numa_bench.commands.streams import guard_streams
 from numa_bench.config.hydra import guard as hydra_guard
+from numa_bench.config.hydra.overrides import check_options
 from numa_bench.config.settings import CONFIG_DIR
 from numa_bench.invocation import command_words
 from numa_bench.terminal.lines import print_line
@@ -85,8 +86,14 @@ def write_partitions(wanted: Settings, directory: Path) -> None:
     print_fleet(fleet, directory)
 
 
+def start() -> None:
+    """Start Hydra."""
+    check_options(sys.argv[1:])
+    app()
+
+
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
     guard_streams()
     settings.register_settings()
-    return hydra_guard.run_app(app, AnalysisConfig, "root")
+    return hydra_guard.run_app(start, AnalysisConfig, "root")

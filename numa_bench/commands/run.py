@@ -29,7 +29,7 @@ from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra.guard import exit_code_of, is_for_the_user
 from numa_bench.config.hydra.launchers import remember_visible_devices, restore_visible_devices
-from numa_bench.config.hydra.overrides import rewrite_command_line
+from numa_bench.config.hydra.overrides import check_options, rewrite_command_line
 from numa_bench.config.jobs import StudyJob, refuse_single
 from numa_bench.config.loading import (
     discover_allocation,
@@ -239,6 +239,7 @@ def run_sweep_job(task: JobTask) -> tuple[int, str | None]:
 def start() -> None:
     """Start Hydra; a sweep's folder in resume_from is resumed as a sweep over its jobs."""
     arguments = sys.argv[1:]
+    check_options(arguments)
     sweep = find_resumed(arguments)
     shows = any(argument.partition("=")[0] in _SHOWING for argument in arguments)
     if sweep is not None and not shows:

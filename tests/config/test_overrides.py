@@ -15,11 +15,12 @@ from omegaconf import DictConfig
 
 from numa_bench.config.error_text import find_own_error
 from numa_bench.config.hydra.overrides import (
+    check_options,
     find_touched_models,
     rewrite_command_line,
     to_dotted_key,
 )
-from numa_bench.errors import ConfigError
+from numa_bench.errors import ConfigError, NumaBenchError
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,36 @@ def test_the_command_line_is_rewritten_in_place() -> None:
 
     assert argv == ["a[0].b=1", "-m", "a.0.b=1,2", "x=[0],[1]"]
     assert environ == {"HOME": "a[0].b=1"}
+
+
+def test_the_option_for_sweeps_may_come_between_overrides() -> None:
+    argv = ["run.py", "a=1", "--multirun", "b=1,2"]
+
+    rewrite_command_line(argv, {})
+
+    assert argv == ["run.py", "--multirun", "a=1", "b=1,2"]
+
+
+def test_options_that_hydra_has_are_accepted() -> None:
+    check_options(["-m", "a=1", "b=1,2"])
+    check_options(["--cfg", "job", "a=1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a=1", "--nope"], "--nope: not recognized"),
+        (["a=1", "--cfg", "job", "b=2"], "b=2: not recognized; settings are KEY=VALUE, all"),
+        (["--cfg", "nope"], "invalid choice: 'nope'"),
+        (["--config-dir"], "expected one argument"),
+    ],
+)
+def test_other_options_are_refused_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(NumaBenchError) as refused:
+        check_options(words)
+
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from numa_bench.analysis.questions.links.latency import tabulate_latency
 from numa_bench.analysis.questions.links.matrix import plot_matrix, tabulate_matrix
 from numa_bench.analysis.questions.registry import load_questions
 from numa_bench.analysis.read.nvbandwidth import read_nvbandwidth
-from numa_bench.analysis.stats.nvbandwidth import compare_nvbandwidth
+from numa_bench.analysis.stats.compare.nvbandwidth import compare_nvbandwidth
 from numa_bench.errors import ConfigError
 from numa_bench.jsonio import write_json
 from numa_bench.plan.plan import Plan
