@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from numa_bench.plan.estimates import estimate_run_s
 from numa_bench.plan.plan import Plan
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import records_separately
-from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict
-from numa_bench.records.journal import Journal
+from numa_bench.records import RUN_TOKEN, DeviceSpec, JsonDict, Record
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.study import run_study
+from numa_bench.store import StudyStore
+from numa_bench.study_files import RESULTS, read_records
 from tests.fake_worker import TOPOLOGY, make_plan
 
 # Records the child as nsys does: it runs it, and leaves a report. The child's status is its own.
@@ -155,14 +156,14 @@ def test_the_measured_record_is_stored_before_the_recording_starts(
     study: Callable[..., JsonDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A runner that is killed during the recording has lost nothing."""
-    seen: list[JsonDict] = []
-    append = Journal.append_lines
+    seen: list[Record] = []
+    add = StudyStore.add_record
 
-    def note(journal: Journal, lines: Sequence[str]) -> None:
-        seen.extend(json.loads(line) for line in lines)
-        append(journal, lines)
+    def note(store: StudyStore, record: Record) -> None:
+        add(store, record)
+        seen.extend(read_records(store.root / RESULTS))  # as another process finds them
 
-    monkeypatch.setattr(Journal, "append_lines", note)
+    monkeypatch.setattr(StudyStore, "add_record", note)
     study()
 
     stored, last = seen

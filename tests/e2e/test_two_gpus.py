@@ -1,4 +1,4 @@
-"""Two models on four GPUs in two placements, three times, in real processes, to the verdict.
+"""Two models on two GPUs in two placements, three times, in real processes, to the verdict.
 
 One GPU copies slowly from the memory of the other socket. The light model shows it, the heavy one,
 whose arithmetic takes longer than its copies, does not.
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-SLOW_GPU, REMOTE_LINK = 3, 0.7
+SLOW_GPU, REMOTE_LINK = 1, 0.7
 #: A batch of 393 kB takes 3.9 ms, in which the heavy model has done a third of its arithmetic.
 LINK = {
     "h2d_gb_per_s": 0.1,
@@ -36,7 +36,7 @@ LINK = {
     "tflop_per_s": 0.003,
 }
 STUDY = [
-    "experiment.name=four_gpus",
+    "experiment.name=two_gpus",
     "experiment.vit_configs=[{name:light,depth:0},{name:heavy,depth:2,dim:128}]",
     "experiment.hardware.numa_nodes=all",
     "experiment.repeats=3",
@@ -52,8 +52,8 @@ STUDY = [
 
 
 def plant() -> SimulatedMachine:
-    """Two nodes with two GPUs each; a planted effect on one of them."""
-    machine = make_dual_socket(4, LINK, node_count=2)
+    """Two nodes with a GPU each; a planted effect on one of them."""
+    machine = make_dual_socket(2, LINK, node_count=2)
     gpus = list(machine.gpus)
     gpus[SLOW_GPU] = replace(gpus[SLOW_GPU], remote_link=REMOTE_LINK)
     return replace(machine, gpus=tuple(gpus))
@@ -73,7 +73,7 @@ class Study:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The runner's command line, then the analysis's."""
-    root = tmp_path_factory.mktemp("four_gpus")
+    root = tmp_path_factory.mktemp("two_gpus")
     (root / "machine").mkdir()
     machine = {
         **plant().install(root / "machine"),
@@ -96,7 +96,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         return done.stdout
 
     start("hydra_experiment_runner.py", *STUDY)
-    printed = start("analysis/analyze.py", "experiment_name=four_gpus", "track=false")
+    printed = start("analysis/analyze.py", "experiment_name=two_gpus", "track=false")
     (results,) = root.rglob("results.json")
     (page,) = root.rglob("report.html")
     return Study(results.parent, read_json(results), read_verdict(root), page.read_text(), printed)
@@ -105,7 +105,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def test_every_cell_ran_three_times_and_passed(study: Study) -> None:
     assert {record["status"] for record in study.records} == {"passed"}
     cells = Counter((r["vit_name"], r["gpu_id"], r["numa_node"]) for r in study.records)
-    wanted = [(m, g, n) for m in ("light", "heavy") for g in range(4) for n in (0, 1)]
+    wanted = [(m, g, n) for m in ("light", "heavy") for g in range(2) for n in (0, 1)]
     assert cells == dict.fromkeys(wanted, 3)
 
 
@@ -140,5 +140,5 @@ def test_nobody_can_mistake_it_for_a_measurement(study: Study) -> None:
     assert read_json(study.directory / "experiment_summary.json")["machine"]["simulated"] == said
     for record in study.records:
         assert f"simulated: {said}" in record["warnings"]
-    assert f"Not a measurement: 48 of 48 runs are of {said}." in study.page
-    assert study.printed.startswith("Not a measurement: 48 of 48 runs")
+    assert f"Not a measurement: 24 of 24 runs are of {said}." in study.page
+    assert study.printed.startswith("Not a measurement: 24 of 24 runs")
