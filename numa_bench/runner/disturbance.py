@@ -70,7 +70,8 @@ def find_pauses(busy: Sequence[float], starts: Sequence[float]) -> list[str]:
     A worker that is stopped on a GPU shows in the starts alone: no kernel runs longer for it.
     """
     steps = [after - before for before, after in pairwise(starts)]
-    window = sum(steps) or sum(busy)  # stages of different batches overlap
+    # Stages of different batches overlap; the window ends with the last one.
+    window = sum(steps) + busy[-1] if steps else sum(busy)
     worst = max((_measure_pause(values, window) for values in (busy, steps)), key=lambda p: p[1])
     count, longest = worst
     if not count:

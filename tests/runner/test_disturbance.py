@@ -7,7 +7,12 @@ import random
 import pytest
 
 from numa_bench.marks import KINDS, format_legend, format_marks, warning_code
-from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_warnings, measure_trend
+from numa_bench.runner.disturbance import (
+    find_monitor_warnings,
+    find_pauses,
+    find_sample_warnings,
+    measure_trend,
+)
 
 SETTLED = {"settled": True, "batches": 6, "seconds": 0.5}
 
@@ -60,7 +65,7 @@ def test_a_run_without_batches_has_not_too_few() -> None:
     assert find_sample_warnings({}, {}) == []
 
 
-def test_few_batches_are_told_and_say_nothing_of_spread_or_trend() -> None:
+def test_few_batches_are_named_and_say_nothing_of_spread_or_trend() -> None:
     assert codes(find_sample_warnings(samples([1.0, 50.0, 100.0]), SETTLED)) == {"few"}
 
 
@@ -80,6 +85,15 @@ def test_a_stop_that_no_kernel_shows_is_in_the_starts() -> None:
     starts = [8.0 * i + (2500.0 if i > 200 else 0.0) for i in range(300)]
     assert find_sample_warnings({**steady, "start_ms": [8.0 * i for i in range(300)]}, {}) == []
     assert codes(find_sample_warnings({**steady, "start_ms": starts}, {})) == {"pause"}
+
+
+def test_a_pause_of_the_last_batch_is_a_share_of_the_whole_window() -> None:
+    busy = [10.0] * 99 + [990.0]
+    starts = [10.0 * i for i in range(100)]
+
+    (warning,) = find_pauses(busy, starts)
+
+    assert warning == "pause: a batch took 980 ms more than the median, 50% of the window"
 
 
 @pytest.mark.parametrize(("pause_ms", "expected"), [(15.0, set()), (25.0, {"pause"})])
