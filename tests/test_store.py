@@ -274,13 +274,16 @@ def test_an_attempt_without_a_record_counts(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "a" / "attempt1" / "a.stdout").read_text() == "so far"
 
 
-def test_a_result_of_an_earlier_attempt_is_never_taken_for_a_new_one(tmp_path: Path) -> None:
+def test_a_result_of_an_earlier_attempt_is_never_taken_for_a_new_one(
+    tmp_path: Path, temp: Path
+) -> None:
     with StudyStore(tmp_path) as store:
         paths = store.run_paths("a")
         write_json(paths.result, "old")
         write_json(paths.spare_result, "older")
         store.prepare_run(spec_of("a"))
         assert not paths.result.exists()
+        assert paths.spare_result.parent == temp
         assert not paths.spare_result.exists()
 
 
