@@ -37,8 +37,10 @@ BARE = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 def start(*words: str, before: tuple[str, ...] = (), cwd: Path) -> subprocess.CompletedProcess[str]:
     line = [*before, sys.executable, RUNNER, *STUDY, *words]
+    # Locks of its own: it does not wait for studies of tests that run beside it.
+    env = {**BARE, "NUMA_BENCH_LOCKS": os.environ["NUMA_BENCH_LOCKS"]}
     return subprocess.run(
-        line, cwd=cwd, env=BARE, capture_output=True, text=True, check=False, encoding="utf-8"
+        line, cwd=cwd, env=env, capture_output=True, text=True, check=False, encoding="utf-8"
     )
 
 
