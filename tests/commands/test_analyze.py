@@ -78,8 +78,8 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["experiment_name=nothing"], "no results.json of it below outputs; has "),
-        (["root=elsewhere"], "no results.json of it below elsewhere; has nothing"),
+        (["experiment_name=nothing"], "no results.json of it below outputs; choose one of "),
+        (["root=elsewhere"], "root=elsewhere: no study is there; give the output.root"),
         (["experiment_name=../x"], "experiment_name=../x: is not the name of a study"),
         (["results=[nowhere.json]"], "results=nowhere.json: no such file"),
         (["results=[empty]"], "no run to analyse: "),

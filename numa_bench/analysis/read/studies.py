@@ -80,9 +80,13 @@ def find_results(root: Path | str, name: str = "all") -> list[Path]:
     wanted = [n for n in names if n == name or (name == "all" and n not in _ONLY_BY_NAME)]
     studies = [s for p in tops if p.name in wanted for s in find_studies(p)]
     found = sorted(study / RESULTS for study in studies)
+    if not found and not names:
+        raise StoreError(f"root={root}: no study is there; give the output.root of the runner")
     if not found:
-        have = ", ".join(names) or "nothing"
-        raise StoreError(f"experiment_name={name}: no results.json of it below {root}; has {have}")
+        raise StoreError(
+            f"experiment_name={name}: no results.json of it below {root}; choose one of "
+            f"{', '.join(names)}"
+        )
     return found
 
 
