@@ -203,7 +203,7 @@ def test_an_interrupted_copy_is_no_study_and_is_continued(
         with pytest.raises(KeyboardInterrupt):
             main([str(source), "--into", str(into)])
     assert not (into / "numa_study").exists()
-    with pytest.raises(StoreError, match=r"no results\.json"):
+    with pytest.raises(StoreError, match=r"no study is there"):
         load_studies(into)
     again: list[str] = []
 
