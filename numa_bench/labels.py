@@ -212,3 +212,9 @@ def duration_text(seconds: float) -> str:
 def format_rate(value: float) -> str:
     """A measured value for a table: "1,234.5"; below 100 with four digits, as of a short time."""
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def list_first(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first texts of a list, and of a longer one how many more there are: "a, b and 3 more"."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

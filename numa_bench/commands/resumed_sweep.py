@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from numa_bench.config.hydra.composition import SweepJob, list_sweep_jobs
+from numa_bench.config.hydra.overrides import MULTIRUN_OPTIONS
 from numa_bench.invocation import quote_value
 from numa_bench.runner.resume import count_stored, list_changes
 from numa_bench.study_files import RESULTS
@@ -67,7 +68,7 @@ def expand_arguments(
     Hydra's snapshot of this start goes below the sweep's directory, whose multirun.yaml, from which
     its jobs are known, is not touched.
     """
-    others = [a for a in arguments if not a.startswith(_KEY) and a not in ("-m", "--multirun")]
+    others = [a for a in arguments if not a.startswith(_KEY) and a not in MULTIRUN_OPTIONS]
     paths = ",".join(quote_value(str(job.directory)) for job in jobs)
     snapshot = sweep / ".hydra" / f"resumed_{now:%Y-%m-%d_%H-%M-%S}"
     where = [] if "dry_run=true" in others else [f"hydra.sweep.dir={quote_value(str(snapshot))}"]

@@ -74,10 +74,8 @@ def attempt_run(
 
     Every failure of the run becomes a record too.
     """
-    # The worker watches the process whose number is in the token (worker/lifeline.py).
-    token = f"{os.getpid()}-{uuid.uuid4().hex}"
     with host.locks.hold(spec) as turn:
-        context = RunContext(spec, settings, interrupts, token, turn.descriptors)
+        context = RunContext(spec, settings, interrupts, make_token(), turn.descriptors)
         return _attempt_in_turn(context, turn, store, topology, host)
 
 
@@ -88,16 +86,10 @@ def _attempt_in_turn(
     attempt = store.count_attempts(spec.run_id) + 1
     start_time = utc_timestamp()
     paths = store.run_paths(spec.run_id)
-    tail = ""
-    try:
-        store.prepare_run(spec)
-    except OSError as error:
-        # Files that are there belong to an earlier attempt; they must not be read as this one's.
-        problem = f"its files cannot be written: {error}"
-        outcome = WorkerOutcome(Ended(None, "exited", 0.0, start_error=problem))
+    if prevented := prepare_attempt(spec, turn, store):
+        outcome, tail = WorkerOutcome(prevented), ""
     else:
-        missed = describe_missed_turn(turn)
-        outcome = WorkerOutcome(missed) if missed else _measure(context, paths, topology)
+        outcome = _measure(context, paths, topology)
         tail = read_last_lines(paths.stderr, context.settings.error_lines)
     ended, result = outcome.ended, outcome.result
     status, error_text = _classify(spec, outcome, tail, topology)
@@ -147,8 +139,19 @@ def waive_run(spec: RunSpec, store: StudyStore, host: Host) -> Record:
     return make_record(spec, None, execution, host.name)
 
 
-def describe_missed_turn(turn: Turn) -> Ended | None:
-    """How a run ended that never had its turn; None if it has it."""
+def make_token() -> str:
+    """A new token of a run; its worker watches the process whose number it begins with
+    (worker/lifeline.py)."""
+    return f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def prepare_attempt(spec: RunSpec, turn: Turn, store: StudyStore) -> Ended | None:
+    """Make the files of an attempt; how the run ended if it cannot begin, else None."""
+    try:
+        store.prepare_run(spec)
+    except OSError as error:
+        # Files that are there belong to an earlier attempt; they must not be read as this one's.
+        return Ended(None, "exited", 0.0, start_error=f"its files cannot be written: {error}")
     if turn.problem is None:
         return None
     reason = "interrupted" if turn.interrupted else "exited"

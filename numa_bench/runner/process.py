@@ -64,6 +64,11 @@ class Ended:
     oom_kills: int = 0
     window: tuple[float, float] | None = None
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended by itself with exit code 0."""
+        return self.reason == "exited" and self.returncode == 0
+
 
 class StopRequest:
     """Asks for the end of a running process from another thread. Use as a context manager."""

@@ -215,3 +215,8 @@ def timed_window(result: RunResult | None) -> tuple[float, float] | None:
     if not isinstance(window, list) or len(window) != 2 or not all(map(is_number, window)):
         return None
     return window[0], window[1]
+
+
+def read_tail(stdout: Path, stderr: Path, count: int) -> str:
+    """The last lines of stderr, or of stdout where stderr is empty."""
+    return read_last_lines(stderr, count) or read_last_lines(stdout, count)

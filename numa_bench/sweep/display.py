@@ -14,11 +14,11 @@ from rich.table import Table
 from numa_bench.invocation import resume_command
 from numa_bench.labels import duration_text
 from numa_bench.records import Status
-from numa_bench.runner.display.console import STATUS_MARKS, make_progress, open_stdout
+from numa_bench.runner.display.console import STATUS_MARKS, make_progress
 from numa_bench.runner.study_summary import shown_path
 from numa_bench.study_files import JOB_LOGS, SWEEP_SUMMARY
 from numa_bench.sweep.state import FAILURES, Job, JobState, Sweep
-from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.console import CleanConsole, open_stdout
 from numa_bench.terminal.lines import print_line
 
 

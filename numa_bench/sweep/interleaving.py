@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from hydra._internal.utils import get_args_parser
 
+from numa_bench.config.hydra.overrides import MULTIRUN_OPTIONS
 from numa_bench.config.jobs import StudyJob
-
-_MULTIRUN = ("-m", "--multirun")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def run_interleaved(sweep: InterleavedSweep, app: Callable[[], None]) -> None:
     global _current, _typed
     _current, _typed = sweep, sys.argv[1:]
     overrides = get_args_parser().parse_args(_typed).overrides
-    options = [word for word in _typed if word not in (*overrides, *_MULTIRUN)]
+    options = [word for word in _typed if word not in (*overrides, *MULTIRUN_OPTIONS)]
     sys.argv[1:] = [*options, *sweep.first, "hydra.mode=RUN"]
     try:
         app()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from numa_bench.redaction import clean_text
+
+#: Columns where stdout is no terminal: the widest run ids fit.
+_PLAIN_WIDTH = 160
 
 
 class CleanConsole(Console):
@@ -22,3 +26,9 @@ class CleanConsole(Console):
                 yield segment
             else:
                 yield segment._replace(text=clean_text(segment.text))
+
+
+def open_stdout() -> CleanConsole:
+    """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return CleanConsole(width=width, markup=False, emoji=False, highlight=False)

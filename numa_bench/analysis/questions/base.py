@@ -53,8 +53,8 @@ class Question:
     order: int
     make_table: Callable[[pd.DataFrame], pd.DataFrame]
     columns: tuple[ColumnSpec, ...]
-    plot_figure: Callable[[pd.DataFrame], Figure | None]
     caption: str
+    plot_figure: Callable[[pd.DataFrame], Figure | None] = lambda _: None
     summarize: Callable[[pd.DataFrame], str] = lambda _: ""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pandas as pd
+
 from numa_bench.metric_registry import HIGHER, LOWER, NAMED, list_named_metrics
 from numa_bench.records import COMMAND, JsonDict, Record
 
@@ -41,6 +43,11 @@ def describe_command(record: Record) -> JsonDict:
         "processes": _read_count(observed.get("processes")),
         "escaped_threads": _read_count(observed.get("escaped_threads")),
     }
+
+
+def select_commands(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of commands in a table of runs, which without any run has no columns."""
+    return frame if frame.empty else frame[frame["workload"] == COMMAND]
 
 
 def _read_count(value: object) -> int | None:

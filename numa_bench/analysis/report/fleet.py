@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from numa_bench.analysis.report.hosts import print_comparison
+from numa_bench.analysis.report.terminal import print_problems
 from numa_bench.analysis.stats.pooled.partitions import Fleet
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import write_json
 from numa_bench.records import JsonDict
+from numa_bench.terminal.console import open_stdout
 
-#: Most verdicts and skipped files in the terminal; verdict.json has all.
-_MOST_VERDICTS, _MOST_PROBLEMS = 12, 5
-_PLAIN_WIDTH = 160
+#: Most verdicts in the terminal; verdict.json has all.
+_MOST_VERDICTS = 12
 #: Version of the format of verdict.json.
 SCHEMA_VERSION = 1
 
@@ -50,8 +48,7 @@ def write_fleet(fleet: Fleet, directory: Path, about: Mapping[str, str | float])
 
 def print_fleet(fleet: Fleet, directory: Path) -> None:
     """Print verdicts, the comparison of the hosts, and where the tables are."""
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console = open_stdout()
     hosts = fleet.groups["host"].nunique() if len(fleet.groups) else 0
     console.print(f"{fleet.runs} runs of {hosts} hosts, one host after the other", soft_wrap=True)
     for text in fleet.confounded[:_MOST_VERDICTS]:
@@ -63,9 +60,6 @@ def print_fleet(fleet: Fleet, directory: Path) -> None:
     if len(fleet.verdicts) > _MOST_VERDICTS:
         console.print(f"{len(fleet.verdicts) - _MOST_VERDICTS} more verdicts in verdict.json")
     print_comparison(console, fleet.hosts)
-    for problem in fleet.problems[:_MOST_PROBLEMS]:
-        console.print(f"skipped   {problem.path}: {problem.reason}", soft_wrap=True)
-    if len(fleet.problems) > _MOST_PROBLEMS:
-        console.print(f"skipped   {len(fleet.problems) - _MOST_PROBLEMS} more files")
+    print_problems(console, fleet.problems)
     console.print(f"verdicts  {directory / 'verdict.json'}", soft_wrap=True)
     console.print(f"tables    {directory / 'tables'}", soft_wrap=True)

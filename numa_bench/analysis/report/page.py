@@ -11,6 +11,7 @@ import pandas as pd
 
 from numa_bench.analysis.plots import style
 from numa_bench.analysis.questions.registry import load_questions
+from numa_bench.analysis.read.commands import select_commands
 from numa_bench.analysis.read.groups import count_warnings, describe_simulations
 from numa_bench.analysis.read.sweeps import select_confounded
 from numa_bench.analysis.report import columns as cols
@@ -23,9 +24,9 @@ from numa_bench.analysis.report.links import Links
 from numa_bench.analysis.report.machine import list_machine_facts
 from numa_bench.analysis.report.placement import KIND_SIGNS, build_placement, build_plain
 from numa_bench.analysis.report.runs import runs_table
-from numa_bench.labels import quantity_label
+from numa_bench.labels import list_first, quantity_label
 from numa_bench.marks import KINDS
-from numa_bench.records import COMMAND, PIPELINE
+from numa_bench.records import PIPELINE
 
 if TYPE_CHECKING:
     from numa_bench.analysis.read.runs import Study
@@ -58,9 +59,8 @@ def render_page(analysis: Analysis, pictures: Sequence[Picture], directory: Path
 
 def _count_commands(frame: pd.DataFrame) -> str:
     """How many of the runs are of commands: "none", "some" or "only"; for the section on method."""
-    if frame.empty or not (frame["workload"] == COMMAND).any():
-        return "none"
-    return "only" if (frame["workload"] == COMMAND).all() else "some"
+    count = len(select_commands(frame))
+    return "none" if not count else "only" if count == len(frame) else "some"
 
 
 def build_headlines(analysis: Analysis) -> list[Headline]:
@@ -119,7 +119,7 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
 
 def list_command_metrics(frame: pd.DataFrame) -> pd.Series[str]:
     """What commands are compared by, each once: "rate in tok/s, higher is better"."""
-    own = frame[frame["workload"] == COMMAND]
+    own = select_commands(frame)
     own = own.drop_duplicates(["headline", "headline_unit", "lower_is_better"])
     texts = [
         f"{quantity_label(name)} in {unit}, {'lower' if lower else 'higher'} is better"
@@ -131,9 +131,7 @@ def list_command_metrics(frame: pd.DataFrame) -> pd.Series[str]:
 
 
 def _listed(values: pd.Series[str]) -> str:
-    names = [style.shorten_middle(v, 40) for v in dict.fromkeys(values)]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return list_first([style.shorten_middle(v, 40) for v in dict.fromkeys(values)], 3)
 
 
 def _sections(analysis: Analysis, pictures: Sequence[Picture]) -> Iterator[Section]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numa_bench.analysis.plots.effects import MOST_COMPARISONS
 from numa_bench.analysis.plots.pooled_lines import BOUND, MODEL, find_distance
 from numa_bench.analysis.plots.style import THIN
 from numa_bench.analysis.read.groups import describe_simulations
+from numa_bench.analysis.read.studies import Problem
 from numa_bench.analysis.report.advice import FILES, summarize_advice
 from numa_bench.analysis.report.hosts import print_comparison
 from numa_bench.analysis.report.pooled import (
@@ -27,20 +28,18 @@ from numa_bench.analysis.report.pooled import (
 from numa_bench.analysis.stats.pooled.hosts import name_groups
 from numa_bench.analysis.study_analysis import Analysis
 from numa_bench.labels import quantity_label
-from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.console import CleanConsole, open_stdout
 
-#: Columns of the tables where stdout is no terminal.
-_PLAIN_WIDTH = 160
 #: Most rows in the terminal; the page has all.
 MOST_ROWS = 24
+_MOST_PROBLEMS = 5
 #: Most hosts, or groups of runs, that have a verdict and an advice of their own in the terminal.
 MOST_GROUPS = 12
 
 
 def print_analysis(analysis: Analysis, directory: Path) -> None:
     """Print verdict, effects and the paths of page, plots and tables on stdout."""
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    console = CleanConsole(width=width, markup=False, emoji=False, highlight=False)
+    console = open_stdout()
     for text in describe_simulations(analysis.loaded.frame):
         console.print(text, style="bold", soft_wrap=True)
     for sweep in analysis.sequential:
@@ -199,10 +198,15 @@ def _print_left_out(console: Console, analysis: Analysis) -> None:
         counts = excluded["status"].value_counts()
         text = ", ".join(f"{count} {status}" for status, count in counts.items())
         console.print(f"not in the statistics: {text}; the page lists them with their reasons")
-    for problem in analysis.loaded.problems[:5]:
+    print_problems(console, analysis.loaded.problems)
+
+
+def print_problems(console: Console, problems: Sequence[Problem]) -> None:
+    """The first skipped files, with reasons, and how many more there are."""
+    for problem in problems[:_MOST_PROBLEMS]:
         console.print(f"skipped   {problem.path}: {problem.reason}", soft_wrap=True)
-    if len(analysis.loaded.problems) > 5:
-        console.print(f"skipped   {len(analysis.loaded.problems) - 5} more files")
+    if len(problems) > _MOST_PROBLEMS:
+        console.print(f"skipped   {len(problems) - _MOST_PROBLEMS} more files")
 
 
 def _probability(value: float) -> str:

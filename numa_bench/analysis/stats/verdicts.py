@@ -22,7 +22,7 @@ from numa_bench.analysis.stats.sentences import (
     describe_too_few,
 )
 from numa_bench.analysis.stats.tables import TARGET, find_host_bound
-from numa_bench.labels import describe_placement, find_base_label
+from numa_bench.labels import describe_placement, find_base_label, list_first
 from numa_bench.records import JsonDict
 
 EFFECT, NO_DIFFERENCE, NOT_ENOUGH, NO_VERDICT = (
@@ -245,9 +245,9 @@ def _judge_group(
 
 def _describe_single(claims: list[Verdict], judged: int) -> str:
     """Single comparisons that differ where nothing does that is pooled: one model on one GPU."""
-    named = "; ".join(f"{v.model_text} on {v.device_text}, {v.text}" for v in claims[:2])
-    more = f" and {len(claims) - 2} more" if len(claims) > 2 else ""
-    return f"{len(claims)} of {_counted(judged)} with local: {named}{more}. Over all GPUs:"
+    texts = [f"{v.model_text} on {v.device_text}, {v.text}" for v in claims]
+    named = list_first(texts, 2, "; ")
+    return f"{len(claims)} of {_counted(judged)} with local: {named}. Over all GPUs:"
 
 
 def _kinds_text(by_kind: dict[str, list[Verdict]], unjudged: int) -> list[str]:

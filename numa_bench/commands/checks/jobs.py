@@ -23,6 +23,7 @@ from numa_bench.config.jobs import StudyJob, check_interleaved, refuse_single
 from numa_bench.config.loading import discover_allocation, discover_machine, load_jobs
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import ConfigError, StoreError
+from numa_bench.labels import list_first
 from numa_bench.machine.allocation import Allocation
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.plan import Plan
@@ -250,6 +251,4 @@ def _name_wrong(text: str, numbers: Sequence[int], names: Sequence[str]) -> str:
         return text
     if len(numbers) == 1:
         return f"job {numbers[0]} ({names[numbers[0]]}): {text}"
-    shown = ", ".join(map(str, numbers[:_JOBS_SHOWN]))
-    more = f" and {len(numbers) - _JOBS_SHOWN} more" if len(numbers) > _JOBS_SHOWN else ""
-    return f"jobs {shown}{more}: {text}"
+    return f"jobs {list_first(list(map(str, numbers)), _JOBS_SHOWN)}: {text}"

@@ -17,6 +17,8 @@ from numa_bench.errors import NumaBenchError
 
 #: An override's key (with Hydra's + ++ ~ prefixes) with an index: a[0].b, +a.b[0].c, ~a[0].
 _KEY = re.compile(r"(?P<key>(?:\+\+?|~)?[A-Za-z_][\w./@-]*(?:\[\d+\][\w.]*)+)(?P<rest>=.*|)", re.S)
+#: Options that make a command line a sweep.
+MULTIRUN_OPTIONS = ("-m", "--multirun")
 _TOUCHED = re.compile(r"(?:\+\+?|~)?experiment\.vit_configs\.(\d+)\b")
 
 
@@ -35,7 +37,7 @@ def rewrite_command_line(argv: list[str], environ: MutableMapping[str, str]) -> 
     """
     words = [to_dotted_key(argument) for argument in argv[1:]]
     # Before all overrides: argparse refuses those on both sides of an option.
-    argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
+    argv[1:] = sorted(words, key=lambda word: word not in MULTIRUN_OPTIONS)
     if "COMP_LINE" in environ:
         *typed, last = environ["COMP_LINE"].split(" ")
         environ["COMP_LINE"] = " ".join([*map(to_dotted_key, typed), last])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from numa_bench.config.schemas.workload import AUTO, TestConfig
+from numa_bench.labels import list_first
 from numa_bench.machine.model import Topology
 from numa_bench.plan.predictions.prediction import ModelPrediction
 from numa_bench.plan.resolve import choose_batch_size
@@ -54,10 +55,9 @@ def _small_batches(predictions: Sequence[ModelPrediction]) -> list[str]:
             groups.setdefault((test.batch_size, test.precision), []).append(run.vit.name)
     lines = []
     for (size, precision), names in groups.items():
-        distinct = list(dict.fromkeys(names))
-        more = f" and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
+        named = list_first(list(dict.fromkeys(names)), _NAMED)
         lines.append(
-            f"batch {size} in {precision}: {', '.join(distinct[:_NAMED])}{more} predicted to be "
+            f"batch {size} in {precision}: {named} predicted to be "
             "host bound, so the link's speed cannot show; use experiment.test.batch_size=auto, "
             "compile_model=true or cuda_graph=true"
         )

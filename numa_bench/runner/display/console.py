@@ -31,14 +31,12 @@ from numa_bench.runner.display.cell_rows import (
     find_headline,
     read_headline,
 )
-from numa_bench.terminal.console import CleanConsole
+from numa_bench.terminal.console import CleanConsole, open_stdout
 from numa_bench.terminal.lines import LineFormatter
 
 logger = logging.getLogger("numa_bench")
 
 STATUS_MARKS = {"passed": "[green]ok[/]", "waived": "[yellow]waived[/]"}
-#: Columns of the tables when stdout is no terminal: the widest run ids fit.
-_PLAIN_WIDTH = 160
 
 
 def make_progress(console: CleanConsole, *middle: ProgressColumn) -> Progress:
@@ -222,9 +220,3 @@ def _range_text(row: Row) -> str:
         return "-"
     half = (max(row.throughput) - min(row.throughput)) / 2
     return f"±{half / statistics.median(row.throughput):.1%}"
-
-
-def open_stdout() -> CleanConsole:
-    """A console on stdout, wide enough for run ids when the output goes to a file or a pipe."""
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return CleanConsole(width=width, markup=False, emoji=False)

@@ -20,10 +20,10 @@ from numa_bench.runner.display.cell_rows import (
     placement_text,
     varied_settings,
 )
-from numa_bench.runner.display.console import open_stdout
 from numa_bench.runner.display.predictions import make_prediction_tables
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.resume import find_done
+from numa_bench.terminal.console import open_stdout
 
 
 def print_plan(plan: Plan, stored: Sequence[Record] | None, warnings: Sequence[str]) -> None:

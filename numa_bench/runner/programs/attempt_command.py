@@ -6,8 +6,6 @@ There is no worker: what a worker would write, the runner writes here.
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +15,17 @@ from numa_bench.jsonio import write_json
 from numa_bench.machine.model import Topology
 from numa_bench.records import Execution, Record, RunResult, RunSpec, Status, make_record
 from numa_bench.records.spare_files import RAW_DATA
-from numa_bench.runner.attempt import Host, describe_missed_turn, utc_timestamp
+from numa_bench.runner.attempt import Host, make_token, prepare_attempt, utc_timestamp
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.outcome import find_early_end
-from numa_bench.runner.process import Ended, StopRequest
+from numa_bench.runner.process import StopRequest
 from numa_bench.runner.programs.command_line import substitute
 from numa_bench.runner.programs.executions import Executed, Executions
 from numa_bench.runner.programs.readings import Readings, read_metrics
 from numa_bench.runner.programs.watch import Watch
 from numa_bench.runner.sets.set_monitor import find_set_warnings
-from numa_bench.runner.worker_run import AttemptSettings, RunContext, read_last_lines
+from numa_bench.runner.worker_run import AttemptSettings, RunContext, read_tail
 from numa_bench.store import StudyStore
 from numa_bench.study_files import RunPaths
 
@@ -64,9 +62,8 @@ def attempt_command(
 
     Every failure becomes a record too.
     """
-    token = f"{os.getpid()}-{uuid.uuid4().hex}"
     with host.locks.hold(spec) as turn:
-        context = RunContext(spec, settings, interrupts, token, turn.descriptors)
+        context = RunContext(spec, settings, interrupts, make_token(), turn.descriptors)
         return _attempt_in_turn(context, turn, store, topology, host)
 
 
@@ -108,14 +105,8 @@ def _run(
 ) -> _Outcome:
     spec, command = context.spec, context.spec.command
     assert command is not None
-    try:
-        store.prepare_run(spec)
-    except OSError as error:
-        # Files that are there belong to an earlier attempt; they must not be read as this one's.
-        problem = f"its files cannot be written: {error}"
-        return _Outcome(Executed(Ended(None, "exited", 0.0, start_error=problem)), Readings())
-    if missed := describe_missed_turn(turn):
-        return _Outcome(Executed(missed), Readings())
+    if prevented := prepare_attempt(spec, turn, store):
+        return _Outcome(Executed(prevented), Readings())
     watch = Watch(spec, (paths.stdout, paths.stderr))
     interval_s = context.settings.monitor_interval_s
     monitor = Monitor(spec, paths.monitor, interval_s, own_cpu_s=watch.read_cpu_s)
@@ -146,8 +137,7 @@ def _read(spec: RunSpec, paths: RunPaths, out: Path) -> Readings:
 
 def _ended_well(executed: Executed) -> bool:
     """Whether the measured execution ended by itself with exit code 0."""
-    ended = executed.ended
-    return not executed.failed_step and ended.reason == "exited" and ended.returncode == 0
+    return not executed.failed_step and executed.ended.succeeded
 
 
 def judge_command(
@@ -213,8 +203,7 @@ def _add_tail(headline: str, context: RunContext, paths: RunPaths) -> str:
 
 def _read_tail(context: RunContext, paths: RunPaths) -> str:
     """The last lines of stderr, or of stdout where stderr is empty."""
-    lines = context.settings.error_lines
-    return (read_last_lines(paths.stderr, lines) or read_last_lines(paths.stdout, lines)).strip()
+    return read_tail(paths.stdout, paths.stderr, context.settings.error_lines).strip()
 
 
 def _make_result(spec: RunSpec, outcome: _Outcome, status: Status, error: str | None) -> RunResult:

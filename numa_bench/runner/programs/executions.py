@@ -16,7 +16,7 @@ from pathlib import Path
 from numa_bench.redaction import is_secret
 from numa_bench.runner.process import Command, Ended, StopRequest, run_process
 from numa_bench.runner.programs.command_line import build_command, build_step
-from numa_bench.runner.worker_run import RunContext, read_last_lines
+from numa_bench.runner.worker_run import RunContext, read_tail
 from numa_bench.study_files import RunPaths
 
 #: Shorter values of variables are too likely to be in an output by chance.
@@ -109,9 +109,9 @@ class Executions:
             return before
         ended, stopped = self._run_command(measured=measured)
         done = Executed(ended, problem=stopped)
-        if not measured and (ended.returncode != 0 or ended.reason != "exited"):
+        if not measured and not ended.succeeded:
             done.failed_step = name
-        elif measured and ended.returncode == 0 and ended.reason == "exited":
+        elif measured and ended.succeeded:
             check = self._run_step("check")
             if check is not None and check.ended.reason == "interrupted":
                 return check
@@ -149,13 +149,12 @@ class Executions:
         )
         ended = self._run(command, stdout, stderr)
         mask_secrets((stdout, stderr))
-        if ended.returncode == 0 and ended.reason == "exited":
+        if ended.succeeded:
             return None
         how = ended.start_error or (
             f"exit code {ended.returncode}" if ended.reason == "exited" else ended.reason
         )
-        lines = context.settings.error_lines
-        tail = read_last_lines(stderr, lines) or read_last_lines(stdout, lines)
+        tail = read_tail(stdout, stderr, context.settings.error_lines)
         return Executed(ended, failed_step=name, problem=f"{how}\n{tail}".rstrip())
 
     def _run(

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
+from numa_bench.labels import list_first
 from numa_bench.machine.sysfs import format_cpu_list
 from numa_bench.records import JsonDict, Placement, RunSpec, Status
 from numa_bench.runner.monitor import move_away
@@ -177,9 +178,7 @@ class Watch:
                 f"only {self.fraction:.1%} of the memory was on node {nodes} at its peak ({where})"
             )
         if self._escaped:
-            names = ", ".join(list(self._escaped.values())[:_NAMED])
-            more = len(self._escaped) - _NAMED
-            names += f" and {more} more" if more > 0 else ""
+            names = list_first(list(self._escaped.values()), _NAMED)
             problems.append(f"threads could run outside {_name_cpus(placement)}: {names}")
         return problems
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from numa_bench.records import (
     Status,
     make_record,
 )
-from numa_bench.runner.attempt import Host, describe_missed_turn, utc_timestamp
+from numa_bench.runner.attempt import Host, make_token, prepare_attempt, utc_timestamp
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.disturbance import find_sample_warnings
 from numa_bench.runner.interrupts import Interrupts
-from numa_bench.runner.process import Command, Ended
+from numa_bench.runner.process import Command
 from numa_bench.runner.sets.processes import SetProcess, run_together
 from numa_bench.runner.sets.set_monitor import SetMonitor, find_set_warnings, name_worker
 from numa_bench.runner.sets.set_outcome import SetOutcome
@@ -99,15 +98,8 @@ def _run_workers(
     monitor: SetMonitor,
 ) -> SetOutcome:
     """Run all workers beside their monitor, and read what they left."""
-    try:
-        store.prepare_run(spec)
-    except OSError as error:
-        # Files that are there belong to an earlier attempt; they must not be read as this one's.
-        problem = f"its files cannot be written: {error}"
-        failed = Ended(None, "exited", 0.0, start_error=problem)
-        return SetOutcome(spec, {member.name: failed for member in spec.members})
-    if missed := describe_missed_turn(turn):
-        return SetOutcome(spec, {member.name: missed for member in spec.members})
+    if prevented := prepare_attempt(spec, turn, store):
+        return SetOutcome(spec, {member.name: prevented for member in spec.members})
     with monitor:
         ended = run_together(
             [_process(spec, member, settings, store) for member in spec.members],
@@ -131,10 +123,10 @@ def _process(
     set_file = store.run_paths(spec.run_id).spec.resolve()
 
     def make_command(descriptor: int) -> Command:
-        # The worker watches the process whose number is in the token (worker/lifeline.py).
-        token = f"{os.getpid()}-{uuid.uuid4().hex}"
         tmp = Path(tempfile.gettempdir())
-        command = worker_command(member.spec, paths, os.environ, token, settings.profiler, tmp)
+        command = worker_command(
+            member.spec, paths, os.environ, make_token(), settings.profiler, tmp
+        )
         return replace(
             command,
             argv=(*command.argv, "--rendezvous", str(descriptor)),

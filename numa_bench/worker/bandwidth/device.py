@@ -16,6 +16,7 @@ from typing import cast
 
 import torch
 
+from numa_bench.labels import list_first
 from numa_bench.machine.page_placement import observe_placement
 from numa_bench.records import BandwidthSpec, JsonDict, RunSpec
 from numa_bench.worker.bandwidth.copies import (
@@ -201,24 +202,19 @@ def _series_warnings(
     ]
     late = {_name(point) for point, sample in copies if not sample.held}
     if late:
-        found.append(f"stage_gaps: host gaps are in copies of {_listed(late)}")
+        found.append(f"stage_gaps: host gaps are in copies of {list_first(sorted(late), 3)}")
     apart = {
         _name(point)
         for point, sample in copies
         if sample.overlap is not None and sample.overlap < _LEAST_OVERLAP
     }
     if apart:
-        found.append(f"series: both directions hardly overlapped in {_listed(apart)}")
+        found.append(f"series: both directions hardly overlapped in {list_first(sorted(apart), 3)}")
     return tuple(found)
 
 
 def _name(point: Point) -> str:
     return f"{point.operation} {point.memory} {point.size_bytes} B"
-
-
-def _listed(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _check_copies(timer: CopyTimer, kinds: dict[str, KindOfMemory], sizes: Sequence[int]) -> Part:

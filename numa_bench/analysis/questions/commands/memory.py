@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from numa_bench.analysis.questions.base import ColumnSpec, Question
+from numa_bench.analysis.read.commands import select_commands
 from numa_bench.analysis.stats.tables import join_cell_marks
-from numa_bench.records import COMMAND
 
 MEMORY_COLUMNS = (
     "group", "cell", "device_text", "gpu_id", "vit_name", "placement", "placement_text", "n",
@@ -24,9 +23,8 @@ def tabulate_memory(frame: pd.DataFrame) -> pd.DataFrame:
     `escaped_threads` the most of any. Runs that are invalid for their placement count too.
     """
     empty = pd.DataFrame(columns=list(MEMORY_COLUMNS))
-    if frame.empty or not (frame["workload"] == COMMAND).any():
-        return empty
-    runs = frame[(frame["workload"] == COMMAND) & frame["own_memory_mb"].notna()]
+    runs = select_commands(frame)
+    runs = runs if runs.empty else runs[runs["own_memory_mb"].notna()]
     if runs.empty:
         return empty
     cells = runs.groupby("cell", sort=False)
@@ -48,10 +46,6 @@ def _describe_shares(runs: list[Mapping[int, float]]) -> str:
     nodes = sorted({node for shares in runs for node in shares})
     means = {n: sum(shares.get(n, 0.0) for shares in runs) / len(runs) for n in nodes}
     return ", ".join(f"node {n}: {100 * share:.0f} %" for n, share in means.items())
-
-
-def _plot_nothing(_: Any) -> None:
-    """The table says it all."""
 
 
 QUESTION = Question(
@@ -87,6 +81,5 @@ QUESTION = Question(
         ),
         ColumnSpec("marks", "marks"),
     ),
-    plot_figure=_plot_nothing,
     caption="Memory of all processes of the command, by node, as sampled while it ran.",
 )

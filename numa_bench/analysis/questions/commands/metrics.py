@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.questions.base import ColumnSpec, Question
+from numa_bench.analysis.read.commands import select_commands
 from numa_bench.labels import find_base_label
 from numa_bench.metric_registry import HIGHER, LOWER, NAMED
-from numa_bench.records import COMMAND
 
 METRIC_COLUMNS = (
     "group", "cell", "device_text", "gpu_id", "vit_name", "placement", "placement_text", "metric",
@@ -26,9 +26,10 @@ def tabulate_metrics(frame: pd.DataFrame) -> pd.DataFrame:
     test, so `outcome` only says which direction is better. Nothing is claimed of it.
     """
     empty = pd.DataFrame(columns=list(METRIC_COLUMNS))
-    if frame.empty or not (frame["workload"] == COMMAND).any():
+    runs = select_commands(frame)
+    if runs.empty:
         return empty
-    runs = frame[(frame["workload"] == COMMAND) & frame["in_statistics"].astype(bool)]
+    runs = runs[runs["in_statistics"].astype(bool)]
     rows = [
         row for _, setting in runs.groupby("setting", sort=False) for row in _list_rows(setting)
     ]
@@ -71,10 +72,6 @@ def _name_outcome(change: float, better: str) -> str:
     return "better" if (change > 0) == (better == HIGHER) else "worse"
 
 
-def _plot_nothing(_: Any) -> None:
-    """Metrics of several units share no axis."""
-
-
 QUESTION = Question(
     key="command_metrics",
     title="What else did the command report?",
@@ -93,6 +90,5 @@ QUESTION = Question(
         ColumnSpec("change", "to local", "share", tooltip="medians, without a test"),
         ColumnSpec("outcome", "direction"),
     ),
-    plot_figure=_plot_nothing,
     caption="Metrics beside the one that placements are compared by: medians, without a test.",
 )

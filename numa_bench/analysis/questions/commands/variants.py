@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from numa_bench.analysis.questions.base import ColumnSpec, Question
+from numa_bench.analysis.read.commands import select_commands
 from numa_bench.analysis.stats.contrasts import Contrasts, compare_cells
 from numa_bench.analysis.stats.disturbed import explain_effect, is_seen, measure_pairs
 from numa_bench.analysis.stats.families import (
@@ -19,7 +20,6 @@ from numa_bench.analysis.stats.families import (
 )
 from numa_bench.analysis.stats.sentences import describe_change, format_percent
 from numa_bench.analysis.stats.tables import TARGET, join_cell_marks
-from numa_bench.records import COMMAND
 
 VARIANT_COLUMNS = (
     "group", "cell", "device_text", "gpu_id", "vit_name", "base_name", "placement",
@@ -40,9 +40,10 @@ def tabulate_variants(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     explains is not claimed, and `text` says so.
     """
     empty = pd.DataFrame(columns=list(VARIANT_COLUMNS))
-    if frame.empty or not (frame["workload"] == COMMAND).any():
+    runs = select_commands(frame)
+    if runs.empty:
         return empty
-    runs = frame[(frame["workload"] == COMMAND) & frame["in_statistics"].astype(bool)]
+    runs = runs[runs["in_statistics"].astype(bool)]
     tables = []
     for _, members in runs.groupby("group", sort=False):
         # Variants of one study: commands of different studies were not meant to be compared.
@@ -132,10 +133,6 @@ def summarize_variants(table: pd.DataFrame) -> str:
     return " ".join(texts)
 
 
-def _plot_nothing(_: Any) -> None:
-    """Few rows, each a sentence."""
-
-
 QUESTION = Question(
     key="command_variants",
     title="Does a variant help?",
@@ -154,7 +151,6 @@ QUESTION = Question(
         ColumnSpec("p_holm", "p (Holm)", "probability"),
         ColumnSpec("marks", "marks"),
     ),
-    plot_figure=_plot_nothing,
     caption="Each variant against the first one in the same placement, in the same random blocks.",
     summarize=summarize_variants,
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from numa_bench.analysis.plots.style import shorten_middle
+from numa_bench.labels import list_first
 from numa_bench.redaction import is_secret, redact_credentials
 
 #: Characters that have a meaning in running text or in a table cell; a dollar sign starts
@@ -35,9 +36,7 @@ def escape_text(text: object, most: int = 60) -> str:
 
 def join_names(names: Sequence[object], most: int = 3, width: int = 40) -> str:
     """The first names of a list, escaped, and how many there are besides."""
-    shown = [escape_text(name, width) for name in names[:most]]
-    more = len(names) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return list_first([escape_text(name, width) for name in names], most)
 
 
 def format_command(command: str) -> str:

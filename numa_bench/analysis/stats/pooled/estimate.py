@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from numa_bench.analysis.stats.contrasts import MOST_REPEATS
 from numa_bench.analysis.stats.permutation import ALPHA, POWER, correct_holm
 from numa_bench.analysis.stats.robust import Array, find_level, fit_prior, limit_noise
 
@@ -26,7 +27,6 @@ LEVEL = 0.95
 _SHARED_BASE = 0.5
 #: Level of the upper limit of the error (see `robust`) by which needed repeats are computed.
 _REPEATS_LIMIT = 0.40
-_MOST_REPEATS = 1_000
 _TINY = 1e-12
 
 
@@ -66,7 +66,7 @@ class Pooled:
     """One value per contrast; `estimate`, `low`, `high` and `detectable` are logarithms.
 
     `error` is the standard error with `freedom` degrees of freedom. `repeats`: what an effect of
-    interest needs, NaN where `_MOST_REPEATS` are not enough. `units`: how many were averaged.
+    interest needs, NaN where `MOST_REPEATS` are not enough. `units`: how many were averaged.
     """
 
     estimate: Array
@@ -271,5 +271,5 @@ def _needed_repeats(repeats: int, errors: Sequence[_Error], size: Array, target:
         fixed = max(0.0, error.variance - error.runs)
         if allowed > fixed:
             n = np.ceil(repeats * error.runs / (allowed - fixed))
-            needed[i] = max(n, 3.0) if n <= _MOST_REPEATS else np.nan
+            needed[i] = max(n, 3.0) if n <= MOST_REPEATS else np.nan
     return needed

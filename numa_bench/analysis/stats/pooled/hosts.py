@@ -26,6 +26,7 @@ from numa_bench.analysis.stats.pooled.words import (
     name_subject,
 )
 from numa_bench.analysis.stats.sentences import Row, format_percent
+from numa_bench.labels import list_first
 
 HOST_COLUMNS = (
     "metric", "model_text", "bound", "placement", "distance_text", "group", "name", "sample",
@@ -222,8 +223,7 @@ def _describe_causes(rows: Sequence[Row], differences: pd.DataFrame) -> str:
             against = " against ".join(list_names([text], 1) for text in texts)
             rare = f" (with {exceptions} exceptions)" if exceptions else ""
             found.append(f"{_CAUSES.get(key, key)} {against}{rare}")
-    more = len(found) - _MOST_CAUSES
-    return ", ".join(found[:_MOST_CAUSES]) + (f" and {more} more" if more > 0 else "")
+    return list_first(found, _MOST_CAUSES)
 
 
 def _count_exceptions(values: Sequence[tuple[str, bool]]) -> int | None:

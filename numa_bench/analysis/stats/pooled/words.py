@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numa_bench.analysis.stats.sentences import Row, format_percent
-from numa_bench.labels import describe_placement, split_hops
+from numa_bench.labels import describe_placement, list_first, split_hops
 
 #: What binds to a placement, as the subject of a sentence; "{}" is a distance in brackets or "".
 _SUBJECTS = {
@@ -125,6 +125,4 @@ def describe_silence(rows: Sequence[Row], target: float) -> str:
 
 def list_names(names: Sequence[str], most: int = 6) -> str:
     """ "a, b, c"; of too many the first and how many more."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return list_first(names, most if len(names) <= most else most - 1)
