@@ -171,6 +171,11 @@ def plot_stages(part: Part) -> Figure | None:
     return figure
 
 
+def _find_median(values: pd.Series[float]) -> float:
+    """NaN without any value, and without the warning of NumPy that pandas 2 passes on."""
+    return float(values.dropna().median())
+
+
 #: The time per batch that the throughput amounts to.
 _PACE = style.Look("#ffffff", "d", "")
 
@@ -183,7 +188,7 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
         names.append(f"{label} (n={len(mine)})")
         left = 0.0
         for column, (_, look) in style.STAGES.items():
-            value = float(mine[column].median())  # NaN without any
+            value = _find_median(mine[column])
             if not np.isfinite(value):
                 continue
             axes.barh(
@@ -192,7 +197,7 @@ def _stage_bars(axes: Axes, runs: pd.DataFrame, labels: Sequence[str]) -> None:
             )  # fmt: skip
             left += value
         if len(mine):
-            pace = float((1e3 * mine["test_batch_size"].astype(float) / mine[RATE]).median())
+            pace = _find_median(1e3 * mine["test_batch_size"].astype(float) / mine[RATE])
             axes.plot(
                 pace, y, _PACE.marker, color="white", markersize=7, markeredgecolor=style.INK,
                 markeredgewidth=1.4, zorder=4,
@@ -245,7 +250,7 @@ def _percentiles(
     most = 0.0
     for x, label in enumerate(labels):
         mine, look = runs[runs["placement"] == label], style.get_placement_style(label)
-        values = [float(mine[c].median()) if len(mine) else math.nan for c, _ in _PERCENTILES]
+        values = [_find_median(mine[c]) for c, _ in _PERCENTILES]
         spots = [x - 0.14, x, x + 0.14]
         axes.plot(spots, values, color=style.QUIET, linewidth=1, zorder=2)
         for at, (_, marker), value in zip(spots, _PERCENTILES, values, strict=True):

@@ -104,7 +104,7 @@ def describe_days(table: pd.DataFrame, shift: CommonShift) -> tuple[str, ...]:
         f"cells, from {days} days, {_count(shift.day_freedom, 'degree')} of freedom); a common "
         f"shift of {format_percent(shift.detectable)} % or more would have been detected."
     ]
-    own = table["detectable"].median()
+    own = table["detectable"].dropna().median()
     if shift.cell_freedom and math.isfinite(own):
         lines.append(
             f"A single cell differs from day to day by {format_percent(shift.cell_sd)} % beyond "
