@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import NumaBenchError
+from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.versions import PROJECT
 
 INSTALL = (
@@ -71,7 +72,7 @@ def knows_option(executable: str, option: str) -> bool:
 
 def probe_nsys(executable: str, options: Sequence[str]) -> None:
     """Record a process that does nothing. Raises NsysError if that produces no report."""
-    with _private_tmp() as tmp:
+    with hold_scratch() as tmp:
         env = build_minimal_environment(os.environ, tmp)
         _record_probe(executable, options, ["true"], env, PROBE_TIMEOUT_S)
 
@@ -84,8 +85,8 @@ def probe_cuda(
     An nsys that is older than the CUDA in use may record nothing, or break the process. Raises
     NsysError. TMPDIR in `env` is replaced.
     """
-    with _private_tmp() as tmp:
-        own = {**env, "TMPDIR": tmp}
+    with hold_scratch() as tmp:
+        own = {**env, "TMPDIR": str(tmp)}
         report = _record_probe(executable, options, command, own, CUDA_PROBE_TIMEOUT_S)
         target = report.with_suffix(".sqlite")
         export_sqlite(executable, report, target)
@@ -112,7 +113,7 @@ def count_kernels(sqlite: Path) -> int:
 
 
 def _ask(executable: str, *words: str) -> subprocess.CompletedProcess[str]:
-    with _private_tmp() as tmp:
+    with hold_scratch() as tmp:
         process = subprocess.Popen(
             [executable, *words],
             stdin=subprocess.DEVNULL,
@@ -191,7 +192,7 @@ def export_sqlite(
     # Renamed when complete. nsys takes the file type from --type, not from the name.
     part = target.with_name(f".{target.name}.part")
     try:
-        with _private_tmp() as tmp:
+        with hold_scratch() as tmp:
             _run(
                 build_export_argv(executable, report, part),
                 build_minimal_environment(os.environ, tmp),
@@ -215,9 +216,9 @@ def export_report(report: Path, target: Path) -> None:
     export_sqlite(executable, report, target)
 
 
-def build_minimal_environment(environ: Mapping[str, str], tmp: str) -> dict[str, str]:
+def build_minimal_environment(environ: Mapping[str, str], tmp: Path) -> dict[str, str]:
     """The variables that nsys needs and no others; it keeps its own state below `tmp`."""
-    return {**{n: environ[n] for n in _NEEDED if n in environ}, "TMPDIR": tmp}
+    return {**{n: environ[n] for n in _NEEDED if n in environ}, "TMPDIR": str(tmp)}
 
 
 def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[int]) -> None:
@@ -245,8 +246,3 @@ def _run(argv: list[str], env: dict[str, str], timeout_s: float, fds: Sequence[i
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-
-
-def _private_tmp() -> tempfile.TemporaryDirectory[str]:
-    # nsys keeps all its state in TMPDIR; a daemon that ends late may still write there.
-    return tempfile.TemporaryDirectory(prefix="numa_bench-nsys-", ignore_cleanup_errors=True)

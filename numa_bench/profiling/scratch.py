@@ -1,4 +1,4 @@
-"""Temporary directories of nsys sessions; those of a killed runner are removed by the next one.
+"""Temporary directories of nsys and of checks; the next study removes those of a killed process.
 
 The owner of a directory holds a lock (flock(2)) on it, which the kernel frees when it dies. Only
 directories of this prefix are removed: nothing measured is kept in one.

@@ -13,13 +13,13 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from numa_bench.isolation.marked_processes import kill_marked
 from numa_bench.jsonio import write_json
+from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import RUN_TOKEN, JsonDict
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.numactl import numactl_argv
@@ -132,8 +132,8 @@ def _start(
     env = {**gpu_environment(session.device, environ), RUN_TOKEN: token}
     # Every compile that is checked is a cold one, as in a study.
     env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
-    with tempfile.TemporaryDirectory(prefix="numa_bench-selftest-") as tmp:
-        path = Path(tmp, "session.json")
+    with hold_scratch() as tmp:
+        path = tmp / "session.json"
         write_json(path, session.to_dict())
         read_end, write_end = os.pipe()
         try:
@@ -141,7 +141,7 @@ def _start(
             words += ["--events", str(write_end), *(check.name for check in checks)]
             argv = [*numactl_argv(session.placement), *words]
             try:
-                process = _Process(argv, env, Path(tmp, "output"), write_end)
+                process = _Process(argv, env, tmp / "output", write_end)
             finally:
                 os.close(write_end)
             try:

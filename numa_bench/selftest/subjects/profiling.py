@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from numa_bench.config.schemas.output import ProfilerConfig
 from numa_bench.jsonio import write_json
 from numa_bench.profiling.launch import Profiler, find_profiler
+from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import ProfileSpec, RunSpec
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.interrupts import Interrupts
@@ -115,14 +114,14 @@ def _batch_size(context: Context) -> int:
 
 def _run_worker(spec: RunSpec, profiler: Profiler) -> float:
     """Seconds per sample in the timed window of a fresh worker. Raises RuntimeError."""
-    with tempfile.TemporaryDirectory(prefix="numa_bench-selftest-") as folder:
-        paths = run_paths(Path(folder), spec.run_id)
+    with hold_scratch() as folder:
+        paths = run_paths(folder, spec.run_id)
         for path in (paths.spec, paths.stdout, paths.report):
             path.parent.mkdir(parents=True, exist_ok=True)
         paths.busy_lock.touch()
         write_json(paths.spec, spec.to_dict())
         token = f"{os.getpid()}-selftest{os.urandom(4).hex()}"
-        command = worker_command(spec, paths, os.environ, token, profiler, Path(folder))
+        command = worker_command(spec, paths, os.environ, token, profiler, folder)
         with Interrupts() as interrupts:
             run_process(
                 command,
