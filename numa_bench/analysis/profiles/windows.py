@@ -17,9 +17,8 @@ from numa_bench.analysis.profiles.intervals import (
 )
 from numa_bench.errors import ReportError
 
-#: Ranges that numa_bench's own recorder puts around whole phases of a run.
+#: The range that numa_bench's own recorder puts around the batches it profiles.
 PROFILED = "profiled window"
-PHASES = ("warmup", "timed window", PROFILED)
 WHOLE = "all"
 
 
