@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from numa_bench.config.settings import documented_field
+from numa_bench.records.command_spec import INVALID, OFF, WARNING
 
-PLACEMENT_CHECKS = ("invalid", "warning", "off")
+PLACEMENT_CHECKS = (INVALID, WARNING, OFF)
 
 
 @dataclass(kw_only=True, slots=True)
