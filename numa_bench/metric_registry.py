@@ -39,7 +39,7 @@ METRICS: dict[str, Metric] = {
         "GB/s", "H2D and D2H copies at the same time, both together (bandwidth runs)", True
     ),
     "copy_latency_us": Metric(
-        "us", "H2D copy of 4 KB, from its submission to its end on the host's clock", False
+        "us", "H2D copy of 4 KiB, from its submission to its end on the host's clock", False
     ),
     "launch_latency_us": Metric("us", "the same for the smallest kernel", False),
     "host_pipelined_ms": Metric("ms", "host work inside the pipeline, median (CUDA)", False),

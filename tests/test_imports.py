@@ -358,6 +358,8 @@ def test_importing_probes_nothing() -> None:
 def test_the_probe_above_would_be_seen(tmp_path: Path) -> None:
     """The audit hook is worth what it finds: here is a module that does probe."""
     (tmp_path / "numa_bench").mkdir()
+    # Without it, a numa_bench that PYTHONPATH names or that is installed would come first.
+    (tmp_path / "numa_bench" / "__init__.py").touch()
     (tmp_path / "numa_bench" / "probing.py").write_text(
         "import subprocess\nopen('/proc/cpuinfo').close()\nsubprocess.run(['true'])\n"
     )

@@ -110,6 +110,7 @@ def test_the_sdist_has_what_the_tests_need(distributions: tuple[Path, Path]) -> 
         "tests/conftest.py",
         "hydra_experiment_runner.py",
         "analysis/analyze.py",
+        "examples/own_workloads/stream.py",
     }
 
 

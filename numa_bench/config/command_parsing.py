@@ -17,6 +17,7 @@ from numa_bench.config.schemas.command import PLACEMENT_CHECKS, CommandConfig
 from numa_bench.errors import ConfigError
 from numa_bench.metric_registry import HIGHER, LOWER
 from numa_bench.records import CommandSpec, NamedMetric
+from numa_bench.records.command_spec import ALL, BOTH, LAST, STDERR, STDOUT
 from numa_bench.redaction import has_credentials, is_secret
 
 if TYPE_CHECKING:
@@ -233,8 +234,8 @@ def _check_metric(key: str, metric: NamedMetric) -> None:
     check_one_of(f"{key}.{metric.name}", metric.better, (HIGHER, LOWER))
     if not metric.unit:
         raise ConfigError(f"{key}.{metric.name}", "''", f"has no unit; {_METRIC_HELP}")
-    check_one_of(f"{key}.{metric.name}.stream", metric.stream, ("both", "stdout", "stderr"))
-    check_one_of(f"{key}.{metric.name}.take", metric.take, ("last", "all"))
+    check_one_of(f"{key}.{metric.name}.stream", metric.stream, (BOTH, STDOUT, STDERR))
+    check_one_of(f"{key}.{metric.name}.take", metric.take, (LAST, ALL))
     by_json = metric.json is not None or metric.key is not None
     if by_json == (metric.regex is not None) or (by_json and not (metric.json and metric.key)):
         raise ConfigError(

@@ -142,7 +142,8 @@ class RunnerConfig:
     )
     debug: bool = documented_field(
         False,
-        "Few samples and one repeat, written to <root>/debug, which is overwritten each time.",
+        "Few samples, one repeat and no trackers, written to <root>/debug, which is overwritten "
+        "each time.",
     )
     interleave: bool = documented_field(
         False,

@@ -1,6 +1,6 @@
 """The locks of one study on its host: exclusive for a measurement, shared for heavy work.
 
-    gate    held for a moment by who takes the next one, so that nobody overtakes who waits
+    gate    held for a moment by whoever takes the next one, so that waiters keep their order
     host    shared by heavy work (start-up, exports, trackers) and by measurements that share the
             host; exclusive for a measurement that does not
     gpu-*, node*    exclusive, in the order of their names, after the host

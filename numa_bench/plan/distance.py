@@ -145,7 +145,7 @@ def choose_pairs(topology: Topology, gpu: Gpu, home: int) -> list[tuple[int, int
 def _choose_representative(
     topology: Topology, gpu: Gpu, home: int, nodes: Collection[int]
 ) -> tuple[int, str] | None:
-    """The node that stands for the farthest distance class among `nodes`, and the class.
+    """The node that represents the farthest distance class among `nodes`, and the class.
 
     It is a nearest one of the class. Of several, the GPUs of a node take different ones in turn, so
     that no peculiarity of one node looks like distance.

@@ -44,7 +44,7 @@ class CommandSpec:
     number among those that the study compares, in their order, from 0. `require`, `prepare`,
     `cleanup` and `check` are argument vectors too, empty where there is none. `least_fraction` of
     the memory must be where it was bound. `sample_s`: seconds between two looks at the memory and
-    threads of the process tree, 0 for none.
+    threads of the process tree; `placement_check` OFF switches them off.
     """
 
     argv: tuple[str, ...]

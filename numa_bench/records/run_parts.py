@@ -168,12 +168,6 @@ class BandwidthSpec:
     rounds: int
     budget_s: float
 
-    def count_host_bytes(self) -> int:
-        """Host memory that a run on the CPU allocates: two arrays of the largest size in every
-        kind of memory, and one of each size for latencies."""
-        chains = sum(self.sizes_bytes) if "latency" in self.directions else 0
-        return len(self.memory) * (2 * max(self.sizes_bytes) + chains)
-
 
 @dataclass(frozen=True)
 class Expectation:

@@ -19,7 +19,7 @@ from numa_bench.machine.nvml import read_driver_versions
 from numa_bench.records import DeviceSpec
 from numa_bench.runner.command import gpu_environment
 
-#: Starting CUDA on a server with many GPUs takes some seconds; a driver that hangs takes for ever.
+#: Starting CUDA on a server with many GPUs takes some seconds; a driver that hangs never ends.
 TIMEOUT_S = 120.0
 #: Lowest driver for each CUDA major version (CUDA Toolkit Release Notes, "CUDA Driver").
 LEAST_DRIVER = {"12": 525, "13": 580}

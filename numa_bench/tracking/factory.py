@@ -26,7 +26,7 @@ def make_trackers(config: TrackingConfig, root: Path) -> list[Tracker]:
         )
     if config.wandb.enabled:
         wandb = config.wandb
-        found.append(WandbTracker(wandb.project, wandb.entity, wandb.mode, None))
+        found.append(WandbTracker(wandb.project, wandb.entity, wandb.mode))
     if config.tensorboard.enabled:
         found.append(TensorboardTracker())
     return found

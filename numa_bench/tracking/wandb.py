@@ -16,13 +16,10 @@ class WandbTracker:
 
     name = "wandb"
 
-    def __init__(
-        self, project: str, entity: str | None, mode: str | None, directory: Path | None
-    ) -> None:
+    def __init__(self, project: str, entity: str | None, mode: str | None) -> None:
         self._project = project
         self._entity = entity
         self._mode = mode or os.environ.get("WANDB_MODE") or ("online" if _account() else "offline")
-        self._directory = directory
         self.target = f"{entity or ''}/{project} {self._mode}"
 
     def open(self, study: StudyView) -> None:  # noqa: ARG002 - groups need no creation
@@ -65,7 +62,7 @@ class WandbTracker:
     def hint(self, directory: Path) -> str:
         """See `Tracker.hint`."""
         if self._mode == "offline":
-            return f"wandb sync --sync-all {(self._directory or directory) / 'wandb'}"
+            return f"wandb sync --sync-all {directory / 'wandb'}"
         return f"W&B: group in project {self._project}"
 
     def close(self) -> None:
@@ -74,13 +71,12 @@ class WandbTracker:
     def _run(self, study: StudyView, name: str, config: dict[str, Any], tags: list[str]) -> Any:
         import wandb
 
-        place = self._directory or study.directory
-        place.mkdir(parents=True, exist_ok=True)
+        study.directory.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self._project,
             entity=self._entity,
             mode=self._mode,  # type: ignore[arg-type]  # wandb refuses an unknown one by itself
-            dir=str(place),
+            dir=str(study.directory),
             group=study.title,
             name=name,
             id=hashlib.sha256(f"{study.key}/{study.directory.name}/{name}".encode()).hexdigest()[

@@ -128,7 +128,7 @@ def test_sweeps_that_a_file_turns_on_can_be_interleaved(runner: Runner) -> None:
         ((SIZES, "profiler.kind=none,auto"), "profiler.kind=none,auto: "),
         ((SIZES, "output.root=a,b"), "output.root=a,b: "),
         ((SIZES, "isolation.exclusive=host,gpu"), "isolation.exclusive=host,gpu: "),
-        ((SIZES, "hydra/launcher=joblib"), "hydra/launcher=joblib: starts a process for each job"),
+        ((SIZES, "hydra/launcher=joblib"), "hydra/launcher=joblib: starts a study for each job"),
         (("experiment.test.batch_size=8,8",), "interleave=true: jobs 0 ("),
         (("experiment.repeats=3",), "interleave=true: there is only one job"),
     ],

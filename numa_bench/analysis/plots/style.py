@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -283,11 +282,3 @@ def format_tick(value: float) -> str:
     """A number at an axis: as `format_number`, without trailing zeros."""
     text, gap, unit = format_number(value, 4).partition(THIN)
     return (text.rstrip("0").rstrip(".") if "." in text else text) + gap + unit
-
-
-def color_lightness(color: str) -> float:
-    """CIE L* of an sRGB colour, 0 black to 100 white (IEC 61966-2-1, CIE 15)."""
-    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    y = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
-    return 116 * y ** (1 / 3) - 16 if y > 216 / 24389 else y * 24389 / 27

@@ -157,13 +157,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an activity comes from: the file, the profiler (nsys or torch), its version if known,
-    and the wall clock at the profiler's zero, in ns since 1970 UTC."""
+    """Where an activity comes from: file, profiler (nsys or torch), its version if known."""
 
     path: Path
     tool: str
     version: str | None = None
-    epoch_ns: int | None = None
 
 
 @dataclass(frozen=True)

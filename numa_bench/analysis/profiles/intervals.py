@@ -76,16 +76,6 @@ def find_gaps(cover: Cover) -> Cover:
     return Cover(cover.end[:-1], cover.start[1:])
 
 
-def subtract_cover(a: Cover, b: Cover) -> Cover:
-    """The points of `a` that `b` does not cover."""
-    if not len(a.start) or not len(b.start):
-        return a
-    # The complement of b, with outer edges beyond all of a: a without b is a and not b.
-    edges = np.array([min(a.start[0], b.start[0]) - 1, max(a.end[-1], b.end[-1]) + 1])
-    outside = Cover(np.concatenate([edges[:1], b.end]), np.concatenate([b.start, edges[1:]]))
-    return intersect_covers(a, outside)
-
-
 def clip_cover(cover: Cover, low: int, high: int) -> Cover:
     """The part of a cover inside [low, high)."""
     first = np.searchsorted(cover.end, low, side="right")

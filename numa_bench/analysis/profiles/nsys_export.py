@@ -290,10 +290,5 @@ def _source(export: Export) -> Source:
     """The version is that of the exporter; nsys may have recorded with an older one."""
     table = next(name for name in _META if name in export.tables)
     meta = dict(export.base.execute(f"SELECT name, value FROM {table}").fetchall())
-    epoch = None
-    if "utcEpochNs" in export.tables.get("TARGET_INFO_SESSION_START_TIME", ()):
-        query = "SELECT utcEpochNs FROM TARGET_INFO_SESSION_START_TIME"
-        row = export.base.execute(query).fetchone()
-        epoch = _count(row[0]) if row else None
     # Keys are bytes, as all texts of an Export.
-    return Source(export.path, "nsys", _text(meta.get(b"EXPORT_PRODUCT_VERSION")), epoch)
+    return Source(export.path, "nsys", _text(meta.get(b"EXPORT_PRODUCT_VERSION")))

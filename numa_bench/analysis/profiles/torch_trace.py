@@ -165,6 +165,6 @@ def _count(value: Any) -> int | None:
 
 
 def _source(path: Path, trace: Event) -> Source:
-    epoch, version = trace.get("baseTimeNanoseconds"), trace.get("torch_version")
+    version = trace.get("torch_version")
     version = clean_text(str(version)) if version is not None else None
-    return Source(path, "torch", version, int(epoch) if epoch else None)
+    return Source(path, "torch", version)

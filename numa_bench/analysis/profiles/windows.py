@@ -16,10 +16,8 @@ from numa_bench.analysis.profiles.intervals import (
     unite_intervals,
 )
 from numa_bench.errors import ReportError
+from numa_bench.records import PROFILED_WINDOW
 
-#: Ranges that numa_bench's own recorder puts around whole phases of a run.
-PROFILED = "profiled window"
-PHASES = ("warmup", "timed window", PROFILED)
 WHOLE = "all"
 
 
@@ -65,7 +63,7 @@ def choose_window(activity: Activity, name: str | None = None) -> Window:
     """
     ranges = activity.ranges
     if name is None:
-        name = PROFILED if PROFILED in ranges.names else WHOLE
+        name = PROFILED_WINDOW if PROFILED_WINDOW in ranges.names else WHOLE
     if name == WHOLE:
         low, high = activity.span_ns()
         return Window(WHOLE, unite_intervals(np.array([low]), np.array([high])), 1)

@@ -151,7 +151,7 @@ def _describe_place(record: Record) -> JsonDict:
 def _describe_distance(record: Record) -> JsonDict:
     """How far the placement is from the device: the greatest distance, and both sides in words.
 
-    None where it is not known, as in studies of before it was recorded.
+    None where it is not known, as in studies from before it was recorded.
     """
     cpus = distance_text(record["cpu_distance_class"], record["cpu_distance"])
     memory = distance_text(record["memory_distance_class"], record["memory_distance"])
@@ -200,7 +200,7 @@ def _make_keys(
         torch,
         record.get("profiler") or "none",
         record.get("profiler_capture"),
-        # A host of one's own is not named, as in records of before it could be shared.
+        # A host of one's own is not named, as in records from before it could be shared.
         *(["shared_host"] if record["shared_host"] else []),
         # A pipeline is not named: records from before there were other workloads do not name it.
         *([] if workload == PIPELINE else [workload]),
@@ -236,7 +236,7 @@ def _has_stages_alone(record: Record) -> bool:
 
     They are on the CPU and with one slot, where nothing overlaps, and in a CUDA graph, whose single
     batches are not timed. Otherwise a run that timed them keeps the pipeline's own times beside
-    them; records of before that was done have only these.
+    them; records from before that was done have only these.
     """
     test = record["test_config"]
     serial = record["device"] != "cuda" or test.get("pipeline_depth") == 1

@@ -63,11 +63,12 @@ class Study:
         return asdict(self)
 
 
-def find_results(root: Path | str, name: str = "all") -> list[Path]:
+def find_results(root: Path | str, name: str = "all", *, key: str = "root") -> list[Path]:
     """Every results.json of the studies of this name below an output root, sorted.
 
     They are `root/<name>/**` and `root/multirun/<name>/**`. "all" leaves out debug runs, dry runs
-    and what the analysis wrote. Raises StoreError when there is no such root, or nothing in it.
+    and what the analysis wrote. `key` is the setting that named the root, for errors. Raises
+    StoreError when there is no such root, or nothing in it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -80,8 +81,8 @@ def find_results(root: Path | str, name: str = "all") -> list[Path]:
     wanted = [n for n in names if n == name or (name == "all" and n not in _ONLY_BY_NAME)]
     studies = [s for p in tops if p.name in wanted for s in find_studies(p)]
     found = sorted(study / RESULTS for study in studies)
-    if not found and not names:
-        raise StoreError(f"root={root}: no study is there; give the output.root of the runner")
+    if not found and (not names or key != "root"):
+        raise StoreError(f"{key}={root}: no study is there; give the output.root of the runner")
     if not found:
         raise StoreError(
             f"experiment_name={name}: no results.json of it below {root}; choose one of "
@@ -97,7 +98,7 @@ def expand_paths(paths: Sequence[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise StoreError(f"results={path}: no such file; give results.json or its directory")
-        for file in [path] if path.is_file() else find_results(path):
+        for file in [path] if path.is_file() else find_results(path, key="results"):
             # Resolved, so that a study named twice does not count twice.
             found.setdefault(file.resolve(), file)
     return list(found.values())

@@ -89,12 +89,12 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
             "hydra.launcher.signal_delay_s",
             delay,
             f"must be less than the time limit, timeout_min={timeout} ({60 * timeout} s); a job "
-            "is asked to store its results so long before it",
+            "is asked to store its results this many seconds before it",
         )
 
 
 def check_single_process(launcher: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a launcher that starts jobs elsewhere or at once.
+    """Raise ConfigError for a launcher that starts jobs elsewhere, or several at a time.
 
     An interleaved sweep is one study, which runs in one process.
     """
@@ -105,7 +105,7 @@ def check_single_process(launcher: Mapping[str, Any]) -> None:
     raise ConfigError(
         KEY,
         name,
-        f"starts a process for each job; interleave=true needs one study, so use {KEY}=basic",
+        f"starts a study for each job; interleave=true measures all in one, so use {KEY}=basic",
     )
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from numa_bench.config.settings import documented_field
+from numa_bench.records.command_spec import INVALID, OFF, WARNING
 
-PLACEMENT_CHECKS = ("invalid", "warning", "off")
+PLACEMENT_CHECKS = (INVALID, WARNING, OFF)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,7 +81,7 @@ class CommandConfig:
     placement_check: str = documented_field(
         "invalid",
         "A run whose memory or threads are not where they were bound: "
-        f"{', '.join(PLACEMENT_CHECKS)} (off: nobody looks). Use warning for programs that bind "
+        f"{', '.join(PLACEMENT_CHECKS)} (off: not checked). Use warning for programs that bind "
         "themselves.",
     )
     least_fraction: float = documented_field(
@@ -89,7 +90,7 @@ class CommandConfig:
     sample_s: float = documented_field(
         0.5,
         "Seconds between two looks at the memory and threads of all processes of the command; more "
-        "where looking would take 1 % of a CPU.",
+        "where looks would take more than 0.2 % of a CPU.",
     )
     max_output_mb: int = documented_field(
         64, "A run that writes more to stdout and stderr, in MB, is stopped and fails."

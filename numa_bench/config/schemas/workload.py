@@ -192,7 +192,11 @@ class ViTConfig(TestOverrides):
         6, "Transformer blocks. 0: no-op, the input is copied back unchanged."
     )
     dim: int = documented_field(512, "Width of a token.")
-    heads: Optional[int] = documented_field(None, "Attention heads. null: dim / 64, at least 1.")
+    heads: Optional[int] = documented_field(
+        None,
+        "Attention heads. null: dim / dim_head, or without dim_head the largest divisor of dim up "
+        "to dim / 64; at least 1.",
+    )
     dim_head: Optional[int] = documented_field(
         None, "Width of one head. null: dim / heads, which requires that heads divides dim."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from numa_bench.metric_registry import NAMED
 from numa_bench.records import NamedMetric
+from numa_bench.records.command_spec import ALL, BOTH
 
 #: Larger JSON files are not read; results are far smaller.
 _MOST_JSON_BYTES = 64_000_000
@@ -45,7 +46,7 @@ def read_metrics(
         key = NAMED + metric.name
         try:
             found = _find_values(metric, texts, files)
-            value = statistics.median(found) if metric.take == "all" else found[-1]
+            value = statistics.median(found) if metric.take == ALL else found[-1]
             if index == 0 and value <= 0:
                 raise _NoValueError(f"is {value:g}; placements are compared by ratios, above 0")
         except _NoValueError as error:
@@ -53,7 +54,7 @@ def read_metrics(
             readings.problems.append(f"metric {metric.name} {error}")
             continue
         readings.values[key] = value
-        if metric.take == "all":
+        if metric.take == ALL:
             readings.series[key] = found
     return readings
 
@@ -74,8 +75,8 @@ def _find_values(metric: NamedMetric, texts: dict[str, str], files: dict[str, Pa
     if metric.regex is None:
         assert metric.json is not None
         assert metric.key is not None
-        return _read_key(files[metric.json], metric.key, series=metric.take == "all")
-    where = "stdout or stderr" if metric.stream == "both" else metric.stream
+        return _read_key(files[metric.json], metric.key, series=metric.take == ALL)
+    where = "stdout or stderr" if metric.stream == BOTH else metric.stream
     pattern = re.compile(metric.regex, re.MULTILINE)
     # The last group is the only one, or else the whole match.
     found = [match[pattern.groups] for match in pattern.finditer(texts[metric.stream])]
@@ -83,7 +84,7 @@ def _find_values(metric: NamedMetric, texts: dict[str, str], files: dict[str, Pa
         raise _NoValueError(
             f"was not found: {metric.regex!r} matches nothing in {where}; see the output"
         )
-    chosen = found if metric.take == "all" else found[-1:]
+    chosen = found if metric.take == ALL else found[-1:]
     return [_to_number(text) for text in chosen]
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from numa_bench.labels import list_first
 from numa_bench.machine.sysfs import format_cpu_list
 from numa_bench.records import JsonDict, Placement, RunSpec, Status
+from numa_bench.records.command_spec import INVALID, OFF, WARNING
 from numa_bench.runner.monitor import move_away
 from numa_bench.runner.process import StopRequest
 from numa_bench.runner.programs.process_tree import (
@@ -122,7 +123,7 @@ class Watch:
     def judge(self) -> tuple[Status, str | None]:
         """Passed, or invalid with the reason, as `placement_check` says."""
         problems = self._find_problems()
-        if self._command.placement_check != "invalid" or not problems:
+        if self._command.placement_check != INVALID or not problems:
             return Status.PASSED, None
         hint = "experiment.command.placement_check=warning accepts programs that bind themselves"
         return Status.INVALID, f"{'; '.join(problems)}; {hint}"
@@ -130,7 +131,7 @@ class Watch:
     def list_warnings(self) -> list[str]:
         """What is not where it was bound, or could not be seen."""
         check, placement = self._command.placement_check, self._placement
-        if check == "off" or not placement.bound:
+        if check == OFF or not placement.bound:
             return []
         if not self._looks:
             return ["placement: the command ended before its memory and threads were looked at"]
@@ -139,7 +140,7 @@ class Watch:
             found.append("placement: the kernel does not say where the command's memory was")
         if self._unreadable:
             found.append("placement: the memory of some processes may not be looked at")
-        problems = self._find_problems() if check == "warning" else []
+        problems = self._find_problems() if check == WARNING else []
         return [*found, *(f"misplaced: {problem}" for problem in problems)]
 
     def describe(self, window: tuple[float, float] | None) -> JsonDict:
@@ -185,7 +186,7 @@ class Watch:
     def _loop(self, root: int, stop: StopRequest) -> None:
         move_away(self._placement.cpus)
         begin_cpu = time.thread_time()
-        looking = self._command.placement_check != "off"
+        looking = self._command.placement_check != OFF
         pause = FIRST_LOOK_S if looking else OUTPUT_S
         due, paid = time.monotonic() + pause, 0.0
         while not self._done.wait(max(0.0, min(due - time.monotonic(), OUTPUT_S))):

@@ -11,7 +11,7 @@ a sample ends, so sizes well above the last-level cache show the memory, smaller
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -118,19 +118,3 @@ def grow_until(seconds: float, measure: Callable[[int], float]) -> int:
         if took >= seconds / 2:
             return max(1, round(count * seconds / took))
         count = math.ceil(count * min(seconds / took, _GROWTH))
-
-
-def measure_bandwidth(
-    kernels: MemoryKernels,
-    operation: str,
-    arrays: Arrays,
-    cpus: Sequence[int],
-    *,
-    seconds: float = 0.05,
-    samples: int = 5,
-) -> list[float]:
-    """Samples of one operation in GB/s, each of about `seconds`, with one thread on each CPU."""
-    with ThreadTeam(cpus) as team:
-        point = BandwidthPoint(kernels, team, operation, arrays)
-        point.calibrate(seconds)
-        return [point.sample() for _ in range(samples)]

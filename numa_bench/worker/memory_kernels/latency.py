@@ -72,22 +72,3 @@ class LatencyPoint:
         (span,) = self._team.run([chase])
         self._position = span.value
         return span.end_s - span.begin_s
-
-
-def measure_latency(
-    kernels: MemoryKernels,
-    words: torch.Tensor,
-    cpu: int,
-    *,
-    seed: int = 0,
-    seconds: float = 0.05,
-    samples: int = 5,
-) -> list[float]:
-    """Samples in nanoseconds per load, each of about `seconds`, of a chain through all of `words`.
-
-    `words` is as for `link_chain`; larger than the last-level cache it shows memory, not caches.
-    """
-    with ThreadTeam([cpu]) as team:
-        point = LatencyPoint(kernels, team, link_chain(words, seed))
-        point.calibrate(seconds)
-        return [point.sample() for _ in range(samples)]

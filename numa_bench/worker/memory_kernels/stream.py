@@ -40,18 +40,6 @@ class StreamWindow:
         """Bytes of all passes over the length of the window, GB/s (1e9 bytes)."""
         return len(self.pass_ms) * self.pass_bytes / (self.end_s - self.begin_s) / 1e9
 
-    def count_bytes(self, begin_s: float, end_s: float) -> float:
-        """Bytes moved between two times of `time.monotonic`.
-
-        A pass that is only partly in between counts by that part of its duration.
-        """
-        begin, end = ((time - self.begin_s) * 1e3 for time in (begin_s, end_s))
-        share = 0.0
-        for start, duration in zip(self.start_ms, self.pass_ms, strict=True):
-            inside = min(start + duration, end) - max(start, begin)
-            share += max(inside, 0.0) / duration
-        return share * self.pass_bytes
-
 
 class StreamLoop:
     """One operation over arrays by one thread on each of `cpus`, for at least some time.

@@ -98,7 +98,7 @@ class GraphPipeline(CudaPipeline):
         """Capture the steps: three streams that fork from one and join it again."""
         self._runtime.synchronize()
         fork, slots = self._runtime.new_event(), self._slots
-        for slot in slots:  # events of before the capture must not be waited for inside it
+        for slot in slots:  # events from before the capture must not be waited for inside it
             slot.input_free = slot.output_free = slot.output = None
 
         def submit() -> None:

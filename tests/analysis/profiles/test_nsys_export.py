@@ -114,7 +114,6 @@ def test_the_gpu_and_the_profiler_are_told(pipe: Path) -> None:
     assert (gpu.device, gpu.name, gpu.pci_address) == (0, "NVIDIA A100-SXM4-40GB", "0000:03:00.0")
     assert activity.source.tool == "nsys"
     assert (activity.source.version or "")[:6] in VERSIONS
-    assert activity.source.epoch_ns == 1_700_000_000 * 10**9
 
 
 def test_a_window_cuts_what_crosses_its_edge(tmp_path: Path) -> None:

@@ -92,6 +92,9 @@ def test_paths_may_be_files_or_directories_each_counted_once(study: Path, tmp_pa
     assert len(load_runs(study)) == len(load_runs(study / "results.json")) == 60
     with pytest.raises(StoreError, match="no such file"):
         load_studies([tmp_path / "gone"])
+    (tmp_path / "notes" / "old").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"results=.*notes: no study is there"):
+        load_studies([tmp_path / "notes"])
 
 
 @pytest.mark.parametrize(
