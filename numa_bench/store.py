@@ -110,11 +110,6 @@ class StudyStore:
         return list(self._records.values())
 
     @property
-    def unsaved(self) -> bool:
-        """Whether a record is in memory only, because it could not be written."""
-        return bool(self._unsaved)
-
-    @property
     def is_current(self) -> bool:
         """Whether results.json has every record."""
         return not self._unsaved and not self._journal.has_lines

@@ -461,11 +461,10 @@ def test_a_record_that_cannot_be_written_is_written_with_the_next(
         full(tmp_path)
         store.add_record(record_of("b"))
         store.write_file(SUMMARY, {})
-        assert store.unsaved
+        assert not store.is_current
         assert [r["run_id"] for r in read_json(tmp_path / "results.json")] == ["a"]
         full()
         store.add_record(record_of("c"))
-        assert not store.unsaved
         assert store.save_somewhere() == tmp_path / "results.json"
     assert [r["run_id"] for r in read_json(tmp_path / "results.json")] == ["a", "b", "c"]
     assert "results.json could not be written" in caplog.text

@@ -6,10 +6,10 @@ from numa_bench.config.schema import ExperimentConfig
 from numa_bench.config.schemas.bandwidth import (
     CPU_DIRECTIONS,
     GPU_DIRECTIONS,
-    MEMORY,
     BandwidthConfig,
     read_list,
 )
+from numa_bench.config.schemas.workload import HOST_MEMORIES
 from numa_bench.errors import ConfigError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.devices import make_device_spec, resolve_devices
@@ -78,7 +78,11 @@ def resolve_bandwidth(config: BandwidthConfig, topology: Topology, *, gpu: bool)
     if sizes is None:
         sizes = list_powers(*_GPU_SIZES) if gpu else list_powers(*_cpu_range(topology))
     memory = read_list(f"{_KEY}.memory", config.memory)
-    kinds = _gpu_memory(memory or MEMORY, config.huge_pages) if gpu else _cpu_memory(memory, config)
+    kinds = (
+        _gpu_memory(memory or HOST_MEMORIES, config.huge_pages)
+        if gpu
+        else _cpu_memory(memory, config)
+    )
     return BandwidthSpec(
         sizes_bytes=tuple(sorted(sizes)),
         directions=tuple(directions),

@@ -9,6 +9,7 @@ from numa_bench.labels import duration_text
 from numa_bench.plan.bandwidth import estimate_bandwidth_s
 from numa_bench.profiling.recording import records_separately
 from numa_bench.records import REHEARSAL_S, RunSpec
+from numa_bench.records.measuring import ALONE_REPEATS, LEAST_BLOCK
 
 #: Rough costs: process start with torch and, on a GPU, its context; a cold torch.compile of a small
 #: ViT on two cores (measured: benchmarks/results).
@@ -19,14 +20,11 @@ PROFILE_S = 2.0
 #: Warm-up goes on after its minimum until two blocks agree (worker/pipelines/warmup.py); on a GPU
 #: that takes about half as long again. Assumed.
 WARMUP_FACTOR = 1.5
-#: On a GPU each stage is timed by itself as well: so many times, and this besides (synchronising).
-ALONE_REPEATS = 24
+#: Synchronising, where each stage is timed by itself on a GPU.
 ALONE_S = 0.3
 #: Stands for the duration of a command. Chosen: what is left of a study is scaled by what its first
 #: runs took, so that only the proportion of runs to one another matters.
 UNKNOWN_S = 1.0
-#: Fewest batches of a block of warm-up, of which there are two at least.
-_LEAST_BLOCK = 3
 
 
 def estimate_run_s(run: RunSpec) -> float:
@@ -96,7 +94,7 @@ def _expect_warmup_s(run: RunSpec) -> float:
     test = run.test
     if run.expected is None:
         return test.warmup_budget_s
-    blocks = 2 * max(_LEAST_BLOCK, math.ceil(test.warmup_samples / test.batch_size / 2))
+    blocks = 2 * max(LEAST_BLOCK, math.ceil(test.warmup_samples / test.batch_size / 2))
     needed_s = max(WARMUP_FACTOR * test.min_warmup_s, blocks * run.expected.batch_s)
     # One batch may overrun the budget.
     return min(needed_s, max(test.warmup_budget_s, run.expected.batch_s))

@@ -13,8 +13,9 @@ import threading
 import weakref
 from collections.abc import Mapping
 
+from numa_bench.records.measuring import LINE_BYTES
 from numa_bench.worker.memory_kernels.bandwidth import count_moved_bytes
-from numa_bench.worker.memory_kernels.kernels import LINE_BYTES, Gate, Span
+from numa_bench.worker.memory_kernels.kernels import Gate, Span
 
 _WORD = ctypes.c_uint64
 

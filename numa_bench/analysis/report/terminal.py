@@ -160,7 +160,7 @@ def _print_effects(console: Console, title: str, effects: pd.DataFrame) -> None:
     for name in ("runs", "change", "95 % interval", *beyond, "p (Holm)", "detectable"):
         table.add_column(name, justify="right")
     table.add_column("marks")
-    for row in _largest_changes(effects).to_dict("records"):
+    for row in _clearest_effects(effects).to_dict("records"):
         table.add_row(
             str(row["device_text"]),
             str(row["model_text"]),
@@ -183,12 +183,13 @@ def _own_change(row: Mapping[Any, Any]) -> tuple[str, str]:
     return _percent(row["own_ratio"], -1), _interval(row["own_low"], row["own_high"])
 
 
-def _largest_changes(table: pd.DataFrame) -> pd.DataFrame:
-    """All rows in their order, or, of too many, those with the largest change."""
-    if len(table) <= MOST_ROWS:
-        return table
-    size = (table["ratio"] - 1).abs().sort_values(ascending=False, kind="stable")
-    return table.loc[size.index[:MOST_ROWS]]
+def _clearest_effects(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows, or, of too many, those with the smallest p-values, in the table's order.
+
+    Not those with the largest change: of many, these are mostly the luckiest.
+    """
+    clearest = table["p_holm"].rank(method="first", na_option="bottom") <= MOST_ROWS
+    return table.loc[clearest]
 
 
 def _print_left_out(console: Console, analysis: Analysis) -> None:

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from numa_bench.config.checks import check_at_least, check_one_of, check_seconds
+from numa_bench.config.schemas.workload import HOST_MEMORIES
 from numa_bench.config.settings import documented_field
 from numa_bench.errors import ConfigError
+from numa_bench.records.measuring import LINE_BYTES
 
 GPU_DIRECTIONS = ("h2d", "d2h", "both", "latency")
 CPU_DIRECTIONS = ("read", "write", "copy", "latency")
 DIRECTIONS = tuple(dict.fromkeys((*GPU_DIRECTIONS, *CPU_DIRECTIONS)))
-MEMORY = ("registered", "pinned", "pageable")
 HUGE_PAGES = ("both", "only", "never")
 AUTO = "auto"
-#: Sizes are whole cache lines: the kernels on the CPU work in them.
-LINE_BYTES = 64
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,7 +66,7 @@ def check_bandwidth(key: str, bandwidth: BandwidthConfig) -> None:
             raise ConfigError(
                 f"{key}.sizes", size, f"sizes are bytes, multiples of {LINE_BYTES}, such as 1048576"
             )
-    for name, words in (("directions", DIRECTIONS), ("memory", MEMORY)):
+    for name, words in (("directions", DIRECTIONS), ("memory", HOST_MEMORIES)):
         for word in read_list(f"{key}.{name}", getattr(bandwidth, name)) or ():
             check_one_of(f"{key}.{name}", word, words)
     if read_list(f"{key}.memory", bandwidth.memory) == ("pinned",):

@@ -12,6 +12,7 @@ from numa_bench.config.checks import check_at_least, check_one_of, check_seconds
 from numa_bench.config.schemas.workload import OVERRIDABLE
 from numa_bench.config.settings import documented_field
 from numa_bench.errors import ConfigError
+from numa_bench.records.measuring import OPERATIONS
 
 if TYPE_CHECKING:
     from numa_bench.config.schema import ExperimentConfig
@@ -21,7 +22,6 @@ SCENARIOS = ("alone", "alone_remote", "socket", "all_local", "all_remote", "cros
 #: No load beside a set, load on the link between the sockets, load on the memory that it uses.
 NO_LOAD, LINK_LOAD, MEMORY_LOAD = "none", "socket_link", "memory"
 BACKGROUNDS = (NO_LOAD, LINK_LOAD, MEMORY_LOAD)
-OPERATIONS = ("read", "write", "copy")
 KEY = "experiment.contention"
 #: Settings that a set decides itself, and what decides instead.
 _OF_THE_SET = {

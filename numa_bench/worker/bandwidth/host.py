@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from numa_bench.records import BandwidthSpec, RunSpec
+from numa_bench.records.measuring import LINE_BYTES, OPERATIONS
 from numa_bench.worker.bandwidth.host_memory import HostMemory, check_kernels, make_memory
 from numa_bench.worker.bandwidth.series import SeriesPoint, sample_in_turn
 from numa_bench.worker.devices import Waived, find_simulation_warnings
 from numa_bench.worker.lifeline import wait_for_lock
-from numa_bench.worker.memory_kernels.bandwidth import OPERATIONS, BandwidthPoint
+from numa_bench.worker.memory_kernels.bandwidth import BandwidthPoint
 from numa_bench.worker.memory_kernels.kernels import (
-    LINE_BYTES,
     KernelsUnavailable,
     MemoryKernels,
     load_kernels,

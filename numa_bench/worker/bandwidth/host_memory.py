@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from numa_bench.machine.huge_pages import measure_huge_fraction, read_huge_page_bytes
+from numa_bench.records.measuring import LINE_BYTES
 from numa_bench.worker.buffers import HostBuffer
 from numa_bench.worker.memory_kernels.bandwidth import WORD, Arrays
-from numa_bench.worker.memory_kernels.kernels import LINE_BYTES, MemoryKernels
+from numa_bench.worker.memory_kernels.kernels import MemoryKernels
 from numa_bench.worker.memory_kernels.latency import Chain, link_chain
 
 #: Kinds of memory: as a program gets it, and with huge pages asked for.

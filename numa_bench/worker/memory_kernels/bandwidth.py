@@ -15,10 +15,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from numa_bench.worker.memory_kernels.kernels import LINE_BYTES, Gate, MemoryKernels, Span
+from numa_bench.records.measuring import LINE_BYTES, OPERATIONS
+from numa_bench.worker.memory_kernels.kernels import Gate, MemoryKernels, Span
 from numa_bench.worker.memory_kernels.team import ThreadTeam
 
-OPERATIONS = ("read", "write", "copy")
 #: What the write kernel writes.
 WORD = 0x0123456789ABCDEF
 #: A calibration multiplies its passes by at most this: the first ones are slower than the rest.

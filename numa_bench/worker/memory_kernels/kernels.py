@@ -14,10 +14,9 @@ from typing import NamedTuple, Protocol
 
 from numa_bench.errors import MachineError
 from numa_bench.machine.backend import current_backend
+from numa_bench.records.measuring import LINE_BYTES
 from numa_bench.worker.memory_kernels import build
 
-#: What a kernel moves at a time: a cache line of most CPUs.
-LINE_BYTES = 64
 #: How long a member of a team waits for the others before it gives up.
 GATE_S = 30.0
 

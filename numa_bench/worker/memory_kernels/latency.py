@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import torch
 
+from numa_bench.records.measuring import LINE_BYTES
 from numa_bench.worker.memory_kernels.bandwidth import grow_until
-from numa_bench.worker.memory_kernels.kernels import LINE_BYTES, Gate, MemoryKernels, Span
+from numa_bench.worker.memory_kernels.kernels import Gate, MemoryKernels, Span
 from numa_bench.worker.memory_kernels.team import ThreadTeam
 
 _WORDS = LINE_BYTES // 8

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numa_bench.records.measuring import LINE_BYTES
 from numa_bench.worker.memory_kernels.bandwidth import (
     Arrays,
     Call,
@@ -13,7 +14,7 @@ from numa_bench.worker.memory_kernels.bandwidth import (
     make_call,
     slice_arrays,
 )
-from numa_bench.worker.memory_kernels.kernels import LINE_BYTES, Gate, MemoryKernels, Span
+from numa_bench.worker.memory_kernels.kernels import Gate, MemoryKernels, Span
 from numa_bench.worker.memory_kernels.team import ThreadTeam
 
 #: A pass covers its slice as often as it takes to move this much: some 0.1 to 1 ms, far more than

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numa_bench.records.measuring import ALONE_REPEATS
 from numa_bench.worker.cuda_runtime import CudaRuntime
 
-#: How many times of each stage.
-ALONE_REPEATS = 24
 #: Copies in one go. The driver queues about a thousand launches, so a model with hundreds of
 #: kernels is held one forward pass at a time.
 COPIES_AT_ONCE = 8

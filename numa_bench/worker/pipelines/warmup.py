@@ -6,14 +6,13 @@ import math
 import statistics
 
 from numa_bench.records import JsonDict
+from numa_bench.records.measuring import LEAST_BLOCK
 from numa_bench.worker.pipelines.pipeline import Limits, Pipeline, Window, quiet_collector
 
 #: Warm-up has settled when the median stage time of a block is within this of the block before:
 #: above the spread of batch times on a quiet machine (benchmarks/results), below the change that
 #: ramping clocks make.
 TOLERANCE = 0.05
-#: Fewest batches of a block: the fewest with a median that one outlier does not move.
-LEAST_BLOCK = 3
 #: A block lasts at least so long, so that light batches are not warmed up a handful at a time.
 BLOCK_S = 0.05
 RULE = (

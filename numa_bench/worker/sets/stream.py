@@ -54,7 +54,7 @@ def measure_stream(
     arrays = Arrays(source.address, target.address, source.nbytes)
     loop = StreamLoop(kernels, stream.operation, arrays, _choose_cpus(spec))
     if wait_for is not None:
-        yield Part(observed={"waited_s": wait_for_lock(wait_for), "kernels": kernels.name})
+        yield Part(observed={"waited_s": wait_for_lock(wait_for), "memory_kernels": kernels.name})
     loop.run(WARMUP_S)
     window = (
         _stream_until_stopped(loop, clock, rendezvous)

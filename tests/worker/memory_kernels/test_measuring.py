@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from numa_bench.machine.backend import Backend
+from numa_bench.records.measuring import OPERATIONS
 from numa_bench.worker.buffers import HostBuffer
 from numa_bench.worker.memory_kernels import team as team_module
 from numa_bench.worker.memory_kernels.bandwidth import (
-    OPERATIONS,
     Arrays,
     BandwidthPoint,
     make_call,
