@@ -30,8 +30,8 @@ from numa_bench.redaction import has_credentials, redact_credentials
 from numa_bench.runner.study import run_study
 from numa_bench.study_files import TRACKING
 from numa_bench.study_search import find_studies
-from numa_bench.tracking.__main__ import main as command
 from numa_bench.tracking.base import RunView, StudyView
+from numa_bench.tracking.command import main as command
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.mlflow import MlflowTracker
