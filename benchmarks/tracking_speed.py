@@ -22,7 +22,7 @@ sys.path.insert(0, str(PROJECT))
 from numa_bench.jsonio import read_json, write_json  # noqa: E402
 from numa_bench.machine.environment import describe_environment  # noqa: E402
 from numa_bench.machine.topology import discover_topology  # noqa: E402
-from numa_bench.tracking.__main__ import make_syncer  # noqa: E402
+from numa_bench.tracking.command import make_syncer  # noqa: E402
 from tests.fake_scenarios import write_kind  # noqa: E402
 
 

@@ -12,7 +12,6 @@ import sys
 from dataclasses import dataclass
 
 from numa_bench import __version__
-from numa_bench.commands.streams import guard_streams
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ COMMANDS = {
 
 def main() -> int:
     """Run the command named in sys.argv; return its exit code."""
-    guard_streams()
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog="numa-bench",

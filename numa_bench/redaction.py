@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 #: Environment variables that change results.
 _VARIABLES = re.compile(
@@ -21,11 +22,22 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH", 
 _CREDENTIALS = re.compile(
     r"(?<=://)(?!/)[^\s'\"?#]+@"
     r"|(?:(?<=[^:/\w]//)|(?<=^//))(?!/)[^\s'\"?#/:]*:[^\s'\"?#]+@"
+    # As pathlib writes a URI: scheme:/user:password@host.
+    r"|(?<=\w:/)(?!/)[^\s'\"?#/:]*:[^\s'\"?#]+@"
 )
 #: The same in front of a host, with nothing that makes it a URI: user:password@host.
 _BARE = re.compile(r"(?:\A|(?<==)|(?<==['\"]))[^\s'\"?#/:@=]+:(?!/)[^\s'\"?#@]+@")
-#: The same as parameters of a URI.
-_PARAMETERS = re.compile(r"([?&](?:user|username|password|passwd|token|key)=)[^&\s]+", re.I)
+#: The same as parameters: of a query, and of a connection string such as ODBC's.
+_SECRET_NAME = r"[\w.-]*(?:pwd|password|passwd|token|secret|access_?key|api_?key)"
+_PARAMETERS = re.compile(
+    rf"([?&#](?:user|username|key|{_SECRET_NAME})=)[^&\s]+|(;\s*{_SECRET_NAME}\s*=\s*)[^;&\s]+",
+    re.I,
+)
+#: A value of a query, which may hold such parameters, percent-encoded.
+_QUERY_VALUE = re.compile(r"([?&][^\s?&=]+=)([^&\s]+)")
+_NESTED = re.compile(rf"(?:\A|[\s;&?{{]){_SECRET_NAME}\s*=\s*\S", re.I)
+#: How often a value may be encoded: once for each URI around it.
+_ENCODINGS = 3
 #: Control sequences as in ECMA-48: CSI, then strings such as a window title, then other escapes.
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -60,12 +72,21 @@ def clean_data(data: Any) -> Any:
 
 def redact_credentials(text: object) -> str:
     """A text without the user names and passwords of URIs in it."""
-    return _PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(text)))
+    plain = _QUERY_VALUE.sub(_drop_nested, _CREDENTIALS.sub("", str(text)))
+    return _PARAMETERS.sub(r"\1\2", plain)
+
+
+def _drop_nested(found: re.Match[str]) -> str:
+    """A query's parameter, without its value if that holds credentials once it is decoded."""
+    value = found[2]
+    for _ in range(_ENCODINGS):
+        value = unquote_plus(value)
+    return found[1] if _NESTED.search(value) or _CREDENTIALS.search(value) else found[0]
 
 
 def has_credentials(text: str) -> bool:
     """Whether a URI in a text holds a user name or a password."""
-    return bool(_CREDENTIALS.search(text) or _PARAMETERS.search(text))
+    return redact_credentials(text) != text
 
 
 def redact_uri(uri: str) -> str:

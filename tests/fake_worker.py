@@ -318,11 +318,11 @@ def make_plan(
 
 def drive(argv: Sequence[str]) -> int:
     """Run a study of fake workers m0, m1, ... and end as the runner's entry point does."""
-    from numa_bench.commands.streams import guard_streams
     from numa_bench.config.hydra.app import run_app
     from numa_bench.config.schemas.isolation import IsolationConfig
     from numa_bench.records import DeviceSpec
     from numa_bench.runner import study, worker_run
+    from numa_bench.terminal.streams import guard_streams
 
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)

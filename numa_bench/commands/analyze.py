@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from numa_bench.analysis import settings
 from numa_bench.analysis.settings import AnalysisConfig, Settings
-from numa_bench.commands.streams import guard_streams
 from numa_bench.config.hydra import guard as hydra_guard
 from numa_bench.config.hydra.overrides import check_options
 from numa_bench.config.settings import CONFIG_DIR
@@ -94,6 +93,5 @@ def start() -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
-    guard_streams()
     settings.register_settings()
     return hydra_guard.run_app(start, AnalysisConfig, "root")

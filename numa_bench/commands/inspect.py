@@ -16,7 +16,6 @@ from pathlib import Path
 
 from numa_bench.analysis.profiles.inspection import Inspection, inspect_report
 from numa_bench.analysis.profiles.pcie import parse_link
-from numa_bench.commands.streams import guard_streams
 from numa_bench.errors import NumaBenchError, ReportError
 from numa_bench.pcie import Link
 from numa_bench.profiling.nsys import export_report
@@ -60,7 +59,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Inspect the files of a command line; return 0, or 2 if one could not be read."""
-    guard_streams()
     args = parse_arguments(argv)
     inspections: list[Inspection] = []
     code = 0

@@ -24,7 +24,6 @@ from numa_bench.commands.resumed_sweep import (
     find_resumed,
     list_unfinished_jobs,
 )
-from numa_bench.commands.streams import guard_streams
 from numa_bench.config.error_text import format_error
 from numa_bench.config.hydra import app as hydra_app
 from numa_bench.config.hydra.guard import exit_code_of, is_for_the_user
@@ -257,7 +256,6 @@ def start() -> None:
 
 def main() -> int:
     """Run the application on this process's command line; return its exit code."""
-    guard_streams()
     hydra_app.register_hydra()
     remember_visible_devices(os.environ)
     rewrite_command_line(sys.argv, os.environ)

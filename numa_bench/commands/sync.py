@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from numa_bench.tracking import __main__ as tracking
+from numa_bench.tracking import command as tracking
 
 
 def main() -> int:

@@ -5,9 +5,12 @@ Update the page: python -m numa_bench.config.docs > docs/configuration.md
 
 from __future__ import annotations
 
+import sys
+
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.config.schemas.workload import ViTConfig
 from numa_bench.config.settings import list_settings
+from numa_bench.terminal.entry import run_application
 
 _HEAD = """# Configuration
 
@@ -41,5 +44,11 @@ def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().splitlines()[0]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the page; return 0."""
     print(render_markdown(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_application("numa_bench.config.docs"))

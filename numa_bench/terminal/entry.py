@@ -1,8 +1,10 @@
-"""Start an application so that Ctrl-C never ends it with a traceback, whenever it comes.
+"""Start an application so that neither Ctrl-C nor its output ends it with a traceback.
 
-A KeyboardInterrupt alone is not enough: what runs while modules are loaded may turn it into another
-exception (a class body into RuntimeError before Python 3.12, extension modules into ImportError),
-or print and drop it.
+Output that nobody can read is dropped (`terminal/streams.py`).
+
+For Ctrl-C, a KeyboardInterrupt alone is not enough: what runs while modules are loaded may turn it
+into another exception (a class body into RuntimeError before Python 3.12, extension modules into
+ImportError), or print and drop it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import signal
 import sys
 from types import FrameType
 from typing import Any, NoReturn
+
+from numa_bench.terminal.streams import guard_streams
 
 #: What a shell reports of a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -42,6 +46,7 @@ def run_application(module: str) -> int:
     Ctrl-C while modules are loaded, or at the process's very end, ends it at once. Where SIGINT is
     ignored, as in a shell's background jobs, it stays so.
     """
+    guard_streams()
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return _call_main(module)
     signal.signal(signal.SIGINT, _exit_at_once)

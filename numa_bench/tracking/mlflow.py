@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numa_bench.redaction import redact_credentials
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
+from numa_bench.tracking.database_file import check_database
 from numa_bench.tracking.mlflow_view import LOCAL, VIEW_TAG, make_view, runs_address, view_key
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class MlflowTracker:
         self.target = redact_credentials(uri)
 
     def open(self, study: StudyView) -> None:
-        """See `Tracker.open`. Raises TrackingError when mlflow is not installed."""
+        """See `Tracker.open`. Raises TrackingError without mlflow, or a database file to write."""
         if self._client is None:
+            check_database(self._uri)
             self._client = self._connect()
         name = self._experiment or study.experiment
         self._experiment_id = self._find_experiment(name)

@@ -171,3 +171,33 @@ def test_a_refused_start_leaves_the_study_as_it_was(
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
     assert [path.name for path in (study / ".hydra").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "tracking.mlflow.uri='mssql:///?odbc_connect=Driver%3DX;Uid%3Du;Pwd%3Dhunter2secret'",
+        "tracking.mlflow.uri='mssql:///?odbc_connect=Uid%3Du%3BPwd%3Dhunter2secret'",
+        "output.root='x?access_key=hunter2secret'",
+    ],
+)
+def test_a_password_inside_a_parameter_is_refused_and_not_shown(
+    runner: Runner, tmp_path: Path, argument: str
+) -> None:
+    out = runner("experiment=quick_test", argument)
+
+    assert out.code == 2
+    assert "contains a user name or password" in out.error
+    assert "hunter2secret" not in out.stdout + out.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["results=[{}]", "root={}", "compare=[{},other]"])
+def test_the_analysis_shows_no_password_of_an_address(
+    command: Callable[..., Outcome], tmp_path: Path, key: str
+) -> None:
+    out = command("analyze", key.format("'http://u:hunter2secret@h'"))
+
+    assert out.code == 2
+    assert "hunter2secret" not in out.stdout + out.stderr
+    assert list(tmp_path.iterdir()) == []

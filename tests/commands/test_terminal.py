@@ -19,7 +19,7 @@ from numa_bench.records import Status
 from numa_bench.runner.display.console import Reporter, result_line
 from numa_bench.terminal.console import CleanConsole
 from numa_bench.terminal.lines import print_error
-from numa_bench.tracking.__main__ import main as track
+from numa_bench.tracking.command import main as track
 from tests.conftest import Outcome
 from tests.machines import laptop
 from tests.nsys_files import VERSIONS, pipeline, write_report

@@ -18,7 +18,7 @@ from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StoreError
 from numa_bench.study_files import RESOLVED_CONFIG, RESULTS
-from numa_bench.tracking.__main__ import make_syncer
+from numa_bench.tracking.command import make_syncer
 from tests.config.observer import study_with
 from tests.conftest import PROJECT
 

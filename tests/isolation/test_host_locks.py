@@ -15,7 +15,7 @@ from numa_bench.errors import MachineError
 from numa_bench.isolation.host_locks import HostLocks, hold_host, hold_start_up
 from numa_bench.records import DeviceSpec, RunSpec
 from numa_bench.selftest import command as selftest
-from numa_bench.tracking import __main__ as tracking
+from numa_bench.tracking import command as tracking
 from tests.fake_worker import TOPOLOGY
 from tests.isolation.test_resources import spec_on
 
