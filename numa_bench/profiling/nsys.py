@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import NumaBenchError
-from numa_bench.profiling.scratch import hold_scratch
+from numa_bench.isolation.scratch import hold_scratch
 from numa_bench.versions import PROJECT
 
 INSTALL = (

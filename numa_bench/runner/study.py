@@ -12,12 +12,12 @@ from typing import Any
 
 from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.isolation.host_locks import HostLocks
+from numa_bench.isolation.scratch import remove_stale_scratch
 from numa_bench.machine.environment import describe_environment
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.plan.time_limit import StudyClock, split_blocks
 from numa_bench.profiling.exports import Exporter
-from numa_bench.profiling.scratch import remove_stale_scratch
 from numa_bench.records import Record, RunSpec, add_warnings
 from numa_bench.runner.attempt import Host, attempt_run, utc_timestamp, waive_run
 from numa_bench.runner.conditions import check_conditions

@@ -9,10 +9,10 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from numa_bench.isolation.scratch import hold_scratch
 from numa_bench.jsonio import read_json, write_json
 from numa_bench.profiling.launch import Profiler
 from numa_bench.profiling.recording import find_report_problem
-from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import RunResult, RunSpec
 from numa_bench.records.checks import is_number
 from numa_bench.runner.command import Only, worker_command

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from numa_bench.isolation.marked_processes import kill_marked
+from numa_bench.isolation.scratch import hold_scratch
 from numa_bench.jsonio import write_json
-from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import RUN_TOKEN, JsonDict
 from numa_bench.runner.command import gpu_environment
 from numa_bench.runner.numactl import numactl_argv

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numa_bench.redaction import redact_credentials
 from numa_bench.tracking.base import RunView, StudyView, TrackingError
-from numa_bench.tracking.database_file import check_database
+from numa_bench.tracking.database_file import check_database, create_database
 from numa_bench.tracking.mlflow_view import LOCAL, VIEW_TAG, make_view, runs_address, view_key
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class MlflowTracker:
                 "mlflow is not installed; pip install mlflow -c constraints.txt, or tracking=none"
             ) from error
         logging.getLogger("mlflow").setLevel(level.upper())  # where it was imported before
+        create_database(self._uri, lambda uri: MlflowClient(tracking_uri=uri).search_experiments())
         return MlflowClient(tracking_uri=self._uri)
 
     def _find_experiment(self, name: str) -> str:

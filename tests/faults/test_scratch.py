@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from numa_bench.profiling.scratch import PREFIX, hold_scratch, remove_stale_scratch
+from numa_bench.isolation.scratch import PREFIX, hold_scratch, remove_stale_scratch
 from tests.conftest import PROJECT
 
 HOLDER = """
 import signal
-from numa_bench.profiling.scratch import hold_scratch
+from numa_bench.isolation.scratch import hold_scratch
 with hold_scratch() as path:
     (path / "session").write_text("state")
     print(path, flush=True)

@@ -20,7 +20,7 @@ from numa_bench.runner import worker_run
 from numa_bench.runner.study import run_study
 from numa_bench.tracking.base import TrackingError
 from numa_bench.tracking.command import main as track
-from numa_bench.tracking.database_file import check_database
+from numa_bench.tracking.database_file import check_database, create_database
 from tests.conftest import PROJECT
 from tests.fake_worker import TOPOLOGY, fake_command, make_plan
 
@@ -132,3 +132,46 @@ def test_a_required_database_ends_the_study_before_it_starts(tmp_path: Path) -> 
     plan = replace(make_plan(["m0"]), tracking=tracking)
     with pytest.raises(MachineError, match=f"{tmp_path} is no SQLite database"):
         run_study(plan, TOPOLOGY, tmp_path / "s")
+
+
+def test_a_database_whose_creation_was_killed_is_created_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "mlflow.db"
+
+    def half(uri: str) -> None:
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+            database.execute("CREATE TABLE half (a)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_database(f"sqlite:///{path}", half)
+    assert list(path.parent.iterdir()) == []
+
+    create_database(f"sqlite:///{path}", make_table)
+
+    assert list(path.parent.iterdir()) == [path]
+    assert list_tables(path) == ["whole"]
+
+
+def test_a_database_that_another_study_created_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+
+    def create(uri: str) -> None:
+        make_table(uri)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE of_another (a)")
+
+    create_database(f"sqlite:///{path}", create)
+
+    assert list_tables(path) == ["of_another"]
+    create_database(f"sqlite:///{path}", create)
+    assert list_tables(path) == ["of_another"]
+
+
+def make_table(uri: str) -> None:
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+        database.execute("CREATE TABLE whole (a)")
+
+
+def list_tables(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [name for (name,) in database.execute("SELECT name FROM sqlite_master")]

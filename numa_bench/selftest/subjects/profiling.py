@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from numa_bench.config.schemas.output import ProfilerConfig
+from numa_bench.isolation.scratch import hold_scratch
 from numa_bench.jsonio import write_json
 from numa_bench.profiling.launch import Profiler, find_profiler
-from numa_bench.profiling.scratch import hold_scratch
 from numa_bench.records import ProfileSpec, RunSpec
 from numa_bench.runner.command import worker_command
 from numa_bench.runner.interrupts import Interrupts
