@@ -14,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from numa_bench.analysis.stats.contrasts import MOST_REPEATS
+from numa_bench.analysis.stats.contrasts import LEVEL, MOST_REPEATS
 from numa_bench.analysis.stats.permutation import ALPHA, POWER, correct_holm
 from numa_bench.analysis.stats.robust import Array, find_level, fit_prior, limit_noise
 
 #: Fewest units whose spread is the error of their mean. With fewer, the error is that of the runs
 #: and holds for these units only.
 LEAST_UNITS = 3
-#: Convention.
-LEVEL = 0.95
 #: Correlation of the differences of two classes: half of each variance is that of their base.
 _SHARED_BASE = 0.5
 #: Level of the upper limit of the error (see `robust`) by which needed repeats are computed.
 _REPEATS_LIMIT = 0.40
+#: Largest power to which contrasts that can be claimed make up for those that cannot. Chosen.
+_MOST_POWER = 0.95
 _TINY = 1e-12
 
 
@@ -39,7 +39,8 @@ class Grid:
     are in a rare state (see `majority`). Shape (models, units, classes, blocks): `residual`, the
     difference within a block minus `difference`, NaN where a run is missing. Shape (classes,):
     `noise`, the noise of a class's runs over that of local ones. `freedom` is that of `variance`,
-    `repeats` the runs of a cell, and `outliers` their share of all runs.
+    `repeats` the runs of a cell, `outliers` their share of all runs, and `blocked` the share of
+    comparisons with a cell that has no majority (`majority.find_blocked_share`).
     """
 
     difference: Array
@@ -50,6 +51,7 @@ class Grid:
     freedom: float
     repeats: int
     outliers: float = 0.0
+    blocked: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ def pool_differences(grid: Grid, selections: Sequence[Selection], target: float)
     doubt = np.array([u.doubt if u.spread is None else 0.0 for u in units])
     p = np.maximum(np.asarray(2 * t.sf(np.abs(estimate) / error, freedom)), doubt)
     half = np.asarray(t.ppf((1 + LEVEL) / 2, freedom)) * error
-    size = np.asarray(t.ppf(1 - ALPHA / (2 * len(p)), freedom) + t.ppf(POWER, freedom))
     # Outliers make units differ, which their spread shows; that of few units is not known.
     few = np.array([u.spread is None for u in units])
+    # As many more of the contrasts that can be claimed must be.
+    possible = max(1 - grid.blocked, POWER / _MOST_POWER)
+    power = np.where(few, POWER / possible, POWER)
+    size = np.asarray(t.ppf(1 - ALPHA / (2 * len(p)), freedom) + t.ppf(power, freedom))
     level = find_level(grid.outliers)
     limit = np.where(few, limit_noise(freedom, level), limit_noise(freedom, find_level(0.0)))
     return Pooled(

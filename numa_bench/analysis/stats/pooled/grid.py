@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from numa_bench.analysis.stats.majority import bound_p, find_rare
+from numa_bench.analysis.stats.majority import bound_p, find_blocked_share, find_rare
 from numa_bench.analysis.stats.permutation import (
+    ALPHA,
     LEAST_RUNS,
     Fit,
     find_class_freedom,
@@ -71,7 +72,8 @@ def make_grid(cells: Cells) -> Grid:
     repeats = int(np.median(runs[runs > 0]))
     noise = _compare_noise(fitted, cells.place)
     variance = variance * tails**2
-    return Grid(difference, variance, doubt, by_block, noise, freedom, repeats, rare.rate)
+    blocked = find_blocked_share(rare, repeats, ALPHA)
+    return Grid(difference, variance, doubt, by_block, noise, freedom, repeats, rare.rate, blocked)
 
 
 def _compare_noise(fitted: Fit, place: Index) -> Array:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
+from numa_bench.analysis.stats.contrasts import LEVEL
 from numa_bench.analysis.stats.permutation import ALPHA, correct_holm
-from numa_bench.analysis.stats.pooled.estimate import LEVEL
 from numa_bench.analysis.stats.pooled.table import BOUND, MODEL
 from numa_bench.analysis.stats.pooled.words import (
     describe_range,
