@@ -42,6 +42,7 @@ from numa_bench.runner.study_summary import (
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
 from numa_bench.study_files import BUSY_LOCK, RESULTS, SUMMARY, TOPOLOGY, read_summary
+from numa_bench.study_search import check_debug_directory
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer
@@ -66,9 +67,12 @@ def run_study(
     """
     with StudyStore(directory) as store, Interrupts() as interrupts:
         with make_reporter(plan) as reporter:
+            if plan.overwrites:
+                # Again: another study may have begun here since the first check.
+                check_debug_directory(directory)
             opened()
             remove_stale_scratch()
-            if plan.debug:
+            if plan.overwrites:
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.
             if not (directory / RESULTS).is_file():
