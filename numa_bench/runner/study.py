@@ -27,6 +27,7 @@ from numa_bench.runner.display.events import make_reporter
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.programs.attempt_command import attempt_command
+from numa_bench.runner.programs.guardian import Guardian
 from numa_bench.runner.repeats_history import list_completed_repeats
 from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
@@ -132,20 +133,22 @@ def _run_plan(
     started()
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
-    measure = partial(
-        _attempt,
-        settings=AttemptSettings(
-            plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
-        ),
-        store=store,
-        topology=topology,
-        host=Host(socket.gethostname(), start.environment["id"], locks),
-        interrupts=interrupts,
-    )
     exporter = _make_exporter(plan, store, interrupts, locks)
-    cut_from = _run_pending(
-        pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
-    )
+    with Guardian() as guardian:
+        host = Host(socket.gethostname(), start.environment["id"], locks, start=guardian.start)
+        measure = partial(
+            _attempt,
+            settings=AttemptSettings(
+                plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
+            ),
+            store=store,
+            topology=topology,
+            host=host,
+            interrupts=interrupts,
+        )
+        cut_from = _run_pending(
+            pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
+        )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
     if not store.is_current:

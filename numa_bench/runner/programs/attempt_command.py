@@ -115,7 +115,7 @@ def _run(
         monitor.start_sampling(pid)
         watch.start(pid, stop)
 
-    executions = Executions(context, paths, started, host.unmet)
+    executions = Executions(context, paths, started, host.unmet, host.start)
     with monitor, watch:
         executed = executions.run_all()
     # Written when the process has ended: no disk access beside a measurement.
@@ -182,6 +182,8 @@ def _last_line(text: str) -> str:
 
 def explain_exit(code: int | None, tail: str) -> str:
     """An exit code in one line, with what it means where that is known."""
+    if code is None:
+        return "its exit code is not known, as the guardian process of the study was killed"
     text = f"exit code {code}"
     if code == _NOT_FOUND:
         return f"{text}: a command was not found; check its name and PATH"
