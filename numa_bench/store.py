@@ -110,9 +110,9 @@ class StudyStore:
         return list(self._records.values())
 
     @property
-    def unsaved(self) -> bool:
-        """Whether a record is in memory only, because it could not be written."""
-        return bool(self._unsaved)
+    def unsaved(self) -> list[Record]:
+        """The records that the study's own directory does not have: they could not be written."""
+        return list(self._unsaved.values())
 
     @property
     def is_current(self) -> bool:

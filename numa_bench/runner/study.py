@@ -83,7 +83,7 @@ def run_study(
             plan, clock, tracked = _run_plan(
                 plan, topology, store, interrupts, reporter, locks, started
             )
-            saved = store.save_somewhere()
+            saved = _save_records(store)
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
         rows = build_rows(plan.cells, (*plan.runs, *plan.cut), store.records)
@@ -94,12 +94,20 @@ def run_study(
         interrupts.pass_on_time_out()
         raise KeyboardInterrupt
     counts = format_counts(store)
-    if saved.parent != directory:
-        raise StudyFailed(
-            f"the results ({counts}) could not be written to {directory}; they are in {saved}"
-        )
+    if saved is None or saved.parent != directory:
+        where = f"they are in {saved}" if saved else "the lines above show them"
+        raise StudyFailed(f"the results ({counts}) could not be written to {directory}; {where}")
     if store.has_failures():
         raise StudyFailed(f"not every run passed: {counts}; see {saved}")
+
+
+def _save_records(store: StudyStore) -> Path | None:
+    """The file that has all records; None, and a line in the log, where no disk takes them."""
+    try:
+        return store.save_somewhere()
+    except StoreError as error:
+        logger.error("%s", error)
+        return None
 
 
 def _run_plan(

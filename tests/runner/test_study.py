@@ -329,7 +329,10 @@ def test_a_run_whose_files_cannot_be_written_has_no_metrics_of_an_earlier_attemp
 
 
 def test_results_that_go_elsewhere_end_the_study_non_zero(
-    tmp_path: Path, behave: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    behave: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Although every run passed."""
 
@@ -345,6 +348,44 @@ def test_results_that_go_elsewhere_end_the_study_non_zero(
         run_study(make_plan(["m0", "m1"]), TOPOLOGY, tmp_path / "study")
     (saved,) = tmp_path.glob("numa_bench-*/results.json")
     assert [r["status"] for r in read_json(saved)] == ["passed", "passed"]
+    lines = capsys.readouterr().out
+    command = resume_command(tmp_path / "study")
+    assert f"to store the results in the study, when there is space: {command}\n" in lines
+
+
+def test_results_that_no_disk_takes_are_shown(
+    tmp_path: Path,
+    behave: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The temporary directory is on the same disk."""
+    writes = 0
+
+    def write(path: Path, text: str) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > 3:  # the empty results, and two records
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(path, text)
+
+    behave("good", "good", "good")
+    monkeypatch.setattr("numa_bench.store.write_text", write)
+    monkeypatch.setattr("numa_bench.records.spare_files.write_text", write)
+    monkeypatch.setattr("numa_bench.records.journal.Journal.append_lines", write)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plan = make_plan(["m0", "m1", "m2"])
+    with pytest.raises(StudyFailed, match="the lines above show them") as caught:
+        run_study(plan, TOPOLOGY, tmp_path / "study")
+    assert caught.value.exit_code == 1
+    assert len(records_in(tmp_path / "study")) == 2
+    lost = plan.runs[2].run_id
+    lines = capsys.readouterr().out
+    assert "3 passed of 3 planned" in lines
+    assert "results.json, without 1 that no disk took:" in lines
+    assert re.search(rf"^ +passed {lost}  100\.0 samples/s", lines, re.MULTILINE)
+    command = resume_command(tmp_path / "study")
+    assert f"to run what is not stored, when there is space: {command}\n" in lines
 
 
 # What is shown.
