@@ -18,6 +18,7 @@ from numa_bench.config.hydra.study_log import StudyLogHandler
 from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StoreError
+from numa_bench.store import StudyStore
 from numa_bench.study_files import RESOLVED_CONFIG, RESULTS
 from numa_bench.tracking.__main__ import make_syncer
 from tests.config.observer import study_with
@@ -168,6 +169,22 @@ def test_a_study_that_cannot_be_written_is_not_resumed(
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert "Read-only file system" in line
+    assert line.endswith("; free some space or get write permission")
+
+
+def test_a_study_that_is_there_cannot_be_moved_to_another_directory(
+    load: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numa_bench.store.check_room", refuse)
+    remedy = "No space left on device; free some space or get write permission"
+    with pytest.raises(StoreError, match=f"{remedy}, or choose another directory$"):
+        StudyStore(tmp_path / "new").__enter__()
+    study = study_with(load("experiment=quick_test"), tmp_path)
+    with pytest.raises(StoreError, match=f"{remedy}$"):
+        StudyStore(study).__enter__()
 
 
 #: Fills the disk at $1 once, and succeeds.
