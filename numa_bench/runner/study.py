@@ -66,7 +66,7 @@ def run_study(
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
-    with StudyStore(directory) as store, Interrupts() as interrupts:
+    with StudyStore(directory) as store, Interrupts() as interrupts, Guardian() as guardian:
         with make_reporter(plan) as reporter:
             if plan.overwrites:
                 # Again: another study may have begun here since the first check.
@@ -81,7 +81,7 @@ def run_study(
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
             plan, clock, tracked = _run_plan(
-                plan, topology, store, interrupts, reporter, locks, started
+                plan, topology, store, interrupts, reporter, locks, guardian, started
             )
             saved = _save_records(store)
         interrupted = interrupts.count > 0
@@ -117,6 +117,7 @@ def _run_plan(
     interrupts: Interrupts,
     reporter: Reporter,
     locks: HostLocks,
+    guardian: Guardian,
     started: Callable[[], None],
 ) -> tuple[Plan, StudyClock, list[str]]:
     """Run everything that is pending, and feed trackers.
@@ -137,26 +138,26 @@ def _run_plan(
     if plan.tracking.required:
         feeder.require_trackers()
     reporter.show_start(plan, pending, shown_path(store.root))
+    if any(run.command is not None for run in pending):
+        guardian.prepare()
     # Before any other lock: whoever holds the gate may be waiting for the one of the start-up.
     started()
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
     exporter = _make_exporter(plan, store, interrupts, locks)
-    with Guardian() as guardian:
-        host = Host(socket.gethostname(), start.environment["id"], locks, start=guardian.start)
-        measure = partial(
-            _attempt,
-            settings=AttemptSettings(
-                plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
-            ),
-            store=store,
-            topology=topology,
-            host=host,
-            interrupts=interrupts,
-        )
-        cut_from = _run_pending(
-            pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
-        )
+    measure = partial(
+        _attempt,
+        settings=AttemptSettings(
+            plan.output.grace_s, plan.output.error_lines, plan.monitor_interval_s, plan.profiler
+        ),
+        store=store,
+        topology=topology,
+        host=Host(socket.gethostname(), start.environment["id"], locks, start=guardian.start),
+        interrupts=interrupts,
+    )
+    cut_from = _run_pending(
+        pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
+    )
     if cut_from is not None:
         plan = plan.cut_after(cut_from)
     if not store.is_current:

@@ -4,13 +4,14 @@ The runner's own children would become init's at its death (SIGKILL, the OOM kil
 beside every later measurement, with its locks. PR_SET_PDEATHSIG (prctl(2)) covers one process
 only, and a tree can drop the token in its environment and its session. So a process between the
 two starts the commands: it stays their ancestor whatever they do, and the reaper of their orphans.
-It is started with the first command and sleeps in the kernel while one runs.
+It is started before the first command and sleeps in the kernel while one runs.
 
 python -m numa_bench.runner.programs.guardian CHANNEL RUNNER
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -28,6 +29,7 @@ from numa_bench.isolation.orphans import RUNNER_MARK
 from numa_bench.records import JsonDict
 from numa_bench.runner.interrupts import block_time_out_signals
 from numa_bench.runner.process import (
+    KILL_WAIT_S,
     Command,
     StartedProcess,
     end_process,
@@ -44,13 +46,14 @@ _FOR_RUNNER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEADER = struct.Struct("!Q")
 #: Most descriptors with a message: SCM_MAX_FD of unix(7).
 _MOST_FDS = 253
-#: Longest wait for a guardian that was asked to end.
-_END_S = 5.0
+#: Longest wait for a guardian that was asked to end, which ends its command first.
+_END_S = KILL_WAIT_S + 10.0
 
 
 class Guardian:
-    """The runner's side. Use as a context manager; its process is started with the first command.
+    """The runner's side. Use as a context manager; its process starts at `prepare`.
 
+    That takes a tenth of a second, so it comes before the first command, whose time is measured.
     One command at a time. Elsewhere than on Linux commands are children of this process.
     """
 
@@ -64,6 +67,12 @@ class Guardian:
     def __exit__(self, *_: object) -> None:
         self._close()
 
+    def prepare(self) -> None:
+        """Start the guardian's process, unless there is one; the next `start` says what failed."""
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self._open_channel()
+
     def start(
         self,
         command: Command,
@@ -75,7 +84,7 @@ class Guardian:
         """Start a command as `start_here` does. Raises OSError."""
         if sys.platform != "linux":
             return start_here(command, stdout, stderr, pass_fds, directory)
-        channel = self._channel or self._begin()
+        channel = self._open_channel()
         request = {
             "argv": command.argv,
             "env": command.env,
@@ -85,12 +94,22 @@ class Guardian:
         }
         reply = self._ask(channel, request, pass_fds)
         if reply is None:
-            self._close()
+            self._replace()
             raise OSError("its guardian process was killed")
         if "error" in reply:
             raise OSError(reply["error"])
         pid = int(reply["pid"])
         return StartedProcess(pid, lambda: self._end(command.token))
+
+    def _open_channel(self) -> socket.socket:
+        """The channel to the guardian's process, which listens. Raises OSError."""
+        if self._channel is None:
+            channel = self._begin()
+            if self._ask(channel, {"ready": None}) is None:
+                self._close()
+                raise OSError("the guardian process of commands did not start")
+        assert self._channel is not None
+        return self._channel
 
     def _begin(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -115,10 +134,10 @@ class Guardian:
         """End what is left of the command; its return code and the leftovers' names."""
         reply = None
         if self._channel is not None:
-            reply = self._ask(self._channel, {})
+            reply = self._ask(self._channel, {"end": None})
         if reply is None:
             # The guardian was killed. Its children are init's, so that their numbers may be reused.
-            self._close()
+            self._replace()
             return None, kill_marked(token, but=os.getpid())
         return reply["returncode"], list(reply["leftovers"])
 
@@ -132,6 +151,11 @@ class Guardian:
             return receive_message(channel)[0]
         except ConnectionError:
             return None
+
+    def _replace(self) -> None:
+        """Start another one now, and not within the time of the next command."""
+        self._close()
+        self.prepare()
 
     def _close(self) -> None:
         if self._channel is not None:
@@ -182,7 +206,9 @@ class _Ward:
 
     def answer(self, request: JsonDict, descriptors: Sequence[int]) -> JsonDict:
         """Do what the runner asks for: start a command, or end what is left of it."""
-        if not request:
+        if "ready" in request:
+            return {}
+        if "end" in request:
             returncode, leftovers = self.end()
             return {"returncode": returncode, "leftovers": leftovers}
         try:

@@ -95,6 +95,8 @@ def run_guarded(guardian: Guardian, tmp_path: Path, *argv: str, timeout_s: float
 @pytest.mark.slow
 def test_a_guarded_command_is_run_as_any_other(tmp_path: Path, mark: str, script: Path) -> None:
     with Guardian() as guardian:
+        guardian.prepare()
+        before = psutil.Process().children()
         ended = run_guarded(guardian, tmp_path, "sh", "-c", "echo here; pwd; exit 3")
         assert (ended.returncode, ended.reason, ended.leftovers) == (3, "exited", ())
         assert (tmp_path / "out").read_text() == f"here\n{tmp_path}\n"
@@ -105,8 +107,8 @@ def test_a_guarded_command_is_run_as_any_other(tmp_path: Path, mark: str, script
         late = run_guarded(guardian, tmp_path, "sh", str(script), timeout_s=3.0)
         assert (late.reason, late.returncode) == ("timeout", -signal.SIGTERM)
         assert find(mark) == []
-        names = psutil.Process().children()
-        assert len(names) == 1  # the guardian
+        assert len(before) == 1
+        assert psutil.Process().children() == before  # the guardian
     assert psutil.Process().children() == []
 
 
