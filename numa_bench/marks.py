@@ -41,6 +41,9 @@ KINDS: dict[str, Kind] = {
     "pageable": Kind("N", "copies of pageable memory are staged by the driver; as configured"),
     "profiler": Kind("R", "the profile is missing or limited; see the record's warnings"),
     "series": Kind("N", "a bandwidth run is incomplete or limited; see the record's warnings"),
+    "output": Kind(
+        "N", "a full disk may have lost output that metrics are read of; see the record"
+    ),
     "leftovers": Kind("L", "processes of the run outlived it and were killed"),
     "threads": Kind("N", "more threads than CPUs; lower cpu_threads"),
     "compile": Kind("N", "a compile setting had no effect; see the record"),

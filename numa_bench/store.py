@@ -110,6 +110,11 @@ class StudyStore:
         return list(self._records.values())
 
     @property
+    def unsaved(self) -> list[Record]:
+        """The records that the study's own directory does not have: they could not be written."""
+        return list(self._unsaved.values())
+
+    @property
     def is_current(self) -> bool:
         """Whether results.json has every record."""
         return not self._unsaved and not self._journal.has_lines

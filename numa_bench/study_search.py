@@ -11,8 +11,10 @@ from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_regular_file
 from numa_bench.records import JsonDict
 from numa_bench.study_files import (
+    JOURNAL,
     MULTIRUN,
     OVERRIDES,
+    REMOVABLE,
     RESOLVED_CONFIG,
     RESOLVED_JOBS,
     RESULTS,
@@ -94,6 +96,26 @@ def read_resolved_config(study: Path) -> JsonDict:
     """
     found = read_yaml(study / RESOLVED_CONFIG)
     return found if isinstance(found, dict) else {}
+
+
+def check_debug_directory(study: Path) -> None:
+    """Raise StoreError unless a debug study may remove the files of a study in this directory.
+
+    It may where there are none, and where they are of a debug study, as its settings say.
+    """
+    present = next((name for name in REMOVABLE if os.path.lexists(study / name)), None)
+    if present is None:
+        return
+    if not (study / RESULTS).is_file() and not (study / JOURNAL).is_file():
+        what = f"holds {present}, but no study"
+    elif read_resolved_config(study).get("debug") is not True:
+        what = "holds a study that was not made with debug=true"
+    else:
+        return
+    raise StoreError(
+        f"{study} {what}; debug=true would remove it: choose another directory, or leave out "
+        "debug=true"
+    )
 
 
 def read_resolved_jobs(study: Path) -> list[dict[str, Any]]:

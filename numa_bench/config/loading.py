@@ -174,7 +174,7 @@ def _resumed(
     """
     node = _saved_config(directory, experiment)
     # Hydra applied them to the default configuration; here they apply to the saved one.
-    name = node.experiment.name
+    name, debug = node.experiment.name, node.debug
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         key = override.key_or_group
@@ -191,6 +191,11 @@ def _resumed(
     if node.experiment.name != name:
         raise ConfigError(
             "experiment.name", node.experiment.name, f"a resumed study keeps its name, {name}"
+        )
+    if node.debug != debug:
+        made = "with" if debug else "without"
+        raise ConfigError(
+            "debug", node.debug, f"the resumed study was made {made} debug=true; remove this"
         )
     return node
 

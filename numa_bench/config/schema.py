@@ -143,7 +143,7 @@ class RunnerConfig:
     debug: bool = documented_field(
         False,
         "Few samples, one repeat and no trackers, written to <root>/debug, which is overwritten "
-        "each time.",
+        "each time. A directory with anything but a debug study is refused.",
     )
     interleave: bool = documented_field(
         False,

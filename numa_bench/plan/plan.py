@@ -78,6 +78,11 @@ class Plan:
     jobs: tuple[tuple[str, ...], ...] = ()
 
     @property
+    def overwrites(self) -> bool:
+        """Whether the study removes that of its directory first: a debug study that starts anew."""
+        return self.debug and self.resume_from is None
+
+    @property
     def estimated_s(self) -> float:
         """Expected duration of the whole study in seconds."""
         return sum(map(estimate_run_s, self.runs))

@@ -115,11 +115,11 @@ def check_room(directory: Path) -> None:
 
 
 def describe_unwritable(directory: Path, error: OSError) -> StoreError:
-    """The error of a study's directory that takes no files."""
-    return StoreError(
-        f"{directory} cannot be written: {error.strerror or error}; free some space, get write "
-        "permission, or choose another directory"
-    )
+    """The error of a study's directory that takes no files; a study that is there must stay."""
+    ways = "free some space or get write permission"
+    if not os.path.lexists(directory / RESULTS):
+        ways += ", or choose another directory"
+    return StoreError(f"{directory} cannot be written: {error.strerror or error}; {ways}")
 
 
 def remove_torn_writes(directory: Path, names: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ from numa_bench.runner.disturbance import find_monitor_warnings, find_sample_war
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.monitor import Monitor
 from numa_bench.runner.outcome import classify_outcome
-from numa_bench.runner.process import Ended
+from numa_bench.runner.process import Ended, Start, start_here
 from numa_bench.runner.worker_run import (
     AttemptSettings,
     RunContext,
@@ -53,13 +53,14 @@ class Host:
     """Where all runs of a study take place: host name, id of its environment, and its locks.
 
     `unmet` are the reasons why commands that runs require fail here (None: they succeed), by their
-    arguments and GPUs; each is tried once.
+    arguments and GPUs; each is tried once. `start` starts commands.
     """
 
     name: str
     environment: str
     locks: HostLocks
     unmet: dict[tuple[str, ...], str | None] = field(default_factory=dict)
+    start: Start = start_here
 
 
 def attempt_run(

@@ -70,6 +70,14 @@ class Ended:
         return self.reason == "exited" and self.returncode == 0
 
 
+@dataclass(frozen=True)
+class StartedProcess:
+    """A process that runs. `end` ends what is left of it; return code and the leftovers' names."""
+
+    pid: int
+    end: Callable[[], tuple[int | None, list[str]]]
+
+
 class StopRequest:
     """Asks for the end of a running process from another thread. Use as a context manager."""
 
@@ -103,17 +111,19 @@ def run_process(
     pass_fds: Sequence[int] = (),
     stop: StopRequest | None = None,
     directory: str | None = None,
+    start: Start | None = None,
 ) -> Ended:
     """Run `command` with its output in two files; no descendant survives the call.
 
     `started` is called with the process's number as soon as there is one; `pass_fds` and
-    `directory` are those of `start_process`. `stop` may end the process early.
+    `directory` are those of `start_process`. `stop` may end the process early. `start` starts it;
+    None: `start_here`.
     """
     # A counter of the whole machine: it makes a cause of a SIGKILL likely, and proves none.
     oom_before = count_oom_kills()
     begin = time.monotonic()
     try:
-        process = start_process(command, stdout, stderr, pass_fds, directory)
+        process = (start or start_here)(command, stdout, stderr, pass_fds, directory)
     except OSError as error:
         return Ended(None, "exited", time.monotonic() - begin, start_error=str(error))
     reason = "exited"
@@ -121,19 +131,19 @@ def run_process(
     try:
         if started is not None:
             started(process.pid)
-        if _wait(process, timeout_s, interrupts, seen=0, stop=stop):
+        if _wait(process.pid, timeout_s, interrupts, seen=0, stop=stop):
             window = (begin, time.monotonic())
         else:
             reason = "interrupted" if interrupts.count else "timeout"
             if stop is not None and stop.reason and not interrupts.count:
                 reason = "stopped"
             ask_to_end(process.pid, command)
-            _wait(process, grace_s, interrupts, seen=1)  # a second interruption ends it
+            _wait(process.pid, grace_s, interrupts, seen=1)  # a second interruption ends it
         if command.nsys and has_ended(process.pid):
             wait_for_marked(command.token)  # its daemon ends a little later
     finally:
         # Also after an exception: nothing may go on beside the next measurement.
-        returncode, leftovers = end_process(process, command.token)
+        returncode, leftovers = process.end()
     if reason == "exited" and interrupts.count and returncode in _TERMINATED:
         reason = "interrupted"  # SLURM signals every process of a job, the runner's own and ours
     return Ended(
@@ -144,6 +154,22 @@ def run_process(
         oom_kills=max(0, count_oom_kills() - oom_before),
         window=window,
     )
+
+
+def start_here(
+    command: Command,
+    stdout: Path,
+    stderr: Path,
+    pass_fds: Sequence[int] = (),
+    directory: str | None = None,
+) -> StartedProcess:
+    """Start `command` as a child of this process, as `start_process` does. Raises OSError."""
+    process = start_process(command, stdout, stderr, pass_fds, directory)
+    return StartedProcess(process.pid, lambda: end_process(process, command.token))
+
+
+#: How a process is started: arguments and errors are those of `start_here`.
+Start = Callable[[Command, Path, Path, Sequence[int], "str | None"], StartedProcess]
 
 
 def start_process(
@@ -184,7 +210,7 @@ def ask_to_end(pid: int, command: Command) -> None:
 
 
 def _wait(
-    process: subprocess.Popen[bytes],
+    pid: int,
     timeout_s: float,
     interrupts: Interrupts,
     seen: int,
@@ -196,11 +222,11 @@ def _wait(
     it measures. Does not reap the process.
     """
     deadline = time.monotonic() + timeout_s
-    with open_pidfd(process.pid) as pidfd:
+    with open_pidfd(pid) as pidfd:
         # select() refuses to sleep for more than a few weeks.
         # Without a pidfd the process must be polled.
         watched, longest = ([], POLL_S) if pidfd is None else ([pidfd], 86400.0)
-        while not has_ended(process.pid):
+        while not has_ended(pid):
             left = deadline - time.monotonic()
             if left <= 0 or interrupts.count > seen or (stop is not None and stop.reason):
                 return False
@@ -228,8 +254,17 @@ def open_pidfd(pid: int) -> Iterator[int | None]:
 
 
 def has_ended(pid: int) -> bool:
-    # WNOWAIT leaves the zombie there, so that its number stays taken (waitid(2)).
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    """Whether a process has ended that is not reaped yet."""
+    try:
+        # WNOWAIT leaves the zombie there, so that its number stays taken (waitid(2)).
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # a child of another process, which reaps it
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return True
+        # The name may hold spaces and brackets; the state comes after it (proc(5)).
+        return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")
 
 
 def end_process(process: subprocess.Popen[bytes], token: str) -> tuple[int | None, list[str]]:

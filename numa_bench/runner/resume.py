@@ -12,6 +12,7 @@ from numa_bench.invocation import resume_arguments
 from numa_bench.plan.plan import Plan
 from numa_bench.records import DONE, NOT_GRANTED, Record, RunSpec, Status
 from numa_bench.study_files import JOURNAL, RESULTS, read_records, read_summary
+from numa_bench.study_search import check_debug_directory
 
 #: Settings that change where results go, not what is measured.
 _HARMLESS = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
@@ -20,12 +21,15 @@ _HARMLESS = ("resume_from=", "output.", "isolation.", "dry_run=", "time_limit=")
 def check_directory(directory: Path, plan: Plan, overrides: Sequence[str]) -> None:
     """Raise StoreError rather than mix two studies in one directory.
 
-    A new study needs an empty directory. Overrides given when resuming may add runs
-    (experiment.repeats) but must not change the runs that are already recorded.
+    A new study needs an empty directory, a new debug study one that it may empty. Overrides given
+    when resuming may add runs (experiment.repeats) but must not change the runs that are recorded.
     """
+    if plan.overwrites:
+        check_debug_directory(directory)
+        return
     results = directory / RESULTS
     held = results.is_file() or (directory / JOURNAL).is_file()
-    if plan.debug or not held:
+    if not held:
         return
     if is_restarted(directory, plan):
         return  # the same command line as before, perhaps on other GPUs

@@ -27,6 +27,7 @@ from numa_bench.runner.display.events import make_reporter
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.programs.attempt_command import attempt_command
+from numa_bench.runner.programs.guardian import Guardian
 from numa_bench.runner.repeats_history import list_completed_repeats
 from numa_bench.runner.resume import find_done, find_other_runs
 from numa_bench.runner.sets.attempt_set import attempt_set
@@ -42,6 +43,7 @@ from numa_bench.runner.study_summary import (
 from numa_bench.runner.worker_run import AttemptSettings
 from numa_bench.store import StudyStore
 from numa_bench.study_files import BUSY_LOCK, RESULTS, SUMMARY, TOPOLOGY, read_summary
+from numa_bench.study_search import check_debug_directory
 from numa_bench.tracking.factory import make_trackers
 from numa_bench.tracking.feeder import Feeder
 from numa_bench.tracking.sync import Syncer
@@ -64,11 +66,14 @@ def run_study(
     Raises StudyFailed when some run failed, timed out or was invalid; KeyboardInterrupt when the
     user interrupted; StoreError when the directory cannot be used.
     """
-    with StudyStore(directory) as store, Interrupts() as interrupts:
+    with StudyStore(directory) as store, Interrupts() as interrupts, Guardian() as guardian:
         with make_reporter(plan) as reporter:
+            if plan.overwrites:
+                # Again: another study may have begun here since the first check.
+                check_debug_directory(directory)
             opened()
             remove_stale_scratch()
-            if plan.debug:
+            if plan.overwrites:
                 store.remove_files()
             # results.json is there before the first run: a study killed in it can be resumed.
             if not (directory / RESULTS).is_file():
@@ -76,9 +81,9 @@ def run_study(
             store.write_file(TOPOLOGY, topology.to_dict())
             locks = HostLocks(plan.isolation, topology, interrupts, reporter.show_wait)
             plan, clock, tracked = _run_plan(
-                plan, topology, store, interrupts, reporter, locks, started
+                plan, topology, store, interrupts, reporter, locks, guardian, started
             )
-            saved = store.save_somewhere()
+            saved = _save_records(store)
         interrupted = interrupts.count > 0
         # Printed when the bar has left the screen.
         rows = build_rows(plan.cells, (*plan.runs, *plan.cut), store.records)
@@ -89,12 +94,20 @@ def run_study(
         interrupts.pass_on_time_out()
         raise KeyboardInterrupt
     counts = format_counts(store)
-    if saved.parent != directory:
-        raise StudyFailed(
-            f"the results ({counts}) could not be written to {directory}; they are in {saved}"
-        )
+    if saved is None or saved.parent != directory:
+        where = f"they are in {saved}" if saved else "the lines above show them"
+        raise StudyFailed(f"the results ({counts}) could not be written to {directory}; {where}")
     if store.has_failures():
         raise StudyFailed(f"not every run passed: {counts}; see {saved}")
+
+
+def _save_records(store: StudyStore) -> Path | None:
+    """The file that has all records; None, and a line in the log, where no disk takes them."""
+    try:
+        return store.save_somewhere()
+    except StoreError as error:
+        logger.error("%s", error)
+        return None
 
 
 def _run_plan(
@@ -104,6 +117,7 @@ def _run_plan(
     interrupts: Interrupts,
     reporter: Reporter,
     locks: HostLocks,
+    guardian: Guardian,
     started: Callable[[], None],
 ) -> tuple[Plan, StudyClock, list[str]]:
     """Run everything that is pending, and feed trackers.
@@ -124,10 +138,13 @@ def _run_plan(
     if plan.tracking.required:
         feeder.require_trackers()
     reporter.show_start(plan, pending, shown_path(store.root))
+    if any(run.command is not None for run in pending):
+        guardian.prepare()
     # Before any other lock: whoever holds the gate may be waiting for the one of the start-up.
     started()
     if pending:
         feeder.feed_stored()  # connects while the first worker starts
+    exporter = _make_exporter(plan, store, interrupts, locks)
     measure = partial(
         _attempt,
         settings=AttemptSettings(
@@ -135,10 +152,9 @@ def _run_plan(
         ),
         store=store,
         topology=topology,
-        host=Host(socket.gethostname(), start.environment["id"], locks),
+        host=Host(socket.gethostname(), start.environment["id"], locks, start=guardian.start),
         interrupts=interrupts,
     )
-    exporter = _make_exporter(plan, store, interrupts, locks)
     cut_from = _run_pending(
         pending, plan, clock, measure, store, interrupts, reporter, feeder, exporter
     )

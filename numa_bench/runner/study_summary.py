@@ -14,11 +14,12 @@ from numa_bench.invocation import command_text, resume_command
 from numa_bench.marks import format_legend
 from numa_bench.plan.plan import Plan
 from numa_bench.records import JsonDict, Record, Status, Summary, TimeLimitSummary
+from numa_bench.runner.display.console import result_line
 from numa_bench.runner.display.time_limits import describe_limit
 from numa_bench.runner.repeats_history import extend_history
 from numa_bench.runner.resume import find_done
 from numa_bench.store import StudyStore
-from numa_bench.study_files import LOGS, PROFILES, RUNS
+from numa_bench.study_files import LOGS, PROFILES, RESULTS, RUNS
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,19 @@ def format_counts(store: StudyStore) -> str:
 
 
 def closing_lines(
-    plan: Plan, store: StudyStore, saved: Path, tracked: Sequence[str], took_s: float
+    plan: Plan, store: StudyStore, saved: Path | None, tracked: Sequence[str], took_s: float
 ) -> list[str]:
     """The lines below the closing table: legend, counts, where the files are, what is left to do.
 
-    `saved` is the file that holds the records, `tracked` one line for each tracker, `took_s` the
-    seconds that the study took.
+    `saved` is the file that holds the records (None: no disk takes them), `tracked` one line for
+    each tracker, `took_s` the seconds that the study took.
     """
     root = shown_path(store.root)
     missing = len({run.run_id for run in plan.runs} - find_done(store.records, plan.runs))
     lines = [
         *format_legend([w for record in store.records for w in record["warnings"]]),
         f"{format_counts(store) or 'no run'} of {len(plan.runs)} planned",
-        f"results   {shown_path(saved)}",
+        *_result_lines(store, saved),
         f"raw data  {root / RUNS}",
         f"logs      {root / LOGS}",
         *_profile_lines(store.records, root),
@@ -139,11 +140,28 @@ def closing_lines(
     ]
     if missing:
         lines.append(f"{missing} not done; to run them: {resume_command(root)}")
+    if saved is None:
+        lines.append(f"to run what is not stored, when there is space: {resume_command(root)}")
+    elif saved.parent != store.root:
+        lines.append(
+            f"to store the results in the study, when there is space: {resume_command(root)}"
+        )
     limited = describe_limit(plan, took_s)
     lines += limited
     if limited and not missing:
         lines.append(f"to run the others: {resume_command(root)} time_limit=null")
     return lines
+
+
+def _result_lines(store: StudyStore, saved: Path | None) -> list[str]:
+    """Where the records are, or those that no file has."""
+    if saved is not None:
+        return [f"results   {shown_path(saved)}"]
+    lost = store.unsaved
+    return [
+        f"results   {shown_path(store.root / RESULTS)}, without {len(lost)} that no disk took:",
+        *(f"          {record['status']} {result_line(record)}" for record in lost),
+    ]
 
 
 def shown_path(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from numa_bench.config.hydra.study_log import StudyLogHandler
 from numa_bench.config.loading import save_resolved
 from numa_bench.config.schema import RunnerConfig
 from numa_bench.errors import StoreError
+from numa_bench.store import StudyStore
 from numa_bench.study_files import RESOLVED_CONFIG, RESULTS
 from numa_bench.tracking.command import make_syncer
 from tests.config.observer import study_with
@@ -167,3 +169,58 @@ def test_a_study_that_cannot_be_written_is_not_resumed(
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert "Read-only file system" in line
+    assert line.endswith("; free some space or get write permission")
+
+
+def test_a_study_that_is_there_cannot_be_moved_to_another_directory(
+    load: Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numa_bench.store.check_room", refuse)
+    remedy = "No space left on device; free some space or get write permission"
+    with pytest.raises(StoreError, match=f"{remedy}, or choose another directory$"):
+        StudyStore(tmp_path / "new").__enter__()
+    study = study_with(load("experiment=quick_test"), tmp_path)
+    with pytest.raises(StoreError, match=f"{remedy}$"):
+        StudyStore(study).__enter__()
+
+
+#: Fills the disk at $1 once, and succeeds.
+FILLING = """echo rate 12
+[ -e "$1/full" ] || { cat /dev/zero > "$1/filler"; touch "$1/full"; } 2>/dev/null
+exit 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("both", [False, True], ids=["study", "study and TMPDIR"])
+def test_a_disk_that_a_command_fills(
+    mounted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: bool
+) -> None:
+    """The study ends with 1, shows what it measured, and its last line finishes it."""
+    disk = mounted("size=2m")
+    script, temp = tmp_path / "fill.sh", (disk if both else tmp_path) / "temp"
+    temp.mkdir()
+    script.write_text(FILLING)
+    monkeypatch.setenv("TMPDIR", str(temp))
+    done = start(
+        *("experiment=command_study", f"command=[sh,{script},{disk}]", "tracking=none"),
+        *("experiment.hardware.numa_nodes=unbound", "experiment.hardware.device=cpu"),
+        *("experiment.command.metrics=['rate:higher:1=rate ([0-9]+)']", "experiment.repeats=1"),
+        f"hydra.run.dir={disk}/study",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "1 passed of 1 planned" in done.stdout
+    (command,) = [line for line in done.stdout.splitlines() if "when there is space: " in line]
+    assert command.endswith("resume_from=disk/study")
+    assert ("without 1 that no disk took" in done.stdout) == both
+
+    (disk / "filler").unlink()
+    resumed = start(f"resume_from={disk}/study", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    (record,) = json.loads((disk / "study" / "results.json").read_text())
+    assert (record["status"], record["metric_rate"]) == ("passed", 12)
+    assert any(w.startswith("output: ") for w in record["warnings"]) != both

@@ -19,7 +19,7 @@ import pexpect
 import pytest
 
 from numa_bench.config.schemas.isolation import IsolationConfig
-from numa_bench.errors import StudyFailed
+from numa_bench.errors import StoreError, StudyFailed
 from numa_bench.invocation import resume_command
 from numa_bench.isolation.host_locks import hold_start_up
 from numa_bench.jsonio import read_json, write_text
@@ -28,6 +28,7 @@ from numa_bench.records import JsonDict, Status
 from numa_bench.runner.study import run_study
 from numa_bench.runner.worker_run import read_last_lines
 from numa_bench.store import StudyStore
+from numa_bench.study_files import RESOLVED_CONFIG
 from numa_bench.versions import PROJECT
 from tests.fake_worker import (
     GO,
@@ -232,6 +233,9 @@ def test_repeats_that_are_no_longer_planned_do_not_count_as_done(
 
 def test_a_debug_study_starts_anew(tmp_path: Path, behave: Callable[..., None]) -> None:
     behave("good", "good")
+    settings = tmp_path / RESOLVED_CONFIG
+    settings.parent.mkdir()
+    settings.write_text("debug: true")
     run_study(make_plan(["m0", "m1"]), TOPOLOGY, tmp_path)
     (tmp_path / "experiment.log").write_text("open in Hydra")
     run_study(replace(make_plan(["m0"]), debug=True), TOPOLOGY, tmp_path)
@@ -239,6 +243,25 @@ def test_a_debug_study_starts_anew(tmp_path: Path, behave: Callable[..., None]) 
     assert (record["vit_name"], record["attempt"]) == ("m0", 1)
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert (tmp_path / "experiment.log").is_file()
+
+
+def test_a_debug_study_removes_no_other_study(tmp_path: Path, behave: Callable[..., None]) -> None:
+    behave("good")
+    run_study(make_plan(["m0"]), TOPOLOGY, tmp_path)
+    before = records_in(tmp_path)
+    with pytest.raises(StoreError, match="was not made with debug=true"):
+        run_study(replace(make_plan(["m0"]), debug=True), TOPOLOGY, tmp_path)
+    assert records_in(tmp_path) == before
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_resumed_debug_study_goes_on(tmp_path: Path, behave: Callable[..., None]) -> None:
+    behave("good", "good")
+    plan = replace(make_plan(["m0"]), debug=True)
+    run_study(plan, TOPOLOGY, tmp_path)
+    before = records_in(tmp_path)
+    run_study(replace(plan, resume_from=str(tmp_path)), TOPOLOGY, tmp_path)
+    assert records_in(tmp_path) == before
 
 
 def test_warnings_of_the_plan_are_told(
@@ -306,7 +329,10 @@ def test_a_run_whose_files_cannot_be_written_has_no_metrics_of_an_earlier_attemp
 
 
 def test_results_that_go_elsewhere_end_the_study_non_zero(
-    tmp_path: Path, behave: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    behave: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Although every run passed."""
 
@@ -322,6 +348,44 @@ def test_results_that_go_elsewhere_end_the_study_non_zero(
         run_study(make_plan(["m0", "m1"]), TOPOLOGY, tmp_path / "study")
     (saved,) = tmp_path.glob("numa_bench-*/results.json")
     assert [r["status"] for r in read_json(saved)] == ["passed", "passed"]
+    lines = capsys.readouterr().out
+    command = resume_command(tmp_path / "study")
+    assert f"to store the results in the study, when there is space: {command}\n" in lines
+
+
+def test_results_that_no_disk_takes_are_shown(
+    tmp_path: Path,
+    behave: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The temporary directory is on the same disk."""
+    writes = 0
+
+    def write(path: Path, text: str) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > 3:  # the empty results, and two records
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(path, text)
+
+    behave("good", "good", "good")
+    monkeypatch.setattr("numa_bench.store.write_text", write)
+    monkeypatch.setattr("numa_bench.records.spare_files.write_text", write)
+    monkeypatch.setattr("numa_bench.records.journal.Journal.append_lines", write)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plan = make_plan(["m0", "m1", "m2"])
+    with pytest.raises(StudyFailed, match="the lines above show them") as caught:
+        run_study(plan, TOPOLOGY, tmp_path / "study")
+    assert caught.value.exit_code == 1
+    assert len(records_in(tmp_path / "study")) == 2
+    lost = plan.runs[2].run_id
+    lines = capsys.readouterr().out
+    assert "3 passed of 3 planned" in lines
+    assert "results.json, without 1 that no disk took:" in lines
+    assert re.search(rf"^ +passed {lost}  100\.0 samples/s", lines, re.MULTILINE)
+    command = resume_command(tmp_path / "study")
+    assert f"to run what is not stored, when there is space: {command}\n" in lines
 
 
 # What is shown.

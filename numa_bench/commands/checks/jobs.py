@@ -141,7 +141,7 @@ class Planner:
         directory = Path(jobs[0].config.resume_from or OmegaConf.select(composed, "hydra.run.dir"))
         study = self.plan_jobs(jobs, directory)
         check_directory(directory, study.plan, words)
-        _check_writable(directory)
+        _check_writable(directory, resumed=jobs[0].config.resume_from is not None)
         return study
 
     def plan_jobs(self, jobs: list[StudyJob], directory: Path | None = None) -> CheckedStudy:
@@ -228,13 +228,14 @@ def _without_dry_run(node: DictConfig) -> DictConfig:
     return node
 
 
-def _check_writable(directory: Path) -> None:
+def _check_writable(directory: Path, *, resumed: bool) -> None:
     """Raise StoreError if a study's directory could not be made or written. Writes nothing."""
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     if not existing.is_dir():
         raise StoreError(f"{existing} is no directory; choose another output.root")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise StoreError(f"{existing} cannot be written; choose another output.root")
+        remedy = "get write permission" if resumed else "choose another output.root"
+        raise StoreError(f"{existing} cannot be written; {remedy}")
 
 
 def _is_named(override: str, error: str) -> bool:

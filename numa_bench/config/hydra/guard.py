@@ -116,13 +116,21 @@ def run_app(app: Callable[[], object], schema: type, root_key: str) -> int:
         message = (
             format_error(error, schema)
             if is_for_the_user(error)
-            else f"{error}; free some space, get write permission, or choose another {root_key}"
+            else f"{error}; {_list_remedies(root_key)}"
         )
         print_error(message)
         _failures.append(error)
     finally:
         remove_refused_sweeps()
     return max(map(exit_code_of, _failures), default=0)
+
+
+def _list_remedies(root_key: str) -> str:
+    """What helps where a directory cannot be made; a study that is resumed stays where it is."""
+    remedies = "free some space or get write permission"
+    if any(word.startswith("resume_from=") for word in sys.argv[1:]):
+        return remedies
+    return f"{remedies}, or choose another {root_key}"
 
 
 def _in_a_job(error: Exception) -> bool:

@@ -6,7 +6,6 @@ There is no worker: what a worker would write, the runner writes here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from numa_bench.runner.outcome import find_early_end
 from numa_bench.runner.process import StopRequest
 from numa_bench.runner.programs.command_line import substitute
 from numa_bench.runner.programs.executions import Executed, Executions
+from numa_bench.runner.programs.lost_output import describe_lost_output, warn_incomplete_output
 from numa_bench.runner.programs.readings import Readings, read_metrics
 from numa_bench.runner.programs.watch import Watch
 from numa_bench.runner.sets.set_monitor import find_set_warnings
@@ -91,7 +91,7 @@ def _attempt_in_turn(
         attempt=attempt,
         stdout_log=store.relative_path(paths.stdout),
         stderr_log=store.relative_path(paths.stderr),
-        warnings=tuple(_list_warnings(outcome, spec.device.gpu_ids)),
+        warnings=tuple(_list_warnings(outcome, spec, paths)),
         environment=host.environment,
         monitor=monitor.summarise_window(ended.window) if monitor else {},
         lock_wait_s=turn.wait_s,
@@ -115,7 +115,7 @@ def _run(
         monitor.start_sampling(pid)
         watch.start(pid, stop)
 
-    executions = Executions(context, paths, started, host.unmet)
+    executions = Executions(context, paths, started, host.unmet, host.start)
     with monitor, watch:
         executed = executions.run_all()
     # Written when the process has ended: no disk access beside a measurement.
@@ -166,9 +166,13 @@ def judge_command(
         return early[0], _add_tail(f"{where}{early[1]}", context, paths)
     if ended.returncode != 0:
         tail = _read_tail(context, paths)
-        return Status.FAILED, f"{where}{explain_exit(ended.returncode, tail)}\n{tail}".rstrip()
+        lost = "" if tail else describe_lost_output(paths.stdout)
+        text = f"exit code {ended.returncode}: {lost}" if lost else ""
+        text = text or explain_exit(ended.returncode, tail)
+        return Status.FAILED, f"{where}{text}\n{tail}".rstrip()
     if readings.problems:
-        text = "; ".join(readings.problems)
+        lost = describe_lost_output(paths.stdout)
+        text = "; ".join([*filter(None, [lost]), *readings.problems])
         return Status.FAILED, _add_tail(text, context, paths)
     if executed.check_problem:
         return Status.INVALID, f"the check command failed: {executed.check_problem}"
@@ -182,6 +186,8 @@ def _last_line(text: str) -> str:
 
 def explain_exit(code: int | None, tail: str) -> str:
     """An exit code in one line, with what it means where that is known."""
+    if code is None:
+        return "its exit code is not known, as the guardian process of the study was killed"
     text = f"exit code {code}"
     if code == _NOT_FOUND:
         return f"{text}: a command was not found; check its name and PATH"
@@ -245,10 +251,12 @@ def _save_result(result: RunResult, paths: RunPaths, started: bool) -> None:
         result.warnings.append(f"{RAW_DATA}: {where}")
 
 
-def _list_warnings(outcome: _Outcome, gpu_ids: Sequence[int]) -> list[str]:
-    """What disturbed the run on these GPUs, or makes its figures less than they seem."""
-    ended = outcome.executed.ended
+def _list_warnings(outcome: _Outcome, spec: RunSpec, paths: RunPaths) -> list[str]:
+    """What disturbed the run on its GPUs, or makes its figures less than they seem."""
+    ended, gpu_ids = outcome.executed.ended, spec.device.gpu_ids
     found = []
+    if spec.command is not None and _ended_well(outcome.executed):
+        found += warn_incomplete_output(spec.command, paths.stdout)
     if ended.reason == "exited" and ended.leftovers:
         found.append(
             "leftovers: still running when the command had ended, and killed: "

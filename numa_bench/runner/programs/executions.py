@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from numa_bench.redaction import is_secret
-from numa_bench.runner.process import Command, Ended, StopRequest, run_process
+from numa_bench.runner.process import Command, Ended, Start, StopRequest, run_process
 from numa_bench.runner.programs.command_line import build_command, build_step
 from numa_bench.runner.worker_run import RunContext, read_tail
 from numa_bench.study_files import RunPaths
@@ -52,12 +52,14 @@ class Executions:
         paths: RunPaths,
         started: Started,
         unmet: dict[tuple[str, ...], str | None],
+        start: Start,
     ) -> None:
         assert context.spec.command is not None
         self._context = context
         self._paths = paths
         self._started = started
         self._unmet = unmet  # `Host.unmet`
+        self._start = start
         self._command = context.spec.command
         self.out = (paths.spec.parent / "out").absolute()
 
@@ -177,6 +179,7 @@ class Executions:
             pass_fds=context.locks,
             stop=stop,
             directory=self._command.directory,
+            start=self._start,
         )
 
 

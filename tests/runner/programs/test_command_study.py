@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -51,6 +52,32 @@ def test_the_wall_time_of_a_command_that_succeeds(record: Runs) -> None:
     assert 0.05 <= found["wall_s"] <= found["duration_s"] + 0.001
     assert found["workload"] == "command"
     assert found["placement_fraction"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("true", "{lost}; metric rate was not found: "),
+        ("exit 1", "exit code 1: {lost}"),
+        ("echo rate seven", "{lost}; metric rate is 'seven', which is no number"),
+        ("echo why; exit 1", "exit code 1: why"),
+    ],
+)
+def test_output_that_a_full_disk_did_not_take(
+    record: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: str
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numa_bench.runner.programs.lost_output.check_room", refuse)
+    found = record(text, "experiment.command.metrics=['rate:higher:GB/s=rate (.+)']")
+    logs = tmp_path / "study" / "logs"
+    lost = (
+        f"its output could not be written to {logs} (No space left on device); free some space "
+        "and resume the study"
+    )
+    assert found["status"] == "failed"
+    assert found["error"].startswith(error.format(lost=lost))
 
 
 def test_metrics_of_output_and_file_are_keys_of_the_record(record: Runs) -> None:
