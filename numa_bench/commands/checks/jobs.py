@@ -144,6 +144,17 @@ class Planner:
         _check_writable(directory)
         return study
 
+    def check_start(self, overrides: Sequence[str]) -> CheckedStudy:
+        """`check_study`, and what a study tries at its start on this machine, but for its GPUs.
+
+        Those would take seconds of a processor, beside what others may be measuring.
+        """
+        study = self.check_study(overrides)
+        if study.here:
+            for check in run.list_machine_checks(study.jobs, study.plan, study.topology):
+                check()
+        return study
+
     def plan_jobs(self, jobs: list[StudyJob], directory: Path | None = None) -> CheckedStudy:
         """Plan the study of these jobs; `directory` is that of one which may be there already.
 
