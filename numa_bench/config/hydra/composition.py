@@ -154,7 +154,7 @@ def _split_sweep(hydra: Hydra, task: Sequence[str], sweeper: dict[str, Any]) -> 
 
 def _check_number(overrides: Sequence[Override]) -> None:
     """Raise ConfigError for more jobs than a sweep may have. Does not make them."""
-    swept = [override for override in overrides if override.is_sweep_override()]
+    swept = [override for override in overrides if override.is_discrete_sweep()]
     sizes = [
         sum(1 for _ in islice(override.sweep_string_iterator(), MOST_JOBS + 1))
         for override in swept
