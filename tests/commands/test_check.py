@@ -193,10 +193,14 @@ def test_an_error_that_quotes_a_setting_does_not_hide_others(command: Command) -
 
 
 @pytest.mark.slow
-def test_many_jobs_are_announced(command: Command) -> None:
-    out = command("check", "-m", "experiment=quick_test", "experiment.test.seed=range(0,50)")
+def test_many_jobs_are_announced(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numa_bench.commands.checks.jobs._MANY_JOBS", 3)
 
-    assert (out.code, out.stderr) == (0, "checking jobs: 50\n")
+    for count, said in ((2, ""), (3, "checking jobs: 3\n")):
+        out = command(
+            "check", "-m", "experiment=quick_test", f"experiment.test.seed=range({count})"
+        )
+        assert (out.code, out.stderr) == (0, said)
 
 
 def test_jobs_without_a_difference_have_their_overrides_as_a_name(command: Command) -> None:
