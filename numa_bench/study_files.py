@@ -7,20 +7,24 @@ gets its paths as arguments and does not import this module.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numa_bench.errors import StoreError
 from numa_bench.jsonio import read_json, read_object
+from numa_bench.labels import list_first
 from numa_bench.records import Record, Summary
 from numa_bench.records.journal import merge_records, read_journal
 from numa_bench.records.upgrade import complete_summary, upgrade_record
 
+logger = logging.getLogger(__name__)
 #: A directory with this file is a study.
 RESULTS = "results.json"
 #: Records that results.json does not have yet; whoever reads one reads both.
@@ -96,12 +100,14 @@ class RunPaths:
 class ParsedRecords:
     """The usable records of a results.json of `total` records, and why the others are not used.
 
-    `skipped` counts records by reason.
+    `skipped` counts records by reason. `repeated` are the ids of runs with several records in
+    results.json, where the runner writes one: the last counts.
     """
 
     records: list[Record]
     total: int
     skipped: Counter[str] = field(default_factory=Counter)
+    repeated: tuple[str, ...] = ()
 
 
 def run_paths(study: Path, run_id: str, member: str | None = None) -> RunPaths:
@@ -148,10 +154,22 @@ def parse_records(path: Path) -> ParsedRecords:
     if not isinstance(data, list):
         raise ValueError("it is not an array of records")
     skipped: Counter[str] = Counter()
-    records = list(_upgrade(data, skipped))
-    if journal:
-        records = merge_records(records, _upgrade(journal, skipped))
-    return ParsedRecords(records, len(records) + skipped.total(), skipped)
+    stored = list(_upgrade(data, skipped))
+    times = Counter(record["run_id"] for record in stored)
+    repeated = tuple(run_id for run_id, count in times.items() if count > 1)
+    records = merge_records(stored, _upgrade(journal, skipped))
+    return ParsedRecords(records, len(records) + skipped.total(), skipped, repeated)
+
+
+def describe_repeated(repeated: Sequence[str]) -> str:
+    """What became of runs with several records; see `ParsedRecords`."""
+    return f"has several records of {list_first(repeated, 3)}; the last of each run counts"
+
+
+@cache
+def _warn_repeated(path: Path, repeated: tuple[str, ...]) -> None:
+    """Name runs with several records, once per process."""
+    logger.warning("%s %s", path, describe_repeated(repeated))
 
 
 def _upgrade(items: list[Any], skipped: Counter[str]) -> Iterator[Record]:
@@ -165,7 +183,8 @@ def _upgrade(items: list[Any], skipped: Counter[str]) -> Iterator[Record]:
 def read_records(path: Path) -> list[Record]:
     """All records of a results.json and its journal.
 
-    Raises StoreError when a file or a record is unusable.
+    Runs with several records are named in the log. Raises StoreError when a file or a record is
+    unusable.
     """
     try:
         parsed = parse_records(path)
@@ -173,6 +192,8 @@ def read_records(path: Path) -> list[Record]:
             raise ValueError(f"{count} of {parsed.total} records: {reason}")
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
+    if parsed.repeated:
+        _warn_repeated(path.absolute(), parsed.repeated)
     return parsed.records
 
 

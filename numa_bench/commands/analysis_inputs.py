@@ -127,7 +127,10 @@ def _find_named(entry: str, root: str) -> list[Path]:
             return expand_paths(paths)
         return find_results(root, entry)
     except StoreError as error:
-        raise ConfigError("compare", entry, str(error)) from error
+        reason = str(error)
+        for key in ("experiment_name", "results"):  # which nobody typed
+            reason = reason.removeprefix(f"{key}={entry}: ")
+        raise ConfigError("compare", entry, reason) from error
 
 
 def _expand_pattern(entry: str) -> list[Path]:

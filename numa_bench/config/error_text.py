@@ -30,7 +30,7 @@ MODELS = "experiment.vit_configs"
 _OVERRIDE = re.compile(r"^(?:Error merging override|To append to your config use \+) ?(.+)", re.M)
 _AMBIGUOUS = re.compile(r"^Ambiguous value for argument '([^=]+)=(.*)'$", re.M)
 _NO_OPTION = re.compile(
-    r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'\s+Available options in '[^']+':"
+    r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]*)'\s+Available options in '[^']+':"
     r"(?P<options>(?:\n\t\S+)+)"
 )
 #: Also for an option that is only inherited from, as conf/hydra/launcher/slurm.yaml does.

@@ -53,12 +53,12 @@ _WITHOUT_MODELS = {
 
 def validate_config(config: RunnerConfig) -> None:
     """Raise ConfigError for the first setting that cannot be used."""
+    check_magnitudes(config)  # first: other errors may come of a number and name another setting
     check_output(config.output)
     check_profiler(config.profiler)
     check_tracking(config.tracking)
     check_isolation(config.isolation)
     check_experiment(config.experiment)
-    check_magnitudes(config)
     if config.time_limit != cfg.EXPERIMENTS_OWN:
         parse_duration("time_limit", config.time_limit)
     if config.topology_root is not None and not config.dry_run:

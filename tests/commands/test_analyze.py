@@ -85,7 +85,8 @@ def test_one_command_gives_a_page_plots_tables_and_the_verdict(home: Path) -> No
         (["results=[empty]"], "no run to analyse: "),
         (["compare=[a]"], "name two studies or more: compare=[before1,before2,after]"),
         (["compare=[a,b]"], "compare=a: "),
-        (["compare=[before_after,missing,before_after]"], "compare=missing: "),
+        (["compare=[before_after,missing,before_after]"], "compare=missing: no results.json of it"),
+        (["compare=[empty,before_after]"], "compare=empty: no "),
         (
             ["compare=[outputs/before_after/*,before_after]"],
             "has a study that before_after has too",

@@ -140,3 +140,72 @@ def test_what_cannot_be_resumed_is_refused(command: Command, tmp_path: Path, nam
     (error,) = errors_of(command("check", f"resume_from={name}"))
 
     assert error.startswith(f"resume_from={name}: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ("-m", "experiment.test.batch_size=glob(x*)"),
+            "experiment.test.batch_size=glob(x*): glob selects names of a config group, which "
+            "experiment.test.batch_size is not; list the values",
+        ),
+        (
+            ("-m", "profiler=glob(x*)"),
+            "profiler=glob(x*): matches none of auto, none, nsys, torch",
+        ),
+        (("profiler=",), "profiler=: no such file in conf/; one of auto, none, nsys, torch"),
+        (
+            ("-m", "experiment.repeats=range(1,1000000000)"),
+            "experiment.repeats=range(1,1000000000): makes more than 10,000 jobs, the most that a "
+            "sweep has; use fewer values",
+        ),
+    ],
+)
+def test_jobs_that_cannot_be_listed_are_refused_at_once(
+    command: Command, words: tuple[str, ...], error: str
+) -> None:
+    assert errors_of(command("check", *words)) == [error]
+
+
+def test_numbers_that_are_too_large_are_all_reported(command: Command) -> None:
+    """One that other settings do not go with hides none of the others."""
+    keys = [
+        *(f"experiment.test.{name}" for name in ("image_size", "batch_size", "cpu_threads")),
+        *("experiment.repeats", "experiment.max_gpus", "tracking.series_points"),
+    ]
+
+    errors = errors_of(command("check", *(f"{key}={10**19}" for key in keys)))
+
+    assert sorted(text.partition("=")[0] for text in errors) == sorted(keys)
+
+
+def test_an_error_that_quotes_a_setting_does_not_hide_others(command: Command) -> None:
+    errors = errors_of(
+        command("check", "experiment.repeats=0", "experiment.test.image_size=33", "time_limit=x")
+    )
+
+    assert [text.partition(":")[0] for text in errors] == [
+        "experiment.repeats=0",
+        "experiment.vit_configs[0].patch_size=32",
+        "time_limit=x",
+    ]
+
+
+@pytest.mark.slow
+def test_many_jobs_are_announced(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numa_bench.commands.checks.jobs._MANY_JOBS", 3)
+
+    for count, said in ((2, ""), (3, "checking jobs: 3\n")):
+        out = command(
+            "check", "-m", "experiment=quick_test", f"experiment.test.seed=range({count})"
+        )
+        assert (out.code, out.stderr) == (0, said)
+
+
+def test_jobs_without_a_difference_have_their_overrides_as_a_name(command: Command) -> None:
+    out = command("check", "-m", "experiment=quick_test", "experiment.test.seed=1,1")
+
+    name = "experiment=quick_test,experiment.test.seed=1"
+    for number, line in enumerate(out.stdout.splitlines()[:2]):
+        assert line.startswith(f"job {number} ({name}): ")

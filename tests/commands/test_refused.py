@@ -201,3 +201,36 @@ def test_the_analysis_shows_no_password_of_an_address(
     assert out.code == 2
     assert "hunter2secret" not in out.stdout + out.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("swept", "what"),
+    [
+        ("command='true','nosuchprogram x'", "nosuchprogram: command not found"),
+        ("experiment.command.prepare=null,[./nosuchfile]", "no such file"),
+        ("experiment.command.directory=null,nosuchplace", "is no directory"),
+    ],
+)
+def test_a_program_that_a_later_job_lacks_stops_the_sweep_before_it_starts(
+    runner: Runner, tmp_path: Path, swept: str, what: str
+) -> None:
+    words = ["experiment=command_study", "experiment.repeats=1", "profiler=none", "tracking=none"]
+    if not swept.startswith("command="):
+        words.append("command=ls")
+
+    out = runner("-m", *words, swept)
+
+    assert out.code == 2
+    assert out.error.startswith("job 1 (")
+    assert what in out.error
+    assert out.studies == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_and_packages_are_checked_for_every_job_of_a_sweep(runner: Runner) -> None:
+    package = "experiment.vit_configs[0].timm=null,vit_tiny_patch16_224"
+    much = "experiment.test.memory_size_mb=64,900000000"
+    for swept in (package, much):
+        out = runner("-m", "experiment=quick_test", swept)
+        assert (out.code, out.studies) == (2, [])
+        assert out.error.startswith("job 1 (")

@@ -93,6 +93,22 @@ def test_the_check_of_a_resumed_study_counts_what_is_left(command: Command, stud
     assert out.stdout.startswith("quick_test: 2 of 3 runs left, about ")
 
 
+def test_a_run_with_several_records_is_named_and_counts_once(
+    command: Command, study: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = json.loads((study / "results.json").read_text())
+    done = records[0]
+    first = {**done, "status": "failed", "success": False}
+    (study / "results.json").write_text(json.dumps([first, *records, records[-1]]))
+    before = command("resume", str(study)).stdout
+    named = [record.getMessage() for record in caplog.records]
+
+    assert f"has several records of {done['run_id']}, {records[-1]['run_id']};" in named[0]
+    assert len(named) == 1
+    (study / "results.json").write_text(json.dumps(records))
+    assert command("resume", str(study)).stdout == before
+
+
 def test_a_resumed_study_takes_another_tracker_or_profiler(runner: Runner, study: Path) -> None:
     (plan,) = runner(f"resume_from={study}", "tracking=none", "profiler=torch").studies
 

@@ -31,6 +31,8 @@ STUDY = (
     "profiler=none",
     "tracking=none",
 )
+#: A process of root that may not do more than other users.
+WEAK = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 #: All that a process inherits from a job's starter at worst.
 BARE = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
@@ -53,9 +55,8 @@ def check_passed(done: subprocess.CompletedProcess[str], root: Path) -> None:
 def test_a_user_without_home_locale_and_privileges(tmp_path: Path) -> None:
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed")
-    weak = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
     root = tmp_path / "caf\u00e9"
-    done = start(f"output.root='{root}'", before=weak if os.geteuid() == 0 else (), cwd=tmp_path)
+    done = start(f"output.root='{root}'", before=WEAK if os.geteuid() == 0 else (), cwd=tmp_path)
     check_passed(done, root)
 
 
@@ -88,3 +89,19 @@ def test_where_binding_is_forbidden_nothing_runs(tmp_path: Path) -> None:
 def test_where_binding_is_forbidden_the_advice_works(tmp_path: Path) -> None:
     done = forbid("experiment.hardware.numa_nodes=unbound", cwd=tmp_path)
     check_passed(done, tmp_path / "outputs")
+
+
+def test_a_study_of_another_user_is_refused_in_one_line(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can give a directory to another user")
+    study = tmp_path / "study"
+    for name in (".hydra", "runs"):
+        (study / name).mkdir(parents=True, mode=0o700)
+        os.chown(study / name, 1234, 1234)
+    (study / "results.json").write_text("[]")
+
+    done = start(f"resume_from={study}", before=WEAK, cwd=tmp_path)
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"Permission denied: '{study}/.hydra/" in line

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from numa_bench.errors import ConfigError
+from numa_bench.errors import NumaBenchError
 from numa_bench.machine.model import Topology
 from numa_bench.plan.plan import Plan
 from numa_bench.records import RunSpec
@@ -116,13 +116,13 @@ def test_a_laptop_says_what_it_cannot_form(plan: Plans) -> None:
         (laptop, "experiment.contention.scenarios=[all_remote]", "can form none of them"),
         (laptop, "experiment.contention.background=[socket_link]", "this machine has one socket"),
         (laptop, "experiment.contention.workers_per_node=5", "node 0 has 4 CPUs for them"),
-        (unknown_gpu, "experiment.repeats=1", "does not know GPU 0's node"),
+        (unknown_gpu, "experiment.repeats=1", "^the kernel does not know GPU 0's node .*gpu_ids$"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(
     plan: Plans, topology: Callable[[], Topology], override: str, named: str
 ) -> None:
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(NumaBenchError, match=named):
         plan(topology(), STUDY, override)
 
 

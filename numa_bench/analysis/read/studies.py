@@ -14,7 +14,15 @@ from numa_bench.machine.model import Topology
 from numa_bench.records import JsonDict, Record
 from numa_bench.records.upgrade import complete_summary
 from numa_bench.redaction import clean_data, clean_text
-from numa_bench.study_files import OVERRIDES, RESULTS, SUMMARY, SWEEPS, TOPOLOGY, parse_records
+from numa_bench.study_files import (
+    OVERRIDES,
+    RESULTS,
+    SUMMARY,
+    SWEEPS,
+    TOPOLOGY,
+    describe_repeated,
+    parse_records,
+)
 from numa_bench.study_search import find_studies, find_sweep, read_yaml
 
 #: Directories of the output root that are no studies, or only when named.
@@ -81,14 +89,15 @@ def find_results(root: Path | str, name: str = "all", *, key: str = "root") -> l
     wanted = [n for n in names if n == name or (name == "all" and n not in _ONLY_BY_NAME)]
     studies = [s for p in tops if p.name in wanted for s in find_studies(p)]
     found = sorted(study / RESULTS for study in studies)
-    if not found and (not names or key != "root"):
+    if found:
+        return found
+    others = [n for n in names if any(find_studies(p) for p in tops if p.name == n)]
+    if not others or key != "root":
         raise StoreError(f"{key}={root}: no study is there; give the output.root of the runner")
-    if not found:
-        raise StoreError(
-            f"experiment_name={name}: no results.json of it below {root}; choose one of "
-            f"{', '.join(names)}"
-        )
-    return found
+    raise StoreError(
+        f"experiment_name={name}: no results.json of it below {root}; choose one of "
+        f"{', '.join(others)}"
+    )
 
 
 def expand_paths(paths: Sequence[Path | str]) -> list[Path]:
@@ -110,10 +119,13 @@ def read_records(path: Path) -> tuple[list[Record], list[Problem]]:
         parsed = parse_records(path)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), f"cannot be read: {error}")]
-    return [cast(Record, clean_data(record)) for record in parsed.records], [
+    problems = [
         Problem(str(path), f"{count} of {parsed.total} records skipped: {clean_text(reason)}")
         for reason, count in parsed.skipped.items()
     ]
+    if parsed.repeated:
+        problems.append(Problem(str(path), clean_text(describe_repeated(parsed.repeated))))
+    return [cast(Record, clean_data(record)) for record in parsed.records], problems
 
 
 def read_study(path: Path, records: Sequence[Record]) -> tuple[Study, list[Problem]]:

@@ -31,11 +31,14 @@ from numa_bench.profiling.launch import Profiler, find_profiler
 from numa_bench.records import RunSpec
 from numa_bench.redaction import redact_uri
 from numa_bench.runner.resume import check_directory, read_stored
+from numa_bench.terminal.progress import show_progress
 
 T = TypeVar("T")
 Job = Sequence[str]
 #: The most numbers of jobs that an error lists.
 _JOBS_SHOWN = 8
+#: From how many jobs on it is said that they are checked, which takes about 0.1 s each.
+_MANY_JOBS = 50
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,22 @@ def check_jobs(jobs: Sequence[Job], attempt: Callable[[Job], T]) -> tuple[list[s
     """What `attempt` says is wrong with each job, in lines, and what it returns for the others."""
     wrong: dict[str, list[int]] = {}
     accepted: list[T] = []
-    for number, job in enumerate(jobs):
-        errors, result = find_mistakes(job, attempt)
-        for text in errors:
-            wrong.setdefault(text, []).append(number)
-        if result is not None:
-            accepted.append(result)
+    with show_progress("checking jobs", len(jobs), _MANY_JOBS) as note_done:
+        for number, job in enumerate(jobs):
+            errors, result = find_mistakes(job, attempt)
+            for text in errors:
+                wrong.setdefault(text, []).append(number)
+            if result is not None:
+                accepted.append(result)
+            note_done(number + 1)
     names = name_jobs(jobs)
     return [_name_wrong(text, numbers, names) for text, numbers in wrong.items()], accepted
 
 
 def name_jobs(jobs: Sequence[Job]) -> list[str]:
-    """For each job the overrides in which it differs from others, as one text."""
-    return [",".join(map(redact_uri, words)) for words in list_differences(jobs)]
+    """For each job the overrides in which it differs from others, else all, as one text."""
+    differences = zip(jobs, list_differences(jobs), strict=True)
+    return [",".join(map(redact_uri, words or job)) for job, words in differences]
 
 
 def list_differences(jobs: Sequence[Job]) -> list[tuple[str, ...]]:
@@ -89,8 +95,8 @@ def find_mistakes(
 ) -> tuple[list[str], T | None]:
     """What `attempt` says is wrong with the overrides, and what it returns without those at fault.
 
-    An error names the key of an override; the next one shows when that override is left out. An
-    error of what is left that names none of its keys may come of leaving one out, and is not
+    An error names the key of an override, or quotes it; the next one shows when that override is
+    left out. An error of what is left that names none may come of leaving one out, and is not
     believed.
     """
     errors: list[str] = []
@@ -103,6 +109,7 @@ def find_mistakes(
                 raise
             text = format_error(error, RunnerConfig)
         wrong = [override for override in rest if _is_named(override, text)]
+        wrong = wrong or [override for override in rest if _is_quoted(override, text)]
         if wrong or not errors:
             errors.append(text)
         if not wrong:
@@ -142,6 +149,17 @@ class Planner:
         study = self.plan_jobs(jobs, directory)
         check_directory(directory, study.plan, words)
         _check_writable(directory, resumed=jobs[0].config.resume_from is not None)
+        return study
+
+    def check_start(self, overrides: Sequence[str]) -> CheckedStudy:
+        """`check_study`, and what a study tries at its start on this machine, but for its GPUs.
+
+        Those would take seconds of a processor, beside what others may be measuring.
+        """
+        study = self.check_study(overrides)
+        if study.here:
+            for check in run.list_machine_checks(study.jobs, study.plan, study.topology):
+                check()
         return study
 
     def plan_jobs(self, jobs: list[StudyJob], directory: Path | None = None) -> CheckedStudy:
@@ -244,6 +262,13 @@ def _is_named(override: str, error: str) -> bool:
     place = re.split("[=:]", error.lstrip("+~"), maxsplit=1)[0]
     # The key of a group alone (experiment=...) is in front of too many others.
     return place == key or ("." in key and place.startswith((f"{key}.", f"{key}[")))
+
+
+def _is_quoted(override: str, error: str) -> bool:
+    """Whether an error about another key has this override's last word and value: depth=7."""
+    key, equals, value = override.partition("=")
+    last = re.split(r"[./]", key)[-1]
+    return bool(value) and re.search(rf"\b{re.escape(last + equals + value)}\b", error) is not None
 
 
 def _name_wrong(text: str, numbers: Sequence[int], names: Sequence[str]) -> str:

@@ -78,9 +78,9 @@ def find_sweep_mistakes(
             (own[0].config, None) for _, own in loaded
         ]
     else:
-        # Light, as others may be measuring: what must be tried is tried when a job starts.
+        # Light, as others may be measuring: nsys and GPUs are tried when a job starts.
         planner = Planner(None, name, probe=False, alone=len(jobs) == 1)
-        errors, studies = check_jobs(jobs, planner.check_study)
+        errors, studies = check_jobs(jobs, planner.check_start)
         known = [(study.config, study.left) for study in studies]
         if not errors and (study := plan_interleaved(jobs, studies, planner)) is not None:
             joint = _join_jobs(master, jobs, study.jobs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,6 +27,8 @@ from numa_bench.study_search import find_sweep, read_yaml
 
 #: The primary file of the runner's configuration.
 CONFIG_NAME = "config"
+#: The most jobs of a sweep. Each is checked before the first, which takes about 0.1 s.
+MOST_JOBS = 10_000
 #: Overrides that a whole experiment and its name may come from.
 _NAMES = ("experiment=", "experiment.name=")
 
@@ -80,8 +85,7 @@ def split_master(master: DictConfig) -> list[tuple[str, ...]]:
     with open_hydra() as hydra:
         jobs = _split_sweep(hydra, task, plain["sweeper"])
     if not jobs:
-        key, value = _find_empty(task)
-        raise ConfigError(key, value, "has no values, so that the sweep has no jobs")
+        raise _explain_empty(task)
     return [(*plain["overrides"]["hydra"], *job) for job in jobs]
 
 
@@ -142,18 +146,44 @@ def _split_sweep(hydra: Hydra, task: Sequence[str], sweeper: dict[str, Any]) -> 
         )
     params = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
     parser = OverridesParser.create(config_loader=hydra.config_loader)
-    jobs: list[list[str]] = BasicSweeper.split_arguments(
-        parser.parse_overrides([*params, *task]), None
-    )[0]
+    overrides = parser.parse_overrides([*params, *task])
+    _check_number(overrides)
+    jobs: list[list[str]] = BasicSweeper.split_arguments(overrides, None)[0]
     return jobs
 
 
-def _find_empty(overrides: Sequence[str]) -> tuple[str, str]:
-    """The key and the text of the override that gives a sweep no values."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and not list(override.sweep_string_iterator()):
-            break
-    return override.get_key_element(), override.get_value_string()
+def _check_number(overrides: Sequence[Override]) -> None:
+    """Raise ConfigError for more jobs than a sweep may have. Does not make them."""
+    swept = [override for override in overrides if override.is_discrete_sweep()]
+    sizes = [
+        sum(1 for _ in islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+        for override in swept
+    ]
+    if math.prod(sizes) > MOST_JOBS:
+        largest = swept[sizes.index(max(sizes))]
+        raise ConfigError(
+            largest.get_key_element(),
+            largest.get_value_string(),
+            f"makes more than {MOST_JOBS:,} jobs, the most that a sweep has; use fewer values",
+        )
+
+
+def _explain_empty(overrides: Sequence[str]) -> ConfigError:
+    """The error for the override that gives a sweep no values."""
+    with open_hydra() as hydra:
+        parser = OverridesParser.create(config_loader=hydra.config_loader)
+        for override in parser.parse_overrides(list(overrides)):
+            if override.is_sweep_override() and not list(override.sweep_string_iterator()):
+                break
+        key, value = override.get_key_element(), override.get_value_string()
+        options = hydra.config_loader.get_group_options(key)
+        names = [name for name in options if name != "schema"]
+    fix = "has no values, so that the sweep has no jobs"
+    if isinstance(override.value(), Glob):
+        fix = "matches none of " + ", ".join(names)
+        if not names:
+            fix = f"glob selects names of a config group, which {key} is not; list the values"
+    return ConfigError(key, value, fix)
 
 
 def _find_directory(sweep: Path, name: str, number: int, overrides: tuple[str, ...]) -> Path:

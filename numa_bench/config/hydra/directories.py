@@ -40,7 +40,7 @@ class DirectoryNotes(Callback):
             _jobs.append((directory, Path(config.hydra.output_subdir or "")))
             # In a directory of the user, too, the snapshot and the log of this start are removed.
             own = (directory / str(config.hydra.output_subdir), directory / LOG)
-            _missing.update(path for path in own if not path.exists())
+            _missing.update(path for path in own if not _exists(path))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called before a sweep."""
@@ -100,8 +100,19 @@ def _note(config: DictConfig, key: str) -> list[Path]:
         directory = Path(OmegaConf.select(config, key)).absolute()
     except (NumaBenchError, OmegaConfBaseException, TypeError):
         return []  # Hydra will fail in the same way, and say so
-    _missing.update(path for path in (directory, *directory.parents) if not path.exists())
+    _missing.update(path for path in (directory, *directory.parents) if not _exists(path))
     return [directory]
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path exists, or its directory is another user's and does not say."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _holds_only(directory: Path, snapshot: Path | None) -> bool:

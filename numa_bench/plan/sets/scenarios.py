@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from numa_bench.config.schemas.contention import KEY
-from numa_bench.errors import ConfigError
+from numa_bench.errors import MachineError
 from numa_bench.machine.model import Gpu, Topology
 from numa_bench.plan.distance import find_nearest, list_cpu_nodes, list_memory_nodes
 
@@ -38,7 +37,7 @@ def form_scenarios(
     """The sets of these scenarios, and a warning for each scenario that cannot be formed.
 
     `devices` are GPUs, or [None] for the CPU. A set that is the same as one of another scenario
-    is left out. Raises ConfigError where the kernel does not know the node of a GPU.
+    is left out. Raises MachineError where the kernel does not know the node of a GPU.
     """
     former = _Former(topology, devices, workers_per_node)
     formed: list[Formed] = []
@@ -167,9 +166,7 @@ class _Former:
             return gpu.numa_node
         if len(self.topology.nodes) == 1:
             return self.topology.nodes[0].id
-        raise ConfigError(
-            f"{KEY}.scenarios",
-            "local",
-            f"the kernel does not know GPU {gpu.index}'s node (numa_node=-1); leave it out with "
-            "experiment.hardware.gpu_ids",
+        raise MachineError(
+            f"the kernel does not know GPU {gpu.index}'s node (numa_node=-1), which a contention "
+            "study needs; leave it out with experiment.hardware.gpu_ids"
         )

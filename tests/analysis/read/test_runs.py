@@ -78,7 +78,8 @@ def test_names_match_exactly_and_the_analysis_is_no_study(tmp_path: Path) -> Non
     assert names("numa") == ["multirun/numa/day/0/results.json", "numa/x/results.json"]
     assert names("debug") == ["debug/x/results.json"]
     assert [n.split("/")[0] for n in names("all")] == ["multirun", "numa", "numa_study"]
-    with pytest.raises(StoreError, match="choose one of debug, dry_run, numa, numa_study"):
+    (tmp_path / "notes" / "deeper").mkdir(parents=True)  # no study
+    with pytest.raises(StoreError, match=r"choose one of debug, dry_run, numa, numa_study$"):
         find_results(tmp_path, "num")
     with pytest.raises(StoreError, match="experiment_name=analysis"):
         find_results(tmp_path, "analysis")
