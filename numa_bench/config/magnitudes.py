@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -35,7 +36,7 @@ def check_magnitudes(config: Any) -> None:
     """Raise ConfigError for the first number of a config object that is too large to be used."""
     for key, name, value in _list_numbers(config, ""):
         if name.endswith("_s"):
-            if value > MOST_SECONDS:
+            if MOST_SECONDS < value < math.inf:  # what is not finite has a message of its own
                 raise ConfigError(
                     key, value, f"must be at most {MOST_SECONDS} seconds, which are 11 days"
                 )

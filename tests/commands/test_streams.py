@@ -46,6 +46,7 @@ STARTED_BY_OTHERS = {
     *("numa_bench.worker", "numa_bench.worker.probe", "numa_bench.worker.memory_kernels.build"),
     *("numa_bench.selftest.bound_process", "numa_bench.selftest.sampler"),
     *("numa_bench.commands.sweep_job", "numa_bench.profiling.hiding"),
+    "numa_bench.runner.programs.guardian",
 }
 
 

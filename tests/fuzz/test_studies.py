@@ -85,7 +85,7 @@ def analyse(directory: Path) -> int:
 
 
 @pytest.mark.slow
-@fuzz_settings(20)
+@fuzz_settings(10)
 @given(damaged_files())
 def test_a_damaged_study_is_analysed_or_refused(files: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,7 +16,7 @@ import pytest
 from numa_bench.records import RUN_TOKEN
 from numa_bench.runner.interrupts import Interrupts
 from numa_bench.runner.process import Command, Ended, run_process
-from numa_bench.runner.programs.guardian import Guardian
+from numa_bench.runner.programs.guardian import MODULE, Guardian
 from tests.fake_worker import wait_until
 from tests.faults.test_orphans import find
 from tests.runner.programs.test_interruption import start
@@ -76,6 +76,11 @@ def test_a_killed_runner_leaves_no_process_of_a_command(
     wait_until(lambda: find(mark) == [], "the command and its descendants ended")
 
 
+def find_guardians() -> list[psutil.Process]:
+    """The guardians of this process, which may have children of other tests."""
+    return [p for p in psutil.Process().children() if MODULE in p.cmdline()]
+
+
 def run_guarded(guardian: Guardian, tmp_path: Path, *argv: str, timeout_s: float = 60.0) -> Ended:
     token = f"{os.getpid()}-{uuid.uuid4().hex}"
     command = Command(argv, {**os.environ, RUN_TOKEN: token}, token)
@@ -96,7 +101,7 @@ def run_guarded(guardian: Guardian, tmp_path: Path, *argv: str, timeout_s: float
 def test_a_guarded_command_is_run_as_any_other(tmp_path: Path, mark: str, script: Path) -> None:
     with Guardian() as guardian:
         guardian.prepare()
-        before = psutil.Process().children()
+        before = find_guardians()
         ended = run_guarded(guardian, tmp_path, "sh", "-c", "echo here; pwd; exit 3")
         assert (ended.returncode, ended.reason, ended.leftovers) == (3, "exited", ())
         assert (tmp_path / "out").read_text() == f"here\n{tmp_path}\n"
@@ -108,15 +113,15 @@ def test_a_guarded_command_is_run_as_any_other(tmp_path: Path, mark: str, script
         assert (late.reason, late.returncode) == ("timeout", -signal.SIGTERM)
         assert find(mark) == []
         assert len(before) == 1
-        assert psutil.Process().children() == before  # the guardian
-    assert psutil.Process().children() == []
+        assert find_guardians() == before
+    assert find_guardians() == []
 
 
 @pytest.mark.slow
 def test_a_guardian_that_is_killed_is_replaced(tmp_path: Path) -> None:
     with Guardian() as guardian:
         assert run_guarded(guardian, tmp_path, "true").succeeded
-        (process,) = psutil.Process().children()
+        (process,) = find_guardians()
         ended = run_guarded(
             guardian, tmp_path, "sh", "-c", f"kill -9 {process.pid}; exec sleep 600", timeout_s=1.0
         )
