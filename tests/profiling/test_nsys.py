@@ -151,8 +151,6 @@ def test_throughput_is_that_of_the_window_without_profiler(study: Path) -> None:
         assert 0 < record["measured_samples"] <= 160
         assert timed / record["measured_samples"] == pytest.approx(1 / record["measured_s"])
         assert record["profiler_overhead"] == pytest.approx(timed / profiled_one - 1)
-        # A profiler that bent the work would do more than the noise of a shared machine.
-        assert 0.4 < timed / profiled_one < 2.5
 
 
 def test_a_report_holds_no_secret(study: Path) -> None:
