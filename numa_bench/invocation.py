@@ -39,6 +39,27 @@ def command_text(application: str) -> str:
     return " ".join(command_words(application))
 
 
+def read_command_line() -> list[str]:
+    """The words by which this process was started, as they are typed, without directories.
+
+    `numa-bench run ...`, `hydra_experiment_runner.py ...` or `python -m MODULE ...`. Of
+    `sys.orig_argv`, because the installed command removes its first word from `sys.argv`.
+    """
+    arguments, name = sys.argv[1:], Path(sys.argv[0]).name
+    begin = len(sys.orig_argv) - len(arguments)
+    head = sys.orig_argv[:begin]
+    if sys.orig_argv[begin:] == arguments:
+        if "-m" in head[:-1]:
+            return ["python", *head[head.index("-m") :], *arguments]
+        names = [Path(word).name for word in head]
+        if name in names[1:]:
+            after = names.index(name, 1) + 1
+            return [name, *head[after:], *arguments]
+    # A job of a sweep is a process of its own, which has the arguments of the sweep.
+    words = command_words("run") if name in (INSTALLED, "__main__.py") else [name]
+    return [*(words[1:] if words[0] == "python" else words), *arguments]
+
+
 def quote_value(text: str) -> str:
     """A text as a value in Hydra's override grammar that is read back as exactly this text.
 

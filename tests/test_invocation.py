@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from numa_bench.invocation import quote_value, resume_command
+from numa_bench.invocation import quote_value, read_command_line, resume_command
 from tests.fuzz.settings import fuzz_settings
 
 HOSTILE = [
@@ -124,3 +125,32 @@ def test_every_two_paths_of_a_sweep_are_read_back(path: str, other: str) -> None
     (swept,) = OverridesParser.create().parse_overrides([words])
 
     assert list(map(read_back, BasicSweeper.split_arguments([swept], None)[0])) == paths
+
+
+@pytest.mark.parametrize(
+    ("argv", "started", "typed"),
+    [
+        ("/src/runner.py -m a=1", "/bin/python3 -X dev /src/runner.py -m a=1", "runner.py -m a=1"),
+        ("/bin/numa-bench a=1", "/bin/python3 /bin/numa-bench run a=1", "numa-bench run a=1"),
+        ("/bin/numa-bench", "/bin/python3 /bin/numa-bench run", "numa-bench run"),
+        (
+            "/lib/numa_bench/__main__.py -- true",
+            "python3 -m numa_bench compare-placements -- true",
+            "python -m numa_bench compare-placements -- true",
+        ),
+        # Jobs of a sweep.
+        ("/bin/numa-bench -m a=1,2", "python3 -m of.a.job 7 8", "numa-bench run -m a=1,2"),
+        ("/src/runner.py -m a=1,2", "python3 -m of.a.job 7 8", "runner.py -m a=1,2"),
+        (
+            "/lib/__main__.py -m a=1,2",
+            "python3 -m of.a.job 7",
+            "hydra_experiment_runner.py -m a=1,2",
+        ),
+    ],
+)
+def test_the_command_line_of_a_study_is_the_one_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch, argv: str, started: str, typed: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv.split())
+    monkeypatch.setattr(sys, "orig_argv", started.split())
+    assert " ".join(read_command_line()) == typed

@@ -12,12 +12,12 @@ import platform
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
+from numa_bench.invocation import read_command_line
 from numa_bench.machine.backend import current_backend
 from numa_bench.machine.model import Topology
 from numa_bench.machine.numa_mode import count_nodes_per_package, describe_numa_mode
@@ -91,7 +91,7 @@ def describe_environment(
         "packages": package_versions(PACKAGES),
         "git_commit": read_git_commit(project),
         "variables": result_variables(variables),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": read_command_line(),
     }
     if topology and topology.gpus:
         environment["gpu_links"] = describe_links(topology)
